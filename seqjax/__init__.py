@@ -1,0 +1,1 @@
+"""Recurrent sequence models as pure functions in JAX."""

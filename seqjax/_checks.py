@@ -1,0 +1,68 @@
+"""Argument checks shared by the public functions.
+
+Every message names the argument, says what came and what was expected, and gives the remedy.
+"""
+
+import math
+import operator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def require(condition: bool, message: str) -> None:
+    """Raises `ValueError(message)` unless the condition holds."""
+    if not condition:
+        raise ValueError(message)
+
+
+def positive_int(name: str, value: Any, remedy: str = "") -> int:
+    """Checks a static count such as a size or a number of steps, and returns it as an int."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = 0
+    if isinstance(value, (bool, np.bool_)) or number < 1:
+        raise ValueError(_join(f"{name} is {value!r}; expected an integer of at least 1.", remedy))
+    return number
+
+
+def rate(name: str, value: Any) -> None:
+    """Checks a probability of dropping something: a number in [0, 1)."""
+    ok = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1
+    require(ok, f"{name} is {value!r}; expected a probability with 0 <= {name} < 1.")
+
+
+def one_of(name: str, value: Any, options: tuple) -> None:
+    """Checks that a named choice is one of its options."""
+    choices = ", ".join(map(repr, options))
+    require(value in options, f"{name} is {value!r}; expected one of {choices}.")
+
+
+def concrete(x: Any) -> np.ndarray | None:
+    """The values of an array where they are known now, None under a transformation."""
+    return None if isinstance(x, jax.core.Tracer) else np.asarray(x)
+
+
+def is_float(x: Any) -> bool:
+    """Whether an array leaf holds floating-point numbers (typed keys and integers do not)."""
+    return jnp.issubdtype(x.dtype, jnp.floating)
+
+
+def describe(tree: Any) -> str:
+    """A short text of a tree's shapes, for messages."""
+    leaves = jax.tree.leaves(tree)
+    shown = ", ".join(str(tuple(jnp.shape(leaf))) for leaf in leaves[:4])
+    return shown + (", ..." if len(leaves) > 4 else "")
+
+
+def finite_number(name: str, value: Any) -> None:
+    """Checks a static hyper-parameter that must be a finite number."""
+    ok = isinstance(value, (int, float)) and math.isfinite(value)
+    require(ok, f"{name} is {value!r}; expected a finite number.")
+
+
+def _join(message: str, remedy: str) -> str:
+    return f"{message} {remedy}".strip()

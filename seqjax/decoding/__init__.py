@@ -1,0 +1,1 @@
+"""Decoding: sampling and searching over any step function."""
