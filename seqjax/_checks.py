@@ -66,3 +66,26 @@ def finite_number(name: str, value: Any) -> None:
 
 def _join(message: str, remedy: str) -> str:
     return f"{message} {remedy}".strip()
+
+
+def same_structure(name: str, tree: Any, expected: Any, source: str) -> None:
+    """Checks that a tree has the structure, shapes and dtypes of another one.
+
+    Args:
+      name: the argument's name.
+      tree: what came.
+      expected: arrays or shape structs.
+      source: where the expected one comes from.
+    """
+    got, want = jax.tree.structure(tree), jax.tree.structure(expected)
+    require(got == want, f"{name} has structure {got}; expected {want}, as {source} makes it.")
+    for (path, leaf), target in zip(
+        jax.tree_util.tree_flatten_with_path(tree)[0], jax.tree.leaves(expected), strict=True
+    ):
+        where = name + jax.tree_util.keystr(path)
+        dtype = jnp.result_type(leaf) if not hasattr(leaf, "dtype") else leaf.dtype
+        require(
+            jnp.shape(leaf) == target.shape and dtype == target.dtype,
+            f"{where} is {dtype}{list(jnp.shape(leaf))}; expected "
+            f"{target.dtype}{list(target.shape)}, as {source} makes it.",
+        )

@@ -1,0 +1,179 @@
+"""What a cell is, and the two ways of running one over time.
+
+Notation, here and in every docstring of the package:
+  B batch · T time · S memory length · D input size · H hidden size · P projection size
+  V vocabulary · K beams · L decoded length
+  xₜ input · hₜ state · yₜ output · ⊙ elementwise product · σ logistic function
+"""
+
+import abc
+import inspect
+from typing import Any, Protocol, final, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+
+from seqjax import _checks
+from seqjax.noise import has_noise
+from seqjax.scan import scan, swap_time, time_major_scan, zero_rows
+
+
+@runtime_checkable
+class Cell(Protocol):
+    """A frozen spec with pure methods over plain pytrees.
+
+    Configuration lives in the spec, numbers in `params`, the past in `carry`. A class of one's
+    own with these three methods is a cell; `seqjax.testing.check_cell` proves that it keeps the
+    contract. With an `unroll(params, carry, xs, mask, reset)` besides, it is a `SequenceCell`.
+    """
+
+    def init(self, key: jax.Array, input_size: int) -> Any:
+        """Draws params for inputs [..., input_size]."""
+        ...
+
+    def initial_carry(self, params: Any, batch_size: int, key: jax.Array | None = None) -> Any:
+        """The carry before the first step; every leaf leads with the batch axis.
+
+        With a key a stochastic cell starts its stream of noise; without one it is its
+        deterministic self.
+        """
+        ...
+
+    def step(self, params: Any, carry: Any, x: Any) -> tuple[Any, Any]:
+        """One step: (carry, x [B, D]) -> (carry, y)."""
+        ...
+
+
+class SequenceCell(Protocol):
+    """The same recurrence over a whole sequence, equal to its steps and faster."""
+
+    def unroll(self, params: Any, carry: Any, xs: Any, mask: Any, reset: Any = None) -> Any:
+        """(carry, xs [B, T, ...], mask and reset [B, T] or None) -> (carry, ys [B, T, ...])."""
+        ...
+
+
+class EncoderError(ValueError, AttributeError):
+    """Raised when an encoder, which reads whole sequences, is asked to take one step.
+
+    It is an AttributeError too: an encoder is a cell without the attribute `step`.
+    """
+
+
+def run(cell: Any, params: Any, carry: Any, xs: Any, mask=None, reset=None) -> tuple[Any, Any]:
+    """Runs a cell over xs [B, T, ...] by its `unroll` where it has one, else step by step.
+
+    Composite cells run their members with it. A cell whose `unroll` takes no `reset` is stepped
+    when there is one.
+    """
+    if hasattr(cell, "unroll"):
+        if reset is None:
+            return cell.unroll(params, carry, xs, mask)
+        if takes(cell.unroll, "reset"):
+            return cell.unroll(params, carry, xs, mask, reset=reset)
+        _checks.require(
+            hasattr(cell, "step"),
+            f"reset was given but the unroll of {cell!r} takes none and it has no step; "
+            "give its unroll a reset argument.",
+        )
+    return run_steps(cell, params, carry, xs, mask, reset)
+
+
+def run_steps(cell: Any, params: Any, carry: Any, xs: Any, mask=None, reset=None):
+    """Runs a cell over xs [B, T, ...] by its `step`: the definition that `unroll` must equal."""
+    initial = initial_for_reset(cell, params, carry, jax.tree.leaves(xs)[0].shape[0], reset)
+    step = lambda carry, x: cell.step(params, carry, x)
+    return scan(step, carry, xs, mask=mask, reset=reset, initial=initial)
+
+
+def initial_for_reset(cell: Any, params: Any, carry: Any, batch_size: int, reset: Any) -> Any:
+    """The carry that a reset returns to, of the structure of the carry under way."""
+    if reset is None:
+        return carry
+    # The streams of noise go on, so the key only gives the carry its structure.
+    key = jax.random.key(0) if has_noise(carry) else None
+    return cell.initial_carry(params, batch_size, key)
+
+
+class RecurrentCell(abc.ABC):
+    """A cell whose input enters by a projection and whose output is read off its carry.
+
+        zₜ = project(xₜ),  hₜ = recur(hₜ₋₁, zₜ),  yₜ = output(hₜ)
+
+    Write these three and get both forms: `step`, and an `unroll` that projects all steps in one
+    large product before the loop. This is what makes a gated cell fast, one's own included.
+    """
+
+    @abc.abstractmethod
+    def init(self, key: jax.Array, input_size: int) -> Any:
+        """Draws params for inputs [..., input_size]."""
+
+    @abc.abstractmethod
+    def initial_carry(self, params: Any, batch_size: int, key: jax.Array | None = None) -> Any:
+        """The carry before the first step."""
+
+    @abc.abstractmethod
+    def project(self, params: Any, xs: jax.Array) -> Any:
+        """The part of the pre-activations that needs no state: [..., D] -> [..., N]."""
+
+    @abc.abstractmethod
+    def recur(self, params: Any, carry: Any, z: Any) -> Any:
+        """The next carry from the present one and a projected input [B, N]."""
+
+    @abc.abstractmethod
+    def output(self, params: Any, carry: Any) -> Any:
+        """The output that goes with a carry."""
+
+    @final
+    def step(self, params: Any, carry: Any, x: jax.Array) -> tuple[Any, Any]:
+        """One step: (carry, x [..., D]) -> (carry, y [..., H])."""
+        carry = self.recur(params, carry, self.project(params, x))
+        return carry, self.output(params, carry)
+
+    @final
+    def unroll(self, params: Any, carry: Any, xs: jax.Array, mask=None, reset=None):
+        """Over time: xs [B, T, D], mask and reset [B, T] or None -> carry, ys [B, T, H]."""
+        initial = initial_for_reset(self, params, carry, xs.shape[0], reset)
+        if mask is not None:
+            xs = zero_rows(mask, xs)
+        zs = self.project(params, swap_time(xs))  # [T, B, N]
+
+        def step(carry, z):
+            carry = self.recur(params, carry, z)
+            return carry, self.output(params, carry)
+
+        mask, reset = swap_time(mask), swap_time(reset)
+        carry, ys = time_major_scan(step, carry, zs, mask, reset, initial)
+        return carry, swap_time(ys)
+
+
+def dot(name: str, x: jax.Array, w: jax.Array) -> jax.Array:
+    """x [..., N] times w [N, M] in w's dtype, accumulated in at least float32.
+
+    Raises:
+      ValueError: if x, called `name` in the message, is not floating or not of width N.
+    """
+    _checks.require(
+        _checks.is_float(x),
+        f"{name} has dtype {x.dtype}; expected floating point. Embed or one-hot tokens first.",
+    )
+    _checks.require(
+        x.shape[-1:] == w.shape[:1],
+        f"{name} has shape {x.shape} but the weights it meets are {w.shape}; expected its last "
+        f"axis to be {w.shape[0]}, the size these params were initialised for.",
+    )
+    return jnp.matmul(x.astype(w.dtype), w, preferred_element_type=accumulator(w.dtype))
+
+
+def add_bias(z: jax.Array, b: jax.Array | None) -> jax.Array:
+    """z + b, in z's dtype; None adds nothing."""
+    return z if b is None else z + b.astype(z.dtype)
+
+
+def accumulator(dtype: Any) -> Any:
+    """The dtype in which sums over many terms or steps are kept: at least float32."""
+    return jnp.dtype(jnp.float32) if jnp.finfo(dtype).bits < 32 else jnp.dtype(dtype)
+
+
+def takes(function: Any, name: str) -> bool:
+    """Whether a function has a parameter of this name."""
+    return name in inspect.signature(function).parameters

@@ -1,0 +1,133 @@
+"""The gated recurrent unit, in both of its forms."""
+
+from dataclasses import KW_ONLY, dataclass
+from typing import Literal, NamedTuple, final
+
+import jax
+import jax.numpy as jnp
+
+from seqjax import _checks
+from seqjax.cells.base import RecurrentCell, accumulator, add_bias, dot
+from seqjax.initializers import GlorotUniform, Initializer, Orthogonal, blocks
+
+
+class GRUParams(NamedTuple):
+    """w_x [D, 3H], w_h [H, 3H], b [3H], b_n [H]; gates in the order r, z, n.
+
+    b_n is None when the reset acts before the product, both biases when there are none.
+    """
+
+    w_x: jax.Array
+    w_h: jax.Array
+    b: jax.Array | None
+    b_n: jax.Array | None
+
+
+@final
+@dataclass(frozen=True)
+class GRU(RecurrentCell):
+    """The gated recurrent unit. Cho et al. 2014; z = 1 keeps the past.
+
+        r = σ(xₜ W_r + hₜ₋₁ U_r + b_r),   z = σ(xₜ W_z + hₜ₋₁ U_z + b_z)
+        n = tanh(xₜ W_n + b + r ⊙ (hₜ₋₁ U_n + b_n))      reset="after" (cuDNN, torch, keras)
+        n = tanh(xₜ W_n + b + (r ⊙ hₜ₋₁) U_n)            reset="before" (the paper)
+        hₜ = (1 - z) ⊙ n + z ⊙ hₜ₋₁,   yₜ = hₜ
+
+    The two resets are different functions (unless U_n is diagonal). Authors who write
+    hₜ = (1 - z) ⊙ hₜ₋₁ + z ⊙ n mean the same function with the update gate's parameters negated,
+    since 1 - σ(a) = σ(-a): `negate_update_gate` converts either way. Of two biases, as in torch,
+    those of r and z are one (b = b_ih + b_hh); the candidate's second one is b_n.
+
+    The carry is h [B, H], kept in at least float32.
+
+    Attributes:
+      hidden_size: H.
+      reset: "after" (one product a step) or "before" (two dependent ones).
+      use_bias: False leaves b and b_n out.
+      w_x_init: initialiser of each gate's [D, H] block of w_x.
+      w_h_init: initialiser of each gate's [H, H] block of w_h.
+
+    Raises:
+      ValueError: if hidden_size is not positive or reset is not one of the two.
+
+    Example:
+      >>> cell = GRU(hidden_size=3, reset="before")
+      >>> params = cell.init(jax.random.key(0), input_size=2)
+      >>> carry, y = cell.step(params, cell.initial_carry(params, 4), jnp.ones((4, 2)))
+      >>> y.shape
+      (4, 3)
+    """
+
+    hidden_size: int
+    reset: Literal["after", "before"] = "after"
+    _: KW_ONLY
+    use_bias: bool = True
+    w_x_init: Initializer = GlorotUniform()
+    w_h_init: Initializer = Orthogonal()
+
+    def __post_init__(self):
+        _checks.positive_int("hidden_size", self.hidden_size)
+        _checks.one_of("reset", self.reset, ("after", "before"))
+
+    def init(self, key: jax.Array, input_size: int) -> GRUParams:
+        """Draws params; biases are 0."""
+        size = self.hidden_size
+        key_x, key_h = jax.random.split(key)
+        after = self.reset == "after"
+        return GRUParams(
+            w_x=blocks(self.w_x_init, key_x, (input_size, size), 3),
+            w_h=blocks(self.w_h_init, key_h, (size, size), 3),
+            b=jnp.zeros(3 * size) if self.use_bias else None,
+            b_n=jnp.zeros(size) if self.use_bias and after else None,
+        )
+
+    def initial_carry(self, params: GRUParams, batch_size: int, key=None) -> jax.Array:
+        """h = 0, [B, H]."""
+        return jnp.zeros((batch_size, params.w_h.shape[0]), accumulator(params.w_h.dtype))
+
+    def project(self, params: GRUParams, xs: jax.Array) -> jax.Array:
+        """x w_x + b, [..., 3H]."""
+        return add_bias(dot("xs", xs, params.w_x), params.b)
+
+    def recur(self, params: GRUParams, carry: jax.Array, z: jax.Array) -> jax.Array:
+        """The next h."""
+        size = params.w_h.shape[0]
+        x_rz, x_n = z[..., : 2 * size], z[..., 2 * size :]
+        if self.reset == "after":
+            hidden = dot("carry", carry, params.w_h)
+            r, keep = _gates(x_rz + hidden[..., : 2 * size])
+            n = jnp.tanh(x_n + r * add_bias(hidden[..., 2 * size :], params.b_n))
+        else:
+            r, keep = _gates(x_rz + dot("carry", carry, params.w_h[:, : 2 * size]))
+            n = jnp.tanh(x_n + dot("carry", r * carry, params.w_h[:, 2 * size :]))
+        return (1 - keep) * n + keep * carry
+
+    def output(self, params: GRUParams, carry: jax.Array) -> jax.Array:
+        """h in the dtype of the params."""
+        return carry.astype(params.w_h.dtype)
+
+
+def _gates(pre_activations: jax.Array) -> tuple[jax.Array, jax.Array]:
+    r, z = jnp.split(jax.nn.sigmoid(pre_activations), 2, axis=-1)
+    return r, z
+
+
+def negate_update_gate(params: GRUParams) -> GRUParams:
+    """Converts between the two conventions of the update gate; its own inverse.
+
+    Params of a GRU that computes hₜ = (1 - z) ⊙ hₜ₋₁ + z ⊙ n (Chung et al. 2014, Haiku, Sonnet)
+    become those of `GRU`, hₜ = (1 - z) ⊙ n + z ⊙ hₜ₋₁, and back. The outputs are the same; an
+    initial bias of the gate is not: +1 means "keep" in one and "overwrite" in the other.
+
+    Args:
+      params: w_x [D, 3H], w_h [H, 3H], b [3H] or None; gates r, z, n.
+
+    Returns:
+      The same params with the columns of z negated.
+    """
+    size = params.w_h.shape[0]
+
+    def negate(a):
+        return None if a is None else a.at[..., size : 2 * size].multiply(-1)
+
+    return params._replace(w_x=negate(params.w_x), w_h=negate(params.w_h), b=negate(params.b))

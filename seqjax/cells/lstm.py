@@ -1,0 +1,117 @@
+"""Long short-term memory."""
+
+from dataclasses import KW_ONLY, dataclass
+from typing import NamedTuple, final
+
+import jax
+import jax.numpy as jnp
+
+from seqjax import _checks
+from seqjax.cells.base import RecurrentCell, accumulator, add_bias, dot
+from seqjax.initializers import GlorotUniform, Initializer, Orthogonal, blocks
+
+
+class LSTMParams(NamedTuple):
+    """w_x [D, 4H], w_h [H, 4H], b [4H] or None; gates in the order i, f, g, o."""
+
+    w_x: jax.Array
+    w_h: jax.Array
+    b: jax.Array | None
+
+
+class LSTMCarry(NamedTuple):
+    """Hidden state h [B, H], and memory c [B, H], which is kept in at least float32."""
+
+    h: jax.Array
+    c: jax.Array
+
+
+@final
+@dataclass(frozen=True)
+class LSTM(RecurrentCell):
+    """Long short-term memory with a forget gate.
+
+        i, f, g, o = xₜ w_x + hₜ₋₁ w_h + b
+        cₜ = σ(f) ⊙ cₜ₋₁ + σ(i) ⊙ tanh(g)
+        hₜ = σ(o) ⊙ tanh(cₜ),   yₜ = hₜ
+
+    Hochreiter and Schmidhuber 1997; forget gate: Gers, Schmidhuber and Cummins 2000. The forget
+    bias is part of b from `init` on and is never added in the step (Jozefowicz et al. 2015 for
+    its value). Two biases, as in torch and cuDNN, are one: b = b_ih + b_hh.
+
+    Attributes:
+      hidden_size: H.
+      forget_bias: initial value of b's forget gate; σ(b) is the share of c kept a step.
+      use_bias: False leaves b out (params.b is None); forget_bias must then be 0.
+      w_x_init: initialiser of each gate's [D, H] block of w_x.
+      w_h_init: initialiser of each gate's [H, H] block of w_h.
+
+    Raises:
+      ValueError: if hidden_size is not positive, or there is a forget bias but no bias.
+
+    Example:
+      >>> cell = LSTM(hidden_size=3)
+      >>> params = cell.init(jax.random.key(0), input_size=2)
+      >>> carry, y = cell.step(params, cell.initial_carry(params, 4), jnp.ones((4, 2)))
+      >>> y.shape, carry.c.shape
+      ((4, 3), (4, 3))
+    """
+
+    hidden_size: int
+    forget_bias: float = 1.0
+    _: KW_ONLY
+    use_bias: bool = True
+    w_x_init: Initializer = GlorotUniform()
+    w_h_init: Initializer = Orthogonal()
+
+    def __post_init__(self):
+        _checks.positive_int("hidden_size", self.hidden_size)
+        _checks.finite_number("forget_bias", self.forget_bias)
+        _checks.require(
+            self.use_bias or self.forget_bias == 0,
+            f"forget_bias is {self.forget_bias!r} but use_bias is False, and the forget bias "
+            "lives in b; pass forget_bias=0.0 or use_bias=True.",
+        )
+
+    def init(self, key: jax.Array, input_size: int) -> LSTMParams:
+        """Draws params; b is 0 but for the forget gate's forget_bias."""
+        size = self.hidden_size
+        key_x, key_h = jax.random.split(key)
+        return LSTMParams(
+            w_x=blocks(self.w_x_init, key_x, (input_size, size), 4),
+            w_h=blocks(self.w_h_init, key_h, (size, size), 4),
+            b=lstm_bias(size, self.forget_bias) if self.use_bias else None,
+        )
+
+    def initial_carry(self, params: LSTMParams, batch_size: int, key=None) -> LSTMCarry:
+        """h = c = 0, [B, H]."""
+        return zero_lstm_carry(params.w_h, batch_size, params.w_h.shape[0])
+
+    def project(self, params: LSTMParams, xs: jax.Array) -> jax.Array:
+        """x w_x + b, [..., 4H]."""
+        return add_bias(dot("xs", xs, params.w_x), params.b)
+
+    def recur(self, params: LSTMParams, carry: LSTMCarry, z: jax.Array) -> LSTMCarry:
+        """The next h and c."""
+        i, f, g, o = jnp.split(z + dot("carry.h", carry.h, params.w_h), 4, axis=-1)
+        c = jax.nn.sigmoid(f) * carry.c + jax.nn.sigmoid(i) * jnp.tanh(g)
+        h = jax.nn.sigmoid(o) * jnp.tanh(c)
+        return LSTMCarry(h.astype(carry.h.dtype), c)
+
+    def output(self, params: LSTMParams, carry: LSTMCarry) -> jax.Array:
+        """h."""
+        return carry.h
+
+
+def lstm_bias(hidden_size: int, forget_bias: float) -> jax.Array:
+    """Zeros [4H] with forget_bias in the forget gate's block."""
+    return jnp.zeros(4 * hidden_size).at[hidden_size : 2 * hidden_size].set(forget_bias)
+
+
+def zero_lstm_carry(w_h: jax.Array, batch_size: int, hidden_size: int) -> LSTMCarry:
+    """A zero carry for recurrent weights w_h [P, 4H]: h in their dtype, c in at least float32.
+
+    c is a sum over many steps: in bfloat16 an increment under c / 256 would be lost.
+    """
+    h = jnp.zeros((batch_size, w_h.shape[0]), w_h.dtype)
+    return LSTMCarry(h, jnp.zeros((batch_size, hidden_size), accumulator(w_h.dtype)))

@@ -1,0 +1,107 @@
+"""Randomness that travels in the carry.
+
+A stochastic cell draws from a stream that its carry holds: a key a row and a counter of the steps
+that the row has really taken. A draw therefore depends on (key, row, step) and on nothing else:
+not on batch mates, padding, window size or unroll factor.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from seqjax import _checks
+
+
+class Noise(NamedTuple):
+    """One stream of random draws a row. Put it in the carry of a cell that draws.
+
+    A `reset` inside a sequence does not rewind it: the stream goes on, and `start` moves to the
+    step at which the new sequence begins, so that what is drawn once a sequence is drawn anew.
+
+    Attributes:
+      key: [B] typed keys, one a row.
+      step: [B] int32, steps taken since the stream was started.
+      start: [B] int32, the value of `step` at which the present sequence began.
+    """
+
+    key: jax.Array
+    step: jax.Array
+    start: jax.Array
+
+    @classmethod
+    def from_key(cls, key: jax.Array, batch_size: int) -> "Noise":
+        """Starts a stream: row b draws from `fold_in(key, b)`.
+
+        Args:
+          key: a typed key, or [B] typed keys, one a row.
+          batch_size: B.
+
+        Raises:
+          ValueError: if key is neither.
+        """
+        check_key(key, batch_size)
+        if key.ndim == 0:
+            key = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(batch_size))
+        zeros = jnp.zeros(batch_size, jnp.int32)
+        return cls(key, zeros, zeros)
+
+    def each_step(self) -> jax.Array:
+        """[B] keys for draws that change from step to step."""
+        return fold_in_rows(self.key, self.step)
+
+    def each_sequence(self) -> jax.Array:
+        """[B] keys for draws that are made once a sequence."""
+        return fold_in_rows(self.key, self.start)
+
+    def advance(self) -> "Noise":
+        """The stream one step later."""
+        return self._replace(step=self.step + 1)
+
+
+def fold_in_rows(keys: jax.Array, data: jax.Array) -> jax.Array:
+    """Folds integers [B, ...] into keys [B]: one key a number, [B, ...]."""
+    fold_in = jax.random.fold_in
+    for _ in range(data.ndim - 1):
+        fold_in = jax.vmap(fold_in, (None, 0))
+    return jax.vmap(fold_in)(keys, data)
+
+
+def fold_in(key: jax.Array | None, index: int) -> jax.Array | None:
+    """The key of a cell's member `index`; None stays None. Takes a key or [B] keys."""
+    if key is None:
+        return None
+    if key.ndim == 0:
+        return jax.random.fold_in(key, index)
+    return jax.vmap(jax.random.fold_in, (0, None))(key, index)
+
+
+def is_noise(node) -> bool:
+    """Whether a node of a carry is a stream of draws; for `is_leaf` in tree maps."""
+    return isinstance(node, Noise)
+
+
+def has_noise(carry) -> bool:
+    """Whether a carry holds a stream of draws."""
+    return any(map(is_noise, jax.tree.leaves(carry, is_leaf=is_noise)))
+
+
+def check_key(key, batch_size: int | None = None) -> None:
+    """Raises ValueError unless key is a typed key, or [B] typed keys where B is given."""
+    typed = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    _checks.require(
+        typed,
+        f"key is {_describe(key)}; expected a typed key. Make one with jax.random.key(seed), "
+        "or wrap an old one with jax.random.wrap_key_data(key).",
+    )
+    rows = "" if batch_size is None else f" or {batch_size} keys, one a row"
+    _checks.require(
+        key.ndim == 0 or (batch_size is not None and key.shape == (batch_size,)),
+        f"key has shape {key.shape}; expected one key (shape ()){rows}.",
+    )
+
+
+def _describe(key) -> str:
+    if hasattr(key, "dtype"):
+        return f"an array of {key.dtype} with shape {key.shape}"
+    return repr(key)

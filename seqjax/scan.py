@@ -1,0 +1,174 @@
+"""A step function over time, with padding held and state reset."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from seqjax import _checks
+from seqjax.noise import is_noise
+
+Step = Callable[[Any, Any], tuple[Any, Any]]
+
+
+def scan(
+    step: Step,
+    carry: Any,
+    xs: Any,
+    *,
+    mask: jax.Array | None = None,
+    reset: jax.Array | None = None,
+    initial: Any = None,
+) -> tuple[Any, Any]:
+    """Runs a step function over a batch of sequences.
+
+        hₜ, yₜ = step(hₜ₋₁, xₜ)   where mask[t];   hₜ = hₜ₋₁, yₜ = 0   elsewhere
+
+    `lax.scan` over axis 1, in which masked steps change nothing at all: their inputs are zeroed
+    before the step and its results discarded, so that NaN in padding reaches no value and no
+    gradient.
+
+    Args:
+      step: (carry, x) -> (carry, y), where x is xs[:, t].
+      carry: pytree whose leaves lead with the batch axis B.
+      xs: [B, T, ...] inputs; a pytree of such arrays is allowed.
+      mask: [B, T] bool, True = real. None means that every step is real.
+      reset: [B, T] bool. Where True, the carry before step t is the initial one; streams of
+        noise (`seqjax.noise.Noise`) go on. A reset acts at a masked step too: what is held from
+        there is the initial carry.
+      initial: what a reset returns to, of carry's structure; None means `carry` itself.
+
+    Returns:
+      The carry after the last step, and ys [B, T, ...], zero where masked.
+
+    Raises:
+      ValueError: if xs has no batch and time axes, or mask or reset is not [B, T] bool.
+
+    Example:
+      >>> total = lambda carry, x: (carry + x, carry + x)
+      >>> xs = jnp.array([[1, 2, 3], [4, 5, 6]])
+      >>> mask = jnp.array([[True, True, True], [True, False, True]])
+      >>> carry, ys = scan(total, jnp.zeros(2, int), xs, mask=mask)
+      >>> print(carry, ys.tolist())
+      [ 6 10] [[1, 3, 6], [4, 0, 10]]
+    """
+    batch_size, length = check_xs(xs)
+    mask = check_flags("mask", mask, batch_size, length)
+    reset = check_flags("reset", reset, batch_size, length)
+    check_batch("carry", carry, batch_size)
+    carry, ys = time_major_scan(
+        step,
+        carry,
+        swap_time(xs),
+        swap_time(mask),
+        swap_time(reset),
+        carry if initial is None else initial,
+    )
+    return carry, swap_time(ys)
+
+
+def time_major_scan(step, carry, xs, mask, reset, initial):
+    """`scan` without checks over time-major arrays: xs [T, B, ...], mask and reset [T, B]."""
+    carry, initial = strong(carry), strong(initial)
+
+    def body(carry, inputs):
+        x, real, restart = inputs
+        if restart is not None:
+            carry = restart_rows(restart, initial, carry)
+        if real is None:
+            return step(carry, x)
+        new, y = step(carry, zero_rows(real, x))
+        return where_rows(real, new, carry), zero_rows(real, y)
+
+    return jax.lax.scan(body, carry, (xs, mask, reset))
+
+
+def where_rows(flags: jax.Array, on_true: Any, on_false: Any) -> Any:
+    """Chooses between two trees: flags [...] select along the leading axes of every leaf."""
+    return jax.tree.map(lambda a, b: jnp.where(_expand(flags, a), a, b), on_true, on_false)
+
+
+def zero_rows(real: jax.Array, tree: Any) -> Any:
+    """Zeros where `real` [...] is False, along the leading axes of every leaf."""
+    return jax.tree.map(lambda a: jnp.where(_expand(real, a), a, jnp.zeros((), a.dtype)), tree)
+
+
+def restart_rows(restart: jax.Array, initial: Any, carry: Any) -> Any:
+    """The carry with the rows `restart` [B] set to `initial`; noise goes on in a new sequence."""
+
+    def one(start, now):
+        if is_noise(now):
+            return now._replace(start=jnp.where(restart, now.step, now.start))
+        return where_rows(restart, start, now)
+
+    return jax.tree.map(one, initial, carry, is_leaf=is_noise)
+
+
+def swap_time(tree: Any) -> Any:
+    """Swaps the batch and the time axis of every leaf; None stays None."""
+    return jax.tree.map(lambda a: jnp.swapaxes(a, 0, 1), tree)
+
+
+def strong(tree: Any) -> Any:
+    """The tree as arrays without weak types, which a loop's carry must not have."""
+
+    def one(leaf):
+        array = jnp.asarray(leaf)
+        return jax.lax.convert_element_type(array, array.dtype) if array.weak_type else array
+
+    return jax.tree.map(one, tree)
+
+
+def check_xs(xs: Any) -> tuple[int, int]:
+    """Checks that xs is [B, T, ...] in every leaf, and returns (B, T)."""
+    leaves = jax.tree.leaves(xs)
+    _checks.require(bool(leaves), "xs holds no arrays; expected [B, T, ...].")
+    for leaf in leaves:
+        shape = jnp.shape(leaf)
+        _checks.require(
+            len(shape) >= 2,
+            f"xs has shape {shape}; expected [B, T, ...] with a batch and a time axis. "
+            "For one sequence pass xs[None].",
+        )
+        first = jnp.shape(leaves[0])[:2]
+        _checks.require(
+            shape[:2] == first,
+            f"xs has leaves of shapes {_checks.describe(xs)}; expected all to share [B, T].",
+        )
+    batch_size, length = jnp.shape(leaves[0])[:2]
+    return batch_size, length
+
+
+def check_flags(name: str, flags: Any, batch_size: int, length: int) -> jax.Array | None:
+    """Checks a mask or reset: None or [B, T] bool."""
+    if flags is None:
+        return None
+    flags = jnp.asarray(flags)
+    _checks.require(
+        flags.dtype == jnp.bool_,
+        f"{name} has dtype {flags.dtype}; expected bool [B, T]. Write {name} > 0 or {name} != 0, "
+        "whichever you mean.",
+    )
+    hint = " Is it time-major? seqjax is batch-major." if flags.shape == (length, batch_size) else ""
+    _checks.require(
+        flags.shape == (batch_size, length),
+        f"{name} has shape {flags.shape}; expected [B, T] = {(batch_size, length)}.{hint}",
+    )
+    return flags
+
+
+def check_batch(name: str, tree: Any, batch_size: int) -> None:
+    """Checks that every leaf of a carry leads with the batch axis."""
+    for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
+        shape = jnp.shape(leaf)
+        where = name + jax.tree_util.keystr(path)
+        _checks.require(
+            shape[:1] == (batch_size,),
+            f"{where} has shape {shape}; expected the batch axis first, [B, ...] with "
+            f"B = {batch_size} as in xs.",
+        )
+
+
+def _expand(flags: jax.Array, leaf: jax.Array) -> jax.Array:
+    return flags.reshape(flags.shape + (1,) * (leaf.ndim - flags.ndim))

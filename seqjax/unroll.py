@@ -1,0 +1,214 @@
+"""A cell over whole sequences."""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import checkify
+
+from seqjax import _checks
+from seqjax.cells.base import run, takes
+from seqjax.noise import check_key, has_noise
+from seqjax.reverse import reverse_time
+from seqjax.scan import check_batch, check_flags, check_xs, strong, where_rows
+
+Remat = int | Literal["sqrt"] | None
+
+
+def unroll(
+    cell: Any,
+    params: Any,
+    xs: Any,
+    *,
+    carry: Any = None,
+    key: jax.Array | None = None,
+    lengths: jax.Array | None = None,
+    mask: jax.Array | None = None,
+    reset: jax.Array | None = None,
+    reverse: bool = False,
+    remat: Remat = None,
+    truncate: int | None = None,
+) -> tuple[Any, Any]:
+    """Runs a cell over a batch of sequences.
+
+        hₜ, yₜ = step(hₜ₋₁, xₜ)   at real steps;   hₜ = hₜ₋₁, yₜ = 0   at padding
+
+    All combinations of the arguments are legal and equal a Python loop over each row. What stands
+    in padding, NaN included, changes no value and no gradient.
+
+    Args:
+      cell: any `Cell`; its `unroll` is used where it has one.
+      params: from `cell.init`.
+      xs: [B, T, ...] inputs; a pytree of such arrays is allowed.
+      carry: where to start; None means `cell.initial_carry(params, B, key=key)`.
+      key: starts the noise of a stochastic cell: one key, or [B] keys. Not together with carry,
+        which holds its own.
+      lengths: [B] integers, 0 <= lengths <= T: steps from there on do not exist. Length 0 returns
+        the carry it started from. None means T.
+      mask: [B, T] bool, True = real; any pattern. Together with lengths both must hold.
+      reset: [B, T] bool. True: the carry before step t is the initial one (packed documents,
+        episodes), at masked steps too; flags beyond lengths are ignored. Noise goes on.
+      reverse: runs from each row's last real step to its first; ys stay in the order of xs.
+        The boundaries of reset are those of the forward order.
+      remat: activation checkpointing: an int K stores the carry every K steps and recomputes the
+        steps between in the backward pass; "sqrt" takes K = ⌈√T⌉. Same numbers, any T.
+        Chen et al. 2016, section 4.
+      truncate: an int K: no gradient crosses the boundaries between windows of K steps, counted
+        from where each row begins (truncated backpropagation through time; Williams and Peng
+        1990 with h = h' = K).
+
+    Returns:
+      The carry after each row's last real step, and ys [B, T, ...], zero where padded.
+
+    Raises:
+      ValueError: if an argument has the wrong shape or dtype; if lengths, where its values are
+        known, leaves 0..T; if both carry and key are given; if remat or truncate is no window.
+
+    Example:
+      >>> import seqjax as sj
+      >>> cell = sj.LSTM(hidden_size=3)
+      >>> params = cell.init(jax.random.key(0), input_size=2)
+      >>> carry, ys = sj.unroll(cell, params, jnp.ones((2, 5, 2)), lengths=jnp.array([5, 1]))
+      >>> ys.shape, bool((ys[1, 1:] == 0).all())
+      ((2, 5, 3), True)
+    """
+    batch_size, length = check_xs(xs)
+    mask = _real_steps(lengths, check_flags("mask", mask, batch_size, length), batch_size, length)
+    reset = check_flags("reset", reset, batch_size, length)
+    if reset is not None and lengths is not None:
+        reset = reset & _within(lengths, length)
+    carry = _start(cell, params, carry, key, batch_size)
+    run_cell = _windowed(remat, truncate, length)
+    if not reverse:
+        return run_cell(cell, params, carry, xs, mask, reset)
+    backwards, mask, reset, restore = reverse_time(xs, mask, reset)
+    carry, ys = run_cell(cell, params, carry, backwards, mask, reset)
+    return carry, restore(ys)
+
+
+def _windowed(remat: Remat, truncate: int | None, length: int) -> Callable:
+    """`run` in windows: truncation outside, recomputation inside."""
+    if remat is None and truncate is None:
+        return run
+
+    def run_windows(cell, params, carry, xs, mask, reset):
+        if not hasattr(cell, "step"):  # an encoder: its members run in windows, each its own way
+            _checks.require(
+                takes(cell.unroll, "run"),
+                f"remat or truncate was given but the unroll of {cell!r}, an encoder, takes no "
+                "run argument with which it would run its members.",
+            )
+            return cell.unroll(params, carry, xs, mask, reset, run=run_windows)
+        one = functools.partial(run, cell, params)
+        if remat is not None:
+            size = math.isqrt(max(length - 1, 0)) + 1 if remat == "sqrt" else remat
+            one = _split(jax.checkpoint(one, prevent_cse=False), size, cut=False)
+        if truncate is not None:
+            one = _split(one, truncate, cut=True)
+        return one(carry, xs, mask, reset)
+
+    if remat != "sqrt":
+        _check_window("remat", remat, "a window's length in steps, 'sqrt' or None")
+    _check_window("truncate", truncate, "a window's length in steps or None")
+    return run_windows
+
+
+def _split(run_window: Callable, size: int, *, cut: bool) -> Callable:
+    """Runs `run_window` over windows of `size` steps, the last one shorter where it must be.
+
+    With `cut` no gradient flows from a window into the one before it.
+    """
+
+    def run_all(carry, *inputs):  # inputs: xs, mask, reset, each [B, T, ...] or None
+        length = jax.tree.leaves(inputs)[0].shape[1]
+        count, rest = divmod(length, size)
+        if count == 0 or length == size:
+            return run_window(carry, *inputs)
+
+        def window(state, inputs):
+            first, carry = state
+            if cut:  # the first window alone may reach the carry it was given
+                carry = where_rows(first, carry, jax.lax.stop_gradient(carry))
+            carry, ys = run_window(carry, *inputs)
+            return (jnp.zeros((), bool), carry), ys
+
+        split = lambda a: jnp.moveaxis(_windows(a[:, : count * size], count), 1, 0)
+        state = (jnp.ones((), bool), strong(carry))
+        (_, carry), ys = jax.lax.scan(window, state, jax.tree.map(split, inputs))
+        ys = jax.tree.map(lambda a: _merge(jnp.moveaxis(a, 0, 1)), ys)
+        if rest:
+            carry = jax.lax.stop_gradient(carry) if cut else carry
+            carry, tail = run_window(carry, *jax.tree.map(lambda a: a[:, count * size :], inputs))
+            ys = jax.tree.map(lambda a, b: jnp.concatenate([a, b], axis=1), ys, tail)
+        return carry, ys
+
+    return run_all
+
+
+def _windows(a: jax.Array, count: int) -> jax.Array:
+    return a.reshape(a.shape[0], count, -1, *a.shape[2:])  # [B, n, K, ...]
+
+
+def _merge(a: jax.Array) -> jax.Array:
+    return a.reshape(a.shape[0], -1, *a.shape[3:])  # [B, n * K, ...]
+
+
+def _check_window(name: str, value: Any, expected: str) -> None:
+    if value is not None:
+        text = f"expected {expected}; 1 or more."
+        ok = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+        _checks.require(ok, f"{name} is {value!r}; {text}")
+
+
+def _real_steps(lengths, mask, batch_size: int, length: int):
+    """The mask [B, T] that lengths and mask make together, None where all steps are real."""
+    if lengths is None:
+        return mask
+    lengths = jnp.asarray(lengths)
+    _checks.require(
+        lengths.shape == (batch_size,),
+        f"lengths has shape {lengths.shape} but xs has batch size {batch_size} (xs is [B, T, ...] "
+        f"= {(batch_size, length, '...')}); is xs time-major? seqjax is batch-major.",
+    )
+    _checks.require(
+        jnp.issubdtype(lengths.dtype, jnp.integer),
+        f"lengths has dtype {lengths.dtype}; expected integers [B]. For a bool mask use mask=.",
+    )
+    known = _checks.concrete(lengths)
+    if known is not None and known.size:
+        _checks.require(
+            bool(known.min() >= 0 and known.max() <= length),
+            f"lengths has values from {known.min()} to {known.max()}; expected 0 <= lengths <= T "
+            f"= {length}, the size of axis 1 of xs.",
+        )
+    checkify.debug_check(
+        jnp.all((lengths >= 0) & (lengths <= length)), "lengths must lie in 0..T of xs"
+    )
+    within = _within(lengths, length)
+    return within if mask is None else within & mask
+
+
+def _within(lengths, length: int) -> jax.Array:
+    lengths = jnp.asarray(lengths)
+    return jnp.arange(length, dtype=lengths.dtype) < lengths[:, None]
+
+
+def _start(cell: Any, params: Any, carry: Any, key: Any, batch_size: int) -> Any:
+    """The carry to start from, checked against the cell's own."""
+    _checks.require(
+        carry is None or key is None,
+        "both carry and key were given; expected one. A carry holds its own stream of noise: "
+        "start one with cell.initial_carry(params, batch_size, key=key).",
+    )
+    if key is not None:
+        check_key(key, batch_size)
+    if carry is None:
+        return cell.initial_carry(params, batch_size, key=key)
+    check_batch("carry", carry, batch_size)
+    like = jax.random.key(0) if has_noise(carry) else None
+    expected = jax.eval_shape(lambda: cell.initial_carry(params, batch_size, key=like))
+    _checks.same_structure("carry", carry, expected, f"{cell!r}.initial_carry(params, B)")
+    return carry
