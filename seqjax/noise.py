@@ -59,6 +59,33 @@ class Noise(NamedTuple):
         return self._replace(step=self.step + 1)
 
 
+def over_time(noise: Noise, length: int, mask, reset) -> tuple[Noise, Noise]:
+    """A stream over a whole sequence at once, as steps and resets would move it.
+
+    Args:
+      noise: a stream of [B] rows.
+      length: T.
+      mask: [B, T] bool or None; masked steps take no draw.
+      reset: [B, T] bool or None.
+
+    Returns:
+      The stream after T steps, and one whose `step` and `start` are [B, T]: what each step sees.
+    """
+    if mask is None:
+        mask = jnp.ones((noise.step.shape[0], length), bool)
+    taken = jnp.cumsum(mask, axis=1, dtype=jnp.int32)
+    step = noise.step[:, None] + taken - mask.astype(jnp.int32)
+    if reset is None:
+        start = jnp.broadcast_to(noise.start[:, None], step.shape)
+    else:
+        begun = jnp.where(reset, step, jnp.int32(-1))
+        start = jax.lax.cummax(jnp.concatenate([noise.start[:, None], begun], 1), axis=1)[:, 1:]
+    if length == 0:
+        return noise, noise._replace(step=step, start=start)
+    after = Noise(noise.key, noise.step + taken[:, -1], start[:, -1])
+    return after, noise._replace(step=step, start=start)
+
+
 def fold_in_rows(keys: jax.Array, data: jax.Array) -> jax.Array:
     """Folds integers [B, ...] into keys [B]: one key a number, [B, ...]."""
     fold_in = jax.random.fold_in

@@ -1,7 +1,7 @@
 """A step function over time, with padding held and state reset."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,18 @@ from seqjax import _checks
 from seqjax.noise import is_noise
 
 Step = Callable[[Any, Any], tuple[Any, Any]]
+
+
+class Reset(NamedTuple):
+    """Where a cell's state starts anew, and from what.
+
+    Attributes:
+      flags: [B, T] bool; where True, the carry before step t is `initial`.
+      initial: a carry, split among the members of a composite cell as its carry is.
+    """
+
+    flags: jax.Array
+    initial: Any
 
 
 def scan(
@@ -115,7 +127,8 @@ def strong(tree: Any) -> Any:
 
     def one(leaf):
         array = jnp.asarray(leaf)
-        return jax.lax.convert_element_type(array, array.dtype) if array.weak_type else array
+        weak = getattr(array, "weak_type", False)  # typed keys have no such attribute
+        return jax.lax.convert_element_type(array, array.dtype) if weak else array
 
     return jax.tree.map(one, tree)
 
@@ -150,7 +163,9 @@ def check_flags(name: str, flags: Any, batch_size: int, length: int) -> jax.Arra
         f"{name} has dtype {flags.dtype}; expected bool [B, T]. Write {name} > 0 or {name} != 0, "
         "whichever you mean.",
     )
-    hint = " Is it time-major? seqjax is batch-major." if flags.shape == (length, batch_size) else ""
+    hint = (
+        " Is it time-major? seqjax is batch-major." if flags.shape == (length, batch_size) else ""
+    )
     _checks.require(
         flags.shape == (batch_size, length),
         f"{name} has shape {flags.shape}; expected [B, T] = {(batch_size, length)}.{hint}",

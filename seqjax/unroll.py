@@ -1,6 +1,5 @@
 """A cell over whole sequences."""
 
-import functools
 import math
 from collections.abc import Callable
 from typing import Any, Literal
@@ -13,7 +12,7 @@ from seqjax import _checks
 from seqjax.cells.base import run, takes
 from seqjax.noise import check_key, has_noise
 from seqjax.reverse import reverse_time
-from seqjax.scan import check_batch, check_flags, check_xs, strong, where_rows
+from seqjax.scan import Reset, check_batch, check_flags, check_xs, strong, where_rows
 
 Remat = int | Literal["sqrt"] | None
 
@@ -82,10 +81,12 @@ def unroll(
         reset = reset & _within(lengths, length)
     carry = _start(cell, params, carry, key, batch_size)
     run_cell = _windowed(remat, truncate, length)
-    if not reverse:
-        return run_cell(cell, params, carry, xs, mask, reset)
-    backwards, mask, reset, restore = reverse_time(xs, mask, reset)
-    carry, ys = run_cell(cell, params, carry, backwards, mask, reset)
+    restore = lambda ys: ys
+    if reverse:
+        xs, mask, reset, restore = reverse_time(xs, mask, reset)
+    if reset is not None:
+        reset = Reset(reset, _initial(cell, params, batch_size, carry))
+    carry, ys = run_cell(cell, params, carry, xs, mask, reset)
     return carry, restore(ys)
 
 
@@ -102,13 +103,18 @@ def _windowed(remat: Remat, truncate: int | None, length: int) -> Callable:
                 "run argument with which it would run its members.",
             )
             return cell.unroll(params, carry, xs, mask, reset, run=run_windows)
-        one = functools.partial(run, cell, params)
+        flags, initial = reset or (None, None)
+
+        def one(carry, xs, mask, flags):
+            reset = None if flags is None else Reset(flags, initial)
+            return run(cell, params, carry, xs, mask, reset)
+
         if remat is not None:
             size = math.isqrt(max(length - 1, 0)) + 1 if remat == "sqrt" else remat
             one = _split(jax.checkpoint(one, prevent_cse=False), size, cut=False)
         if truncate is not None:
             one = _split(one, truncate, cut=True)
-        return one(carry, xs, mask, reset)
+        return one(carry, xs, mask, flags)
 
     if remat != "sqrt":
         _check_window("remat", remat, "a window's length in steps, 'sqrt' or None")
@@ -122,7 +128,7 @@ def _split(run_window: Callable, size: int, *, cut: bool) -> Callable:
     With `cut` no gradient flows from a window into the one before it.
     """
 
-    def run_all(carry, *inputs):  # inputs: xs, mask, reset, each [B, T, ...] or None
+    def run_all(carry, *inputs):  # inputs: xs, mask, flags, each [B, T, ...] or None
         length = jax.tree.leaves(inputs)[0].shape[1]
         count, rest = divmod(length, size)
         if count == 0 or length == size:
@@ -208,7 +214,13 @@ def _start(cell: Any, params: Any, carry: Any, key: Any, batch_size: int) -> Any
     if carry is None:
         return cell.initial_carry(params, batch_size, key=key)
     check_batch("carry", carry, batch_size)
-    like = jax.random.key(0) if has_noise(carry) else None
-    expected = jax.eval_shape(lambda: cell.initial_carry(params, batch_size, key=like))
+    expected = jax.eval_shape(lambda: _initial(cell, params, batch_size, carry))
     _checks.same_structure("carry", carry, expected, f"{cell!r}.initial_carry(params, B)")
     return carry
+
+
+def _initial(cell: Any, params: Any, batch_size: int, carry: Any) -> Any:
+    """The cell's initial carry, of the structure of the one under way."""
+    # Streams of noise go on through a reset, so this key only gives the carry its structure.
+    key = jax.random.key(0) if has_noise(carry) else None
+    return cell.initial_carry(params, batch_size, key=key)

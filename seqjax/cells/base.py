@@ -14,8 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax import _checks
-from seqjax.noise import has_noise
-from seqjax.scan import scan, swap_time, time_major_scan, zero_rows
+from seqjax.scan import Reset, scan, swap_time, time_major_scan, zero_rows
 
 
 @runtime_checkable
@@ -24,7 +23,7 @@ class Cell(Protocol):
 
     Configuration lives in the spec, numbers in `params`, the past in `carry`. A class of one's
     own with these three methods is a cell; `seqjax.testing.check_cell` proves that it keeps the
-    contract. With an `unroll(params, carry, xs, mask, reset)` besides, it is a `SequenceCell`.
+    contract. With an `unroll(params, carry, xs, mask)` besides, it is a `SequenceCell`.
     """
 
     def init(self, key: jax.Array, input_size: int) -> Any:
@@ -47,8 +46,10 @@ class Cell(Protocol):
 class SequenceCell(Protocol):
     """The same recurrence over a whole sequence, equal to its steps and faster."""
 
-    def unroll(self, params: Any, carry: Any, xs: Any, mask: Any, reset: Any = None) -> Any:
-        """(carry, xs [B, T, ...], mask and reset [B, T] or None) -> (carry, ys [B, T, ...])."""
+    def unroll(
+        self, params: Any, carry: Any, xs: Any, mask: Any, reset: Reset | None = None
+    ) -> tuple[Any, Any]:
+        """(carry, xs [B, T, ...], mask [B, T] or None) -> (carry, ys [B, T, ...])."""
         ...
 
 
@@ -59,7 +60,9 @@ class EncoderError(ValueError, AttributeError):
     """
 
 
-def run(cell: Any, params: Any, carry: Any, xs: Any, mask=None, reset=None) -> tuple[Any, Any]:
+def run(
+    cell: Any, params: Any, carry: Any, xs: Any, mask=None, reset: Reset | None = None
+) -> tuple[Any, Any]:
     """Runs a cell over xs [B, T, ...] by its `unroll` where it has one, else step by step.
 
     Composite cells run their members with it. A cell whose `unroll` takes no `reset` is stepped
@@ -78,20 +81,11 @@ def run(cell: Any, params: Any, carry: Any, xs: Any, mask=None, reset=None) -> t
     return run_steps(cell, params, carry, xs, mask, reset)
 
 
-def run_steps(cell: Any, params: Any, carry: Any, xs: Any, mask=None, reset=None):
+def run_steps(cell: Any, params: Any, carry: Any, xs: Any, mask=None, reset: Reset | None = None):
     """Runs a cell over xs [B, T, ...] by its `step`: the definition that `unroll` must equal."""
-    initial = initial_for_reset(cell, params, carry, jax.tree.leaves(xs)[0].shape[0], reset)
+    flags, initial = reset or (None, None)
     step = lambda carry, x: cell.step(params, carry, x)
-    return scan(step, carry, xs, mask=mask, reset=reset, initial=initial)
-
-
-def initial_for_reset(cell: Any, params: Any, carry: Any, batch_size: int, reset: Any) -> Any:
-    """The carry that a reset returns to, of the structure of the carry under way."""
-    if reset is None:
-        return carry
-    # The streams of noise go on, so the key only gives the carry its structure.
-    key = jax.random.key(0) if has_noise(carry) else None
-    return cell.initial_carry(params, batch_size, key)
+    return scan(step, carry, xs, mask=mask, reset=flags, initial=initial)
 
 
 class RecurrentCell(abc.ABC):
@@ -99,8 +93,9 @@ class RecurrentCell(abc.ABC):
 
         zₜ = project(xₜ),  hₜ = recur(hₜ₋₁, zₜ),  yₜ = output(hₜ)
 
-    Write these three and get both forms: `step`, and an `unroll` that projects all steps in one
-    large product before the loop. This is what makes a gated cell fast, one's own included.
+    Write `recur` and `output` (and `project`, where it is not x w_x + b) and get both forms:
+    `step`, and an `unroll` that projects all steps in one large product before the loop. This is
+    what makes a gated cell fast, one's own included.
     """
 
     @abc.abstractmethod
@@ -111,9 +106,9 @@ class RecurrentCell(abc.ABC):
     def initial_carry(self, params: Any, batch_size: int, key: jax.Array | None = None) -> Any:
         """The carry before the first step."""
 
-    @abc.abstractmethod
     def project(self, params: Any, xs: jax.Array) -> Any:
-        """The part of the pre-activations that needs no state: [..., D] -> [..., N]."""
+        """What needs no state, for all steps at once: [..., D] -> [..., N]; here x w_x + b."""
+        return add_bias(dot("xs", xs, params.w_x), params.b)
 
     @abc.abstractmethod
     def recur(self, params: Any, carry: Any, z: Any) -> Any:
@@ -130,9 +125,10 @@ class RecurrentCell(abc.ABC):
         return carry, self.output(params, carry)
 
     @final
-    def unroll(self, params: Any, carry: Any, xs: jax.Array, mask=None, reset=None):
-        """Over time: xs [B, T, D], mask and reset [B, T] or None -> carry, ys [B, T, H]."""
-        initial = initial_for_reset(self, params, carry, xs.shape[0], reset)
+    def unroll(
+        self, params: Any, carry: Any, xs: jax.Array, mask=None, reset: Reset | None = None
+    ) -> tuple[Any, Any]:
+        """Over time: xs [B, T, D], mask [B, T] or None -> carry, ys [B, T, H]."""
         if mask is not None:
             xs = zero_rows(mask, xs)
         zs = self.project(params, swap_time(xs))  # [T, B, N]
@@ -141,8 +137,9 @@ class RecurrentCell(abc.ABC):
             carry = self.recur(params, carry, z)
             return carry, self.output(params, carry)
 
-        mask, reset = swap_time(mask), swap_time(reset)
-        carry, ys = time_major_scan(step, carry, zs, mask, reset, initial)
+        flags, initial = reset or (None, None)
+        mask, flags = swap_time(mask), swap_time(flags)
+        carry, ys = time_major_scan(step, carry, zs, mask, flags, initial)
         return carry, swap_time(ys)
 
 

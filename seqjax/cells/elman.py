@@ -75,10 +75,6 @@ class Elman(RecurrentCell):
         """h = 0, [B, H]."""
         return jnp.zeros((batch_size, params.w_h.shape[0]), params.w_h.dtype)
 
-    def project(self, params: ElmanParams, xs: jax.Array) -> jax.Array:
-        """x w_x + b."""
-        return add_bias(dot("xs", xs, params.w_x), params.b)
-
     def recur(self, params: ElmanParams, carry: jax.Array, z: jax.Array) -> jax.Array:
         """The next h."""
         act = activation_function(self.activation)
@@ -144,10 +140,6 @@ class Jordan(RecurrentCell):
     def initial_carry(self, params: JordanParams, batch_size: int, key=None) -> jax.Array:
         """y = 0, [B, P]."""
         return jnp.zeros((batch_size, params.w_o.shape[1]), params.w_o.dtype)
-
-    def project(self, params: JordanParams, xs: jax.Array) -> jax.Array:
-        """x w_x + b."""
-        return add_bias(dot("xs", xs, params.w_x), params.b)
 
     def recur(self, params: JordanParams, carry: jax.Array, z: jax.Array) -> jax.Array:
         """The next y."""

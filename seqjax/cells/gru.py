@@ -85,10 +85,6 @@ class GRU(RecurrentCell):
         """h = 0, [B, H]."""
         return jnp.zeros((batch_size, params.w_h.shape[0]), accumulator(params.w_h.dtype))
 
-    def project(self, params: GRUParams, xs: jax.Array) -> jax.Array:
-        """x w_x + b, [..., 3H]."""
-        return add_bias(dot("xs", xs, params.w_x), params.b)
-
     def recur(self, params: GRUParams, carry: jax.Array, z: jax.Array) -> jax.Array:
         """The next h."""
         size = params.w_h.shape[0]

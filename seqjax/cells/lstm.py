@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax import _checks
-from seqjax.cells.base import RecurrentCell, accumulator, add_bias, dot
+from seqjax.cells.base import RecurrentCell, accumulator, dot
 from seqjax.initializers import GlorotUniform, Initializer, Orthogonal, blocks
 
 
@@ -86,10 +86,6 @@ class LSTM(RecurrentCell):
     def initial_carry(self, params: LSTMParams, batch_size: int, key=None) -> LSTMCarry:
         """h = c = 0, [B, H]."""
         return zero_lstm_carry(params.w_h, batch_size, params.w_h.shape[0])
-
-    def project(self, params: LSTMParams, xs: jax.Array) -> jax.Array:
-        """x w_x + b, [..., 4H]."""
-        return add_bias(dot("xs", xs, params.w_x), params.b)
 
     def recur(self, params: LSTMParams, carry: LSTMCarry, z: jax.Array) -> LSTMCarry:
         """The next h and c."""

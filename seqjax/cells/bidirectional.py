@@ -1,0 +1,120 @@
+"""Two cells over the same sequence, one in each direction."""
+
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, final
+
+import jax
+import jax.numpy as jnp
+
+from seqjax import _checks
+from seqjax.cells.base import EncoderError, run
+from seqjax.cells.stack import check_cell_like
+from seqjax.noise import fold_in
+from seqjax.reverse import reverse_time
+from seqjax.scan import Reset
+
+MERGES = {
+    "concat": lambda a, b: jnp.concatenate([a, b], axis=-1),
+    "sum": lambda a, b: a + b,
+    "mean": lambda a, b: (a + b) / 2,
+    "product": lambda a, b: a * b,
+}
+
+
+class BidirectionalParams(NamedTuple):
+    """The params of the cell that reads forward and of the one that reads backward."""
+
+    forward: Any
+    backward: Any
+
+
+class BidirectionalCarry(NamedTuple):
+    """The carries; after an unroll forward holds h_{f,T}, backward h_{b,1}."""
+
+    forward: Any
+    backward: Any
+
+
+@final
+@dataclass(frozen=True)
+class Bidirectional:
+    """Reads a sequence in both directions. Schuster and Paliwal 1997.
+
+        yₜ = merge(fₜ, bₜ),   f forward from the first step, b backward from each row's last
+
+    An encoder: it needs the whole sequence, so it unrolls and stacks but has no `step`. Never
+    use it to predict its own next input, which it has seen.
+
+    Attributes:
+      cell: reads forward, and backward too with params of its own unless `backward` is given.
+      backward: the cell that reads backward; None means `cell`.
+      merge: "concat" (forward first), "sum", "mean" or "product".
+
+    Raises:
+      ValueError: if a cell is none, merge is unknown, or widths that must be equal differ.
+
+    Example:
+      >>> import seqjax as sj
+      >>> cell = sj.Bidirectional(sj.GRU(3))
+      >>> params = cell.init(jax.random.key(0), input_size=2)
+      >>> carry, ys = sj.unroll(cell, params, jnp.ones((2, 5, 2)), lengths=jnp.array([5, 2]))
+      >>> ys.shape, carry.backward.shape
+      ((2, 5, 6), (2, 3))
+    """
+
+    cell: Any
+    backward: Any = None
+    merge: Literal["concat", "sum", "mean", "product"] = "concat"
+
+    def __post_init__(self):
+        check_cell_like("cell", self.cell)
+        if self.backward is not None:
+            check_cell_like("backward", self.backward)
+        _checks.one_of("merge", self.merge, tuple(MERGES))
+
+    def init(self, key: jax.Array, input_size: int) -> BidirectionalParams:
+        """Draws params of both directions."""
+        forward, backward = self._cells()
+        key_f, key_b = jax.random.split(key)
+        return BidirectionalParams(
+            forward.init(key_f, input_size), backward.init(key_b, input_size)
+        )
+
+    def initial_carry(self, params: Any, batch_size: int, key=None) -> BidirectionalCarry:
+        """The initial carries of both directions."""
+        forward, backward = self._cells()
+        return BidirectionalCarry(
+            forward.initial_carry(params.forward, batch_size, fold_in(key, 0)),
+            backward.initial_carry(params.backward, batch_size, fold_in(key, 1)),
+        )
+
+    @property
+    def step(self):
+        """There is none.
+
+        Raises:
+          EncoderError: (a ValueError) always.
+        """
+        raise EncoderError(
+            "Bidirectional cannot be stepped: its output at a step depends on the steps after it. "
+            "Run it with unroll, or use its cell alone where inputs come one at a time."
+        )
+
+    def unroll(self, params: Any, carry: Any, xs: Any, mask=None, reset=None, *, run=run):
+        """Both directions over xs [B, T, ...]; ys in the order of xs."""
+        forward, backward = self._cells()
+        flags, initial = reset or (None, None)
+        reset_f = reset and Reset(flags, initial.forward)
+        carry_f, ys_f = run(forward, params.forward, carry.forward, xs, mask, reset_f)
+        xs, mask, flags, restore = reverse_time(xs, mask, flags)
+        reset_b = reset and Reset(flags, initial.backward)
+        carry_b, ys_b = run(backward, params.backward, carry.backward, xs, mask, reset_b)
+        _checks.require(
+            self.merge == "concat" or ys_f.shape == ys_b.shape,
+            f"merge is {self.merge!r} but the directions put out widths {ys_f.shape[-1]} and "
+            f"{ys_b.shape[-1]}; expected equal ones, or merge='concat'.",
+        )
+        return BidirectionalCarry(carry_f, carry_b), MERGES[self.merge](ys_f, restore(ys_b))
+
+    def _cells(self) -> tuple[Any, Any]:
+        return self.cell, self.cell if self.backward is None else self.backward

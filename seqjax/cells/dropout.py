@@ -1,0 +1,71 @@
+"""Dropout as a layer of a stack, so that it stands on non-recurrent edges."""
+
+from dataclasses import dataclass
+from typing import Any, final
+
+import jax
+import jax.numpy as jnp
+
+from seqjax import _checks
+from seqjax.noise import Noise, over_time
+from seqjax.scan import zero_rows
+
+
+@final
+@dataclass(frozen=True)
+class Dropout:
+    """Zeroes a share `rate` of its inputs and scales the rest by 1 / (1 - rate).
+
+    A member of a `Stack`, between the layers that it regularises: Zaremba, Sutskever and Vinyals
+    2014, who leave the recurrent edges alone. It is at work only where the carry was started
+    with a key, and is the identity otherwise. It has no params: `()`.
+
+    Attributes:
+      rate: probability of dropping, 0 <= rate < 1.
+      variational: one mask a sequence instead of one a step (Gal and Ghahramani 2016); a reset
+        begins a new sequence.
+
+    Raises:
+      ValueError: if rate is outside [0, 1).
+
+    Example:
+      >>> layer = Dropout(0.5)
+      >>> carry = layer.initial_carry((), 2, key=jax.random.key(0))
+      >>> carry, y = layer.step((), carry, jnp.ones((2, 4)))
+      >>> sorted(set(y.ravel().tolist()))
+      [0.0, 2.0]
+    """
+
+    rate: float
+    variational: bool = False
+
+    def __post_init__(self):
+        _checks.rate("rate", self.rate)
+
+    def init(self, key: jax.Array, input_size: int) -> tuple[()]:
+        """No params."""
+        return ()
+
+    def initial_carry(self, params: Any, batch_size: int, key: jax.Array | None = None) -> Any:
+        """A stream of noise, or () without a key."""
+        return () if key is None else Noise.from_key(key, batch_size)
+
+    def step(self, params: Any, carry: Any, x: jax.Array) -> tuple[Any, jax.Array]:
+        """One step: x [B, ...] -> y [B, ...]."""
+        if not isinstance(carry, Noise):
+            return carry, x
+        return carry.advance(), self._drop(self._keys(carry), x)
+
+    def unroll(self, params: Any, carry: Any, xs: jax.Array, mask=None, reset=None):
+        """All steps at once: xs [B, T, ...] -> ys [B, T, ...]."""
+        if isinstance(carry, Noise):
+            carry, seen = over_time(carry, xs.shape[1], mask, reset and reset.flags)
+            xs = jax.vmap(self._drop, (1, 1), 1)(self._keys(seen), xs)
+        return carry, (xs if mask is None else zero_rows(mask, xs))
+
+    def _keys(self, noise: Noise) -> jax.Array:
+        return noise.each_sequence() if self.variational else noise.each_step()
+
+    def _drop(self, keys: jax.Array, x: jax.Array) -> jax.Array:
+        keep = jax.vmap(lambda k: jax.random.bernoulli(k, 1 - self.rate, x.shape[1:]))(keys)
+        return jnp.where(keep, x / (1 - self.rate), jnp.zeros((), x.dtype))

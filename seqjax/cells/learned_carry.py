@@ -1,0 +1,82 @@
+"""A cell whose initial state is learned."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, final
+
+import jax
+import jax.numpy as jnp
+
+from seqjax import _checks
+from seqjax.cells.base import run
+from seqjax.cells.stack import check_cell_like, check_steppable
+
+
+class LearnedCarryParams(NamedTuple):
+    """The wrapped cell's params, and its initial carry without the batch axis."""
+
+    cell: Any
+    carry: Any
+
+
+@final
+@dataclass(frozen=True)
+class LearnedCarry:
+    """Makes a cell's initial carry part of its params, the same for every row.
+
+    Every floating-point leaf of the carry is learned, from the wrapped cell's own initial carry
+    on; counters and noise are not. A reset returns to the learned carry, and its gradient counts.
+
+    Attributes:
+      cell: any cell or encoder.
+
+    Raises:
+      ValueError: if cell is not a cell.
+
+    Example:
+      >>> import seqjax as sj
+      >>> cell = sj.LearnedCarry(sj.LSTM(3))
+      >>> params = cell.init(jax.random.key(0), input_size=2)
+      >>> params.carry.h.shape
+      (3,)
+    """
+
+    cell: Any
+
+    def __post_init__(self):
+        check_cell_like("cell", self.cell)
+
+    def init(self, key: jax.Array, input_size: int) -> LearnedCarryParams:
+        """Draws the wrapped cell's params; the carry starts as the cell's own."""
+        params = self.cell.init(key, input_size)
+        carry = self.cell.initial_carry(params, 1)
+        learn = lambda leaf: leaf[0] if _checks.is_float(leaf) else None
+        return LearnedCarryParams(params, jax.tree.map(learn, carry))
+
+    def initial_carry(self, params: LearnedCarryParams, batch_size: int, key=None) -> Any:
+        """The learned carry, once a row."""
+        learned = iter(jax.tree.leaves(params.carry))
+
+        def fill(leaf):
+            if not _checks.is_float(leaf):
+                return leaf
+            return jnp.broadcast_to(next(learned).astype(leaf.dtype), leaf.shape)
+
+        return jax.tree.map(fill, self.cell.initial_carry(params.cell, batch_size, key))
+
+    @property
+    def step(self) -> Callable:
+        """The wrapped cell's step: (params, carry, x) -> (carry, y).
+
+        Raises:
+          EncoderError: (a ValueError) if the wrapped cell is an encoder.
+        """
+        check_steppable(self, self.cell)
+        return self._step
+
+    def _step(self, params: LearnedCarryParams, carry: Any, x: Any) -> tuple[Any, Any]:
+        return self.cell.step(params.cell, carry, x)
+
+    def unroll(self, params: Any, carry: Any, xs: Any, mask=None, reset=None, *, run=run):
+        """The wrapped cell over time."""
+        return run(self.cell, params.cell, carry, xs, mask, reset)

@@ -1,0 +1,87 @@
+"""The LSTM whose gates see its memory."""
+
+from dataclasses import KW_ONLY, dataclass
+from typing import NamedTuple, final
+
+import jax
+import jax.numpy as jnp
+
+from seqjax import _checks
+from seqjax.cells.base import RecurrentCell, dot
+from seqjax.cells.lstm import LSTMCarry, lstm_bias, zero_lstm_carry
+from seqjax.initializers import GlorotUniform, Initializer, Orthogonal, blocks
+
+
+class PeepholeLSTMParams(NamedTuple):
+    """w_x [D, 4H], w_h [H, 4H], b [4H], gates i, f, g, o; peepholes p_i, p_f, p_o [H]."""
+
+    w_x: jax.Array
+    w_h: jax.Array
+    b: jax.Array
+    p_i: jax.Array
+    p_f: jax.Array
+    p_o: jax.Array
+
+
+@final
+@dataclass(frozen=True)
+class PeepholeLSTM(RecurrentCell):
+    """Long short-term memory with peepholes. Gers, Schraudolph and Schmidhuber 2002.
+
+        i, f, g, o = xₜ w_x + hₜ₋₁ w_h + b
+        cₜ = σ(f + p_f ⊙ cₜ₋₁) ⊙ cₜ₋₁ + σ(i + p_i ⊙ cₜ₋₁) ⊙ tanh(g)
+        hₜ = σ(o + p_o ⊙ cₜ) ⊙ tanh(cₜ),   yₜ = hₜ
+
+    The input and forget gates see the old memory, the output gate the new one. With all
+    peepholes at 0, as `init` leaves them, it is `LSTM`.
+
+    Attributes:
+      hidden_size: H.
+      forget_bias: initial value of b's forget gate.
+      w_x_init: initialiser of each gate's [D, H] block of w_x.
+      w_h_init: initialiser of each gate's [H, H] block of w_h.
+
+    Raises:
+      ValueError: if hidden_size is not positive.
+    """
+
+    hidden_size: int
+    forget_bias: float = 1.0
+    _: KW_ONLY
+    w_x_init: Initializer = GlorotUniform()
+    w_h_init: Initializer = Orthogonal()
+
+    def __post_init__(self):
+        _checks.positive_int("hidden_size", self.hidden_size)
+        _checks.finite_number("forget_bias", self.forget_bias)
+
+    def init(self, key: jax.Array, input_size: int) -> PeepholeLSTMParams:
+        """Draws params; peepholes are 0, b is 0 but for forget_bias."""
+        size = self.hidden_size
+        key_x, key_h = jax.random.split(key)
+        return PeepholeLSTMParams(
+            w_x=blocks(self.w_x_init, key_x, (input_size, size), 4),
+            w_h=blocks(self.w_h_init, key_h, (size, size), 4),
+            b=lstm_bias(size, self.forget_bias),
+            p_i=jnp.zeros(size),
+            p_f=jnp.zeros(size),
+            p_o=jnp.zeros(size),
+        )
+
+    def initial_carry(self, params: PeepholeLSTMParams, batch_size: int, key=None) -> LSTMCarry:
+        """h = c = 0, [B, H]."""
+        return zero_lstm_carry(params.w_h, batch_size, params.w_h.shape[0])
+
+    def recur(self, params: PeepholeLSTMParams, carry: LSTMCarry, z: jax.Array) -> LSTMCarry:
+        """The next h and c."""
+        i, f, g, o = jnp.split(z + dot("carry.h", carry.h, params.w_h), 4, axis=-1)
+        peep = lambda p, c: p.astype(c.dtype) * c
+        keep = jax.nn.sigmoid(f + peep(params.p_f, carry.c))
+        write = jax.nn.sigmoid(i + peep(params.p_i, carry.c))
+        c = keep * carry.c + write * jnp.tanh(g)
+        h = jax.nn.sigmoid(o + peep(params.p_o, c)) * jnp.tanh(c)
+        return LSTMCarry(h.astype(carry.h.dtype), c)
+
+    def output(self, params: PeepholeLSTMParams, carry: LSTMCarry) -> jax.Array:
+        """h."""
+        return carry.h

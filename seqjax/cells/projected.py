@@ -1,0 +1,82 @@
+"""The LSTM whose hidden state is projected to fewer units."""
+
+from dataclasses import KW_ONLY, dataclass
+from typing import NamedTuple, final
+
+import jax
+import jax.numpy as jnp
+
+from seqjax import _checks
+from seqjax.cells.base import RecurrentCell, dot
+from seqjax.cells.lstm import LSTMCarry, lstm_bias, zero_lstm_carry
+from seqjax.initializers import GlorotUniform, Initializer, blocks
+
+
+class ProjectedLSTMParams(NamedTuple):
+    """w_x [D, 4H], w_h [P, 4H], b [4H], gates i, f, g, o; projection w_p [H, P]."""
+
+    w_x: jax.Array
+    w_h: jax.Array
+    b: jax.Array
+    w_p: jax.Array
+
+
+@final
+@dataclass(frozen=True)
+class ProjectedLSTM(RecurrentCell):
+    """Long short-term memory with a recurrent projection (LSTMP). Sak, Senior and Beaufays 2014.
+
+        i, f, g, o = xₜ w_x + hₜ₋₁ w_h + b
+        cₜ = σ(f) ⊙ cₜ₋₁ + σ(i) ⊙ tanh(g)
+        hₜ = (σ(o) ⊙ tanh(cₜ)) w_p,   yₜ = hₜ
+
+    A large memory with a small recurrent product: h is [B, P], c is [B, H].
+
+    Attributes:
+      hidden_size: H.
+      projection_size: P.
+      forget_bias: initial value of b's forget gate.
+      w_x_init: initialiser of each gate's [D, H] block of w_x.
+      w_h_init: initialiser of each gate's [P, H] block of w_h.
+
+    Raises:
+      ValueError: if a size is not positive.
+    """
+
+    hidden_size: int
+    projection_size: int
+    forget_bias: float = 1.0
+    _: KW_ONLY
+    w_x_init: Initializer = GlorotUniform()
+    w_h_init: Initializer = GlorotUniform()
+
+    def __post_init__(self):
+        _checks.positive_int("hidden_size", self.hidden_size)
+        _checks.positive_int("projection_size", self.projection_size)
+        _checks.finite_number("forget_bias", self.forget_bias)
+
+    def init(self, key: jax.Array, input_size: int) -> ProjectedLSTMParams:
+        """Draws params; b is 0 but for forget_bias."""
+        hidden, projection = self.hidden_size, self.projection_size
+        key_x, key_h, key_p = jax.random.split(key, 3)
+        return ProjectedLSTMParams(
+            w_x=blocks(self.w_x_init, key_x, (input_size, hidden), 4),
+            w_h=blocks(self.w_h_init, key_h, (projection, hidden), 4),
+            b=lstm_bias(hidden, self.forget_bias),
+            w_p=GlorotUniform()(key_p, (hidden, projection)),
+        )
+
+    def initial_carry(self, params: ProjectedLSTMParams, batch_size: int, key=None) -> LSTMCarry:
+        """h = 0 [B, P], c = 0 [B, H]."""
+        return zero_lstm_carry(params.w_h, batch_size, params.w_p.shape[0])
+
+    def recur(self, params: ProjectedLSTMParams, carry: LSTMCarry, z: jax.Array) -> LSTMCarry:
+        """The next h and c."""
+        i, f, g, o = jnp.split(z + dot("carry.h", carry.h, params.w_h), 4, axis=-1)
+        c = jax.nn.sigmoid(f) * carry.c + jax.nn.sigmoid(i) * jnp.tanh(g)
+        h = dot("h", jax.nn.sigmoid(o) * jnp.tanh(c), params.w_p)
+        return LSTMCarry(h.astype(carry.h.dtype), c)
+
+    def output(self, params: ProjectedLSTMParams, carry: LSTMCarry) -> jax.Array:
+        """h, [..., P]."""
+        return carry.h

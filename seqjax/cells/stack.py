@@ -1,0 +1,189 @@
+"""Cells on top of each other."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, final
+
+import jax
+import jax.numpy as jnp
+
+from seqjax import _checks
+from seqjax.cells.base import EncoderError, run
+from seqjax.noise import fold_in
+from seqjax.scan import Reset, zero_rows
+
+
+@final
+@dataclass(frozen=True)
+class Stack:
+    """Cells in series: the outputs of one are the inputs of the next. Graves 2013, eq. 3-5.
+
+    Params and carry are plain tuples, one entry a member. Members may be of any kind and width;
+    with an encoder among them the stack is an encoder too and has no `step`.
+
+    Attributes:
+      cells: the members, first to last.
+
+    Raises:
+      ValueError: if there is no member, or one is not a cell.
+
+    Example:
+      >>> import seqjax as sj
+      >>> cell = sj.Stack((sj.LSTM(4), sj.Dropout(0.5), sj.GRU(3)))
+      >>> params = cell.init(jax.random.key(0), input_size=2)
+      >>> carry, ys = sj.unroll(cell, params, jnp.ones((2, 5, 2)), key=jax.random.key(1))
+      >>> ys.shape
+      (2, 5, 3)
+    """
+
+    cells: tuple[Any, ...]
+
+    def __post_init__(self):
+        one = hasattr(self.cells, "init")
+        _checks.require(
+            not one, f"cells is {self.cells!r}; expected a tuple of cells, as in Stack((cell,))."
+        )
+        object.__setattr__(self, "cells", tuple(self.cells))
+        _checks.require(bool(self.cells), "cells is empty; expected at least one cell.")
+        for index, cell in enumerate(self.cells):
+            check_cell_like(f"cells[{index}]", cell)
+
+    def init(self, key: jax.Array, input_size: int) -> tuple[Any, ...]:
+        """Draws each member's params, each for the width of the one before."""
+        params, size = [], input_size
+        for index, cell in enumerate(self.cells):
+            params.append(cell.init(jax.random.fold_in(key, index), size))
+            size = output_size(cell, params[-1], size)
+        return tuple(params)
+
+    def initial_carry(self, params: Any, batch_size: int, key=None) -> tuple[Any, ...]:
+        """Each member's carry; member i starts its noise from `fold_in(key, i)`."""
+        return tuple(
+            cell.initial_carry(p, batch_size, fold_in(key, index))
+            for index, (cell, p) in enumerate(zip(self.cells, params, strict=True))
+        )
+
+    @property
+    def step(self) -> Callable:
+        """One step through all members: (params, carry, x) -> (carry, y).
+
+        Raises:
+          EncoderError: (a ValueError) if a member is an encoder.
+        """
+        for cell in self.cells:
+            check_steppable(self, cell)
+        return self._step
+
+    def _step(self, params: Any, carry: Any, x: Any) -> tuple[Any, Any]:
+        new = []
+        for cell, p, c in zip(self.cells, params, carry, strict=True):
+            c, x = cell.step(p, c, x)
+            new.append(c)
+        return tuple(new), x
+
+    def unroll(self, params: Any, carry: Any, xs: Any, mask=None, reset=None, *, run=run):
+        """Layer by layer: each member over the whole sequence in its fastest form."""
+        new = []
+        for index, cell in enumerate(self.cells):
+            inner = reset and Reset(reset.flags, reset.initial[index])
+            c, xs = run(cell, params[index], carry[index], xs, mask, inner)
+            new.append(c)
+        return tuple(new), xs
+
+
+@final
+@dataclass(frozen=True)
+class Residual:
+    """Adds a cell's inputs to its outputs: y = x + cell(x). He et al. 2016; Wu et al. 2016.
+
+    Params and carry are the wrapped cell's.
+
+    Attributes:
+      cell: any cell or encoder whose outputs are as wide as its inputs.
+
+    Raises:
+      ValueError: if cell is not a cell; from `init` on, if the widths differ.
+
+    Example:
+      >>> import seqjax as sj
+      >>> cell = sj.Residual(sj.GRU(3))
+      >>> params = cell.init(jax.random.key(0), input_size=3)
+      >>> carry, ys = sj.unroll(cell, params, jnp.ones((2, 5, 3)))
+      >>> ys.shape
+      (2, 5, 3)
+    """
+
+    cell: Any
+
+    def __post_init__(self):
+        check_cell_like("cell", self.cell)
+
+    def init(self, key: jax.Array, input_size: int) -> Any:
+        """Draws the wrapped cell's params."""
+        params = self.cell.init(key, input_size)
+        self._check(output_size(self.cell, params, input_size), input_size)
+        return params
+
+    def initial_carry(self, params: Any, batch_size: int, key=None) -> Any:
+        """The wrapped cell's."""
+        return self.cell.initial_carry(params, batch_size, key)
+
+    @property
+    def step(self) -> Callable:
+        """One step: (params, carry, x) -> (carry, x + y).
+
+        Raises:
+          EncoderError: (a ValueError) if the wrapped cell is an encoder.
+        """
+        check_steppable(self, self.cell)
+        return self._step
+
+    def _step(self, params: Any, carry: Any, x: jax.Array) -> tuple[Any, jax.Array]:
+        carry, y = self.cell.step(params, carry, x)
+        return carry, self._add(x, y)
+
+    def unroll(self, params: Any, carry: Any, xs: jax.Array, mask=None, reset=None, *, run=run):
+        """The wrapped cell over the whole sequence, plus its inputs where they are real."""
+        if mask is not None:
+            xs = zero_rows(mask, xs)
+        carry, ys = run(self.cell, params, carry, xs, mask, reset)
+        return carry, self._add(xs, ys)
+
+    def _add(self, x: jax.Array, y: jax.Array) -> jax.Array:
+        self._check(y.shape[-1], x.shape[-1])
+        return x.astype(y.dtype) + y
+
+    def _check(self, output: int, inputs: int) -> None:
+        _checks.require(
+            output == inputs,
+            f"cell {self.cell!r} puts out width {output} but gets inputs of width {inputs}; "
+            "a Residual needs them equal. Put a cell of another width in a Stack outside it.",
+        )
+
+
+def output_size(cell: Any, params: Any, input_size: int) -> int:
+    """The width of a cell's outputs, found without computing any."""
+
+    def outputs(params):
+        xs = jnp.zeros((1, 1, input_size))
+        return run(cell, params, cell.initial_carry(params, 1), xs)[1]
+
+    return jax.eval_shape(outputs, params).shape[-1]
+
+
+def check_cell_like(name: str, cell: Any) -> None:
+    """Raises ValueError unless an object has what a cell or an encoder must have."""
+    ok = hasattr(cell, "init") and hasattr(cell, "initial_carry") and not isinstance(cell, type)
+    _checks.require(
+        ok and (hasattr(cell, "step") or hasattr(cell, "unroll")),
+        f"{name} is {cell!r}; expected a cell: an object with init, initial_carry and step.",
+    )
+
+
+def check_steppable(spec: Any, member: Any) -> None:
+    """Raises EncoderError, naming the spec, if one of its members has no step."""
+    if not hasattr(member, "step"):
+        raise EncoderError(
+            f"{type(spec).__name__} cannot be stepped: {member!r} is an encoder, which reads whole "
+            "sequences. Run it with unroll."
+        )

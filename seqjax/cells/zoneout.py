@@ -1,0 +1,104 @@
+"""Zoneout: a regulariser that keeps state instead of dropping it."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple, final
+
+import jax
+import jax.numpy as jnp
+
+from seqjax import _checks
+from seqjax.cells.base import RecurrentCell
+from seqjax.noise import Noise, fold_in
+
+
+class ZoneoutCarry(NamedTuple):
+    """The wrapped cell's carry, and the stream of noise, None without a key."""
+
+    cell: Any
+    noise: Noise | None
+
+
+@final
+@dataclass(frozen=True)
+class Zoneout(RecurrentCell):
+    """Each unit of the state keeps its old value with probability `rate`. Krueger et al. 2017.
+
+        hₜ = d ⊙ hₜ₋₁ + (1 - d) ⊙ h̃ₜ,   d ~ Bernoulli(rate) a unit and step
+
+    Without a key d is its expectation, `rate`. Padding overrides it: a masked step holds the
+    whole carry. Params are those of the wrapped cell, and the output is read off the state after
+    zoneout.
+
+    Attributes:
+      cell: a `RecurrentCell` (all of the package's plain and gated cells are).
+      rate: one probability for the whole carry, or a carry of them, such as
+        `LSTMCarry(h=0.05, c=0.5)`.
+
+    Raises:
+      ValueError: if the cell is not a RecurrentCell or a rate is outside [0, 1).
+
+    Example:
+      >>> from seqjax.cells import GRU
+      >>> cell = Zoneout(GRU(3), rate=0.1)
+      >>> params = cell.init(jax.random.key(0), input_size=2)
+      >>> carry = cell.initial_carry(params, 4, key=jax.random.key(1))
+      >>> carry, y = cell.step(params, carry, jnp.ones((4, 2)))
+      >>> y.shape
+      (4, 3)
+    """
+
+    cell: Any
+    rate: Any
+
+    def __post_init__(self):
+        _checks.require(
+            isinstance(self.cell, RecurrentCell),
+            f"cell is {self.cell!r}; expected a RecurrentCell, whose output is read off its "
+            "carry. Zone the members of a Stack out one by one, and subclass RecurrentCell for a "
+            "cell of your own.",
+        )
+        for rate in jax.tree.leaves(self.rate):
+            _checks.rate("rate", rate)
+
+    def init(self, key: jax.Array, input_size: int) -> Any:
+        """Draws the wrapped cell's params."""
+        return self.cell.init(key, input_size)
+
+    def initial_carry(self, params: Any, batch_size: int, key=None) -> ZoneoutCarry:
+        """The wrapped cell's carry and, with a key, a stream of noise."""
+        return ZoneoutCarry(
+            cell=self.cell.initial_carry(params, batch_size, fold_in(key, 0)),
+            noise=None if key is None else Noise.from_key(fold_in(key, 1), batch_size),
+        )
+
+    def project(self, params: Any, xs: jax.Array) -> Any:
+        """The wrapped cell's."""
+        return self.cell.project(params, xs)
+
+    def recur(self, params: Any, carry: ZoneoutCarry, z: Any) -> ZoneoutCarry:
+        """The wrapped cell's, with some units held."""
+        new = self.cell.recur(params, carry.cell, z)
+        old_leaves, structure = jax.tree.flatten(carry.cell)
+        rates = jax.tree.leaves(jax.tree.broadcast(self.rate, carry.cell))
+        keys = None if carry.noise is None else carry.noise.each_step()
+        mixed = [
+            _mix(fold_in(keys, index), rate, a, b)
+            for index, (rate, a, b) in enumerate(
+                zip(rates, old_leaves, jax.tree.leaves(new), strict=True)
+            )
+        ]
+        noise = None if carry.noise is None else carry.noise.advance()
+        return ZoneoutCarry(jax.tree.unflatten(structure, mixed), noise)
+
+    def output(self, params: Any, carry: ZoneoutCarry) -> Any:
+        """The wrapped cell's."""
+        return self.cell.output(params, carry.cell)
+
+
+def _mix(keys: jax.Array | None, rate: float, old: jax.Array, new: jax.Array) -> jax.Array:
+    if not _checks.is_float(old):
+        return new
+    if keys is None:
+        return rate * old + (1 - rate) * new
+    held = jax.vmap(lambda key: jax.random.bernoulli(key, rate, old.shape[1:]))(keys)
+    return jnp.where(held, old, new)
