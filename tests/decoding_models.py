@@ -1,0 +1,105 @@
+"""Tiny models for the decoding tests, and what they say about every sequence, by enumeration."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def random_rows(seed, batch, vocab, hidden=3, scale=2.0):
+    """A carry whose rows are different random recurrent models, parameters and all."""
+    rng = np.random.default_rng(seed)
+    draw = lambda *shape: jnp.asarray(scale * rng.normal(size=(batch, *shape)), jnp.float32)
+    return {
+        "params": (draw(vocab, hidden), draw(hidden, hidden), draw(hidden, vocab)),
+        "state": {"h": jnp.tanh(draw(hidden)), "n": jnp.zeros((batch,), jnp.int32)},
+    }
+
+
+def step(carry, tokens):
+    """A recurrent model of each row's own; no matmul, so rows round alike in any batch."""
+    embed, recur, out = carry["params"]
+    state = carry["state"]
+    read = jnp.take_along_axis(embed, tokens[:, None, None], axis=1)[:, 0]  # [N, H]
+    h = jnp.tanh(read + jnp.sum(state["h"][:, :, None] * recur, axis=1) / 3)
+    h = jnp.where(state["n"][:, None] % 2 == 0, h, -h)
+    logits = jnp.sum(h[:, :, None] * out, axis=1)  # [N, V]
+    return {**carry, "state": {"h": h, "n": state["n"] + 1}}, logits
+
+
+def every_sequence(vocab, length):
+    """All token sequences [V^L, L], in lexicographic order."""
+    return np.array(list(itertools.product(range(vocab), repeat=length)), np.int32)
+
+
+def token_log_probs(step, carry, first, tokens):
+    """log p of each token of tokens [B, M, L] when row b first reads first[b]: [B, M, L]."""
+    batch, count, _ = tokens.shape
+    carry = jax.tree.map(lambda leaf: jnp.repeat(leaf, count, axis=0), carry)
+    read = np.concatenate([np.repeat(first, count)[:, None], tokens.reshape(batch * count, -1)], 1)
+
+    def body(carry, pair):
+        before, token = pair
+        carry, logits = step(carry, before)
+        log_probs = jax.nn.log_softmax(logits.astype(jnp.float32))
+        return carry, jnp.take_along_axis(log_probs, token[:, None], axis=1)[:, 0]
+
+    read = jnp.asarray(read.T, jnp.int32)
+    _, out = jax.jit(lambda c, r: jax.lax.scan(body, c, (r[:-1], r[1:])))(carry, read)
+    return np.asarray(out, np.float64).T.reshape(tokens.shape)
+
+
+def prime(step, carry, bos, prompts):
+    """Reads bos and each row's prompt (a list) one row at a time; returns carry and last tokens."""
+    rows, last = [], []
+    for b, prompt in enumerate(prompts):
+        row = jax.tree.map(lambda leaf, b=b: leaf[b : b + 1], carry)
+        fed = [int(bos[b]), *prompt]
+        for token in fed[:-1]:
+            row, _ = step(row, jnp.array([token], jnp.int32))
+        rows.append(row)
+        last.append(fed[-1])
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *rows), np.array(last, np.int32)
+
+
+def end_at(tokens, eos):
+    """Fills sequences with eos after their first, and counts it: (tokens, lengths)."""
+    ended = np.cumsum(tokens == eos, axis=-1) > 0
+    lengths = np.minimum(np.sum(~ended, axis=-1) + 1, tokens.shape[-1])
+    return np.where(ended, eos, tokens), lengths
+
+
+def sum_to(log_probs, lengths):
+    """Sums [..., L] over the first `lengths` [...] entries."""
+    return np.sum(np.where(np.arange(log_probs.shape[-1]) < lengths[..., None], log_probs, 0), -1)
+
+
+def hypotheses(step, carry, first, vocab, length, eos):
+    """Every finished or full-length sequence: tokens [M, L], lengths [M], log_probs [B, M]."""
+    tokens, lengths = end_at(every_sequence(vocab, length), eos)
+    tokens, index = np.unique(tokens, axis=0, return_index=True)
+    lengths = lengths[index]
+    batch = len(first)
+    each = token_log_probs(step, carry, first, np.broadcast_to(tokens, (batch, *tokens.shape)))
+    return tokens, lengths, sum_to(each, np.broadcast_to(lengths, (batch, len(lengths))))
+
+
+def python_beam(next_log_probs, penalty, vocab, length, eos, size):
+    """The search that `beam_search` documents, for one row, in lists and without an early exit.
+
+    next_log_probs(prefix) gives log p [V]. Returns at most `size` (score, tokens, log_prob).
+    """
+    live, finished = [(0.0, ())], []
+    for n in range(1, length + 1):
+        grown = [
+            (total + log_prob, (*prefix, token))
+            for total, prefix in live
+            for token, log_prob in enumerate(next_log_probs(prefix))
+        ]
+        grown = sorted(grown, key=lambda c: -c[0])[: 2 * size]
+        ended = [(penalty(lp, n), tokens, lp) for lp, tokens in grown[:size] if tokens[-1] == eos]
+        finished = sorted(finished + ended, key=lambda c: -c[0])[:size]
+        live = [c for c in grown if c[1][-1] != eos][:size]
+    full = [(penalty(lp, length), tokens, lp) for lp, tokens in live]
+    return sorted(finished + full, key=lambda c: -c[0])[:size]
