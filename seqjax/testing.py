@@ -1,0 +1,308 @@
+"""Proof, in one line, that a cell keeps the contract: `check_cell(MyCell(8))`.
+
+Everything here is compared with plain NumPy assertions, so that it needs no package that seqjax
+does not need itself.
+"""
+
+import functools
+import pickle
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import seqjax
+from seqjax import _checks
+from seqjax.noise import has_noise, is_noise
+from seqjax.unroll import unroll
+
+
+def check_cell(
+    cell: Any, *, input_size: int = 3, batch_size: int = 3, length: int = 6, seed: int = 0
+) -> None:
+    """Checks that a cell keeps seqjax's contract, on random data.
+
+    Holds it to: a hashable, picklable spec that equals its copy; a carry whose leaves lead with
+    the batch axis and keep structure, shape and dtype, in float32 and bfloat16; `unroll` equal to
+    a Python loop of `step` over each row, under masks and resets; zeros and a held carry at
+    padding, where NaN reaches neither value nor gradient; independence of batch mates; a sequence
+    in two parts equal to the whole; jit equal to eager and vmap over params to a loop; gradients
+    equal to finite differences in float64; one compilation for equal specs. A stochastic cell is
+    checked with and without a key, an encoder without the parts that need a step.
+
+    Args:
+      cell: any cell or encoder with inputs [B, T, input_size].
+      input_size: D.
+      batch_size: B, at least 2.
+      length: T, even.
+      seed: of the random params, inputs, masks and resets.
+
+    Raises:
+      AssertionError: naming the property that does not hold.
+      ValueError: if a size is not usable.
+
+    Example:
+      >>> import seqjax as sj
+      >>> check_cell(sj.Elman(4), length=4)
+    """
+    _checks.require(batch_size >= 2, f"batch_size is {batch_size}; expected at least 2.")
+    _checks.require(
+        length >= 2 and length % 2 == 0, f"length is {length}; expected an even number of steps."
+    )
+    _check_spec(cell)
+    for dtype in (jnp.float32, jnp.bfloat16):
+        _check_types(cell, input_size, batch_size, dtype)
+    with jax.enable_x64(True):
+        case = _make_case(cell, input_size, batch_size, length, seed, noisy=False)
+        checks = [_check_row_by_row, _check_padding, _check_batch, _check_transformations]
+        checks += [_check_gradients, _check_traces]
+        if hasattr(cell, "step"):
+            checks.append(_check_split)
+        for check in checks:
+            check(case)
+        noisy = _make_case(cell, input_size, batch_size, length, seed, noisy=True)
+        if has_noise(noisy.carry):
+            for check in (_check_row_by_row, _check_padding, _check_batch, _check_split):
+                if hasattr(cell, "step") or check in (_check_padding, _check_batch):
+                    check(noisy)
+
+
+class _Case(NamedTuple):
+    """Random data for one cell: xs [B, T, D], mask and reset [B, T]."""
+
+    cell: Any
+    params: Any
+    carry: Any
+    initial: Any
+    xs: jax.Array
+    mask: jax.Array
+    reset: jax.Array
+
+
+def _make_case(cell, input_size, batch_size, length, seed, noisy) -> _Case:
+    random = np.random.default_rng(seed)  # NumPy's draws need no compilation
+    normal = lambda a: jnp.asarray(random.normal(size=a.shape), a.dtype)
+    jitter = lambda a: a + 0.3 * normal(a) if _checks.is_float(a) else a
+    params = jax.tree.map(jitter, cell.init(jax.random.key(seed % 2**31), input_size))
+    initial = cell.initial_carry(params, batch_size, key=jax.random.key(1) if noisy else None)
+    mask = random.random((batch_size, length)) < 0.7
+    mask[0] = True
+    return _Case(
+        cell=cell,
+        params=params,
+        carry=jax.tree.map(jitter, initial),
+        initial=initial,
+        xs=jnp.asarray(random.normal(size=(batch_size, length, input_size))),
+        mask=jnp.asarray(mask),
+        reset=jnp.asarray(random.random((batch_size, length)) < 0.25),
+    )
+
+
+@functools.partial(jax.jit, static_argnames="cell")
+def _run(cell, params, carry, xs, mask, reset):
+    return unroll(cell, params, xs, carry=carry, mask=mask, reset=reset)
+
+
+@functools.partial(jax.jit, static_argnames="cell")
+def _step(cell, params, carry, x):
+    return cell.step(params, carry, x)
+
+
+def _run_case(case: _Case, **changes):
+    case = case._replace(**changes)
+    return _run(case.cell, case.params, case.carry, case.xs, case.mask, case.reset)
+
+
+def _check_spec(cell) -> None:
+    copy = pickle.loads(pickle.dumps(cell))
+    _hold("spec survives pickling", copy == cell)
+    _hold("equal specs hash equally", hash(copy) == hash(cell))
+    names = {**vars(seqjax), type(cell).__name__: type(cell)}
+    try:
+        rebuilt = eval(repr(cell), names)
+    except (NameError, SyntaxError) as error:
+        raise AssertionError(f"eval(repr(cell)) == cell: {repr(cell)} gave {error!r}") from error
+    _hold("eval(repr(cell)) == cell", rebuilt == cell)
+
+
+def _check_types(cell, input_size, batch_size, dtype) -> None:
+    """The carry keeps structure, shape and dtype over a step, and leads with the batch axis."""
+
+    def run(key):
+        params = cell.init(key, input_size)
+        cast = lambda a: a.astype(dtype) if _checks.is_float(a) else a
+        params = jax.tree.map(cast, params)
+        carry = cell.initial_carry(params, batch_size, key=key)
+        xs = jnp.ones((batch_size, 2, input_size), dtype)
+        after, ys = unroll(cell, params, xs, carry=carry)
+        if hasattr(cell, "step"):
+            after, y = cell.step(params, carry, xs[:, 0])
+            ys = {"unroll": ys, "step": y}
+        return carry, after, ys
+
+    carry, after, ys = jax.eval_shape(run, jax.random.key(0))
+    for leaf in jax.tree.leaves(carry):
+        _hold("carry leads with the batch axis", leaf.shape[:1] == (batch_size,))
+    same = jax.tree.map(lambda a: (a.shape, a.dtype), carry) == jax.tree.map(
+        lambda a: (a.shape, a.dtype), after
+    )
+    _hold(f"carry keeps structure, shape and dtype in {dtype.__name__}", same)
+    for leaf in jax.tree.leaves((after, ys)):
+        _hold("no weak types", not getattr(leaf, "weak_type", False))
+
+
+def _check_row_by_row(case: _Case) -> None:
+    """Equals a Python loop over each row; an encoder, each row's segments run alone."""
+    carry, ys = _run_case(case)
+    if not hasattr(case.cell, "step"):
+        alone = _segments_alone(case)
+        ys = _run_case(case, carry=case.initial)[1]
+        _close("unroll equals each segment run alone", ys, alone)
+        return
+    for row in range(case.xs.shape[0]):
+        take = functools.partial(jax.tree.map, lambda a: a[row : row + 1])  # noqa: B023
+        now, initial, outputs = take(case.carry), take(case.initial), []
+        for t in range(case.xs.shape[1]):
+            if case.reset[row, t]:
+                now = _restarted(initial, now)
+            if case.mask[row, t]:
+                now, y = _step(case.cell, case.params, now, case.xs[row : row + 1, t])
+                outputs.append(y)
+            else:
+                outputs.append(None)
+        zero = jax.tree.map(lambda a: jnp.zeros_like(a[:1, 0]), ys)
+        outputs = [zero if y is None else y for y in outputs]
+        loop = jax.tree.map(lambda *steps: jnp.stack(steps, axis=1), *outputs)
+        _close("unroll equals a loop of step", take(ys), loop)
+        _close("the final carry is that of the last real step", take(carry), now)
+
+
+def _restarted(initial, now):
+    one = lambda a, b: b._replace(start=b.step) if is_noise(b) else a
+    return jax.tree.map(one, initial, now, is_leaf=is_noise)
+
+
+def _segments_alone(case: _Case):
+    """What an encoder puts out when each row's segment between resets is a batch of its own."""
+    batch_size, length = case.mask.shape
+    result = jax.tree.map(lambda a: np.zeros(a.shape), _run_case(case)[1])
+    none = jnp.zeros((batch_size, length), bool)
+    for row in range(batch_size):
+        starts = np.cumsum(np.asarray(case.reset[row]))
+        for segment in np.unique(starts):
+            steps = np.flatnonzero((starts == segment) & np.asarray(case.mask[row]))
+            xs = jnp.zeros_like(case.xs).at[row, : len(steps)].set(case.xs[row, steps])
+            mask = jnp.broadcast_to(jnp.arange(length) < len(steps), none.shape)
+            ys = _run_case(case, carry=case.initial, xs=xs, mask=mask, reset=none)[1]
+            result[row, steps] = ys[row, : len(steps)]
+    return result
+
+
+def _check_padding(case: _Case) -> None:
+    carry, ys = _run_case(case)
+    dirty = jnp.where(case.mask[..., None], case.xs, jnp.nan)
+    dirty_carry, dirty_ys = _run_case(case, xs=dirty)
+    _close("NaN in padding changes nothing", (dirty_carry, dirty_ys), (carry, ys), exact=True)
+    for leaf in jax.tree.leaves(ys):
+        _hold("outputs are 0 at padding", not np.asarray(leaf)[~np.asarray(case.mask)].any())
+    empty = case.mask.at[1].set(False)
+    held, _ = _run_case(case, mask=empty, reset=jnp.zeros_like(case.reset))
+    row = lambda tree: jax.tree.map(lambda a: a[1], tree)
+    _close("a row of length 0 holds its carry", row(held), row(case.carry), exact=True)
+
+
+def _check_batch(case: _Case) -> None:
+    order = np.roll(np.arange(case.xs.shape[0]), 1)
+    permute = functools.partial(jax.tree.map, lambda a: a[order])
+    carry, ys = _run_case(case)
+    moved = case._replace(
+        **{name: permute(getattr(case, name)) for name in ("carry", "xs", "mask", "reset")}
+    )
+    _close("permuting the batch permutes the result", _run_case(moved), permute((carry, ys)))
+
+
+def _check_split(case: _Case) -> None:
+    half = case.xs.shape[1] // 2
+    part = lambda s: {name: getattr(case, name)[:, s] for name in ("xs", "mask", "reset")}
+    carry, first = _run_case(case, **part(slice(None, half)))
+    carry, second = _run_case(case, carry=carry, **part(slice(half, None)))
+    joined = jax.tree.map(lambda a, b: jnp.concatenate([a, b], axis=1), first, second)
+    _close("a sequence in two parts equals the whole", (carry, joined), _run_case(case))
+
+
+def _check_transformations(case: _Case) -> None:
+    eager = unroll(case.cell, case.params, case.xs, carry=case.carry)
+    full, none = jnp.ones_like(case.mask), jnp.zeros_like(case.reset)
+    _close("jit equals eager", _run_case(case, mask=full, reset=none), eager)
+    twice = jax.tree.map(lambda a: jnp.stack([a, a * 0.5]), case.params)
+    mapped = jax.vmap(lambda params: _run_case(case, params=params), axis_size=2)(twice)
+    for index in range(2):
+        pick = functools.partial(jax.tree.map, lambda a: a[index])  # noqa: B023
+        _close("vmap over params equals a loop", pick(mapped), _run_case(case, params=pick(twice)))
+
+
+@functools.partial(jax.jit, static_argnames="cell")
+def _loss(cell, params, xs, carry, mask, reset):
+    carry, ys = unroll(cell, params, xs, carry=carry, mask=mask, reset=reset)
+    floats = [leaf for leaf in jax.tree.leaves((carry, ys)) if _checks.is_float(leaf)]
+    return sum(jnp.sum(jnp.sin(1.0 + leaf)) for leaf in floats)
+
+
+_grad = jax.jit(jax.grad(_loss, argnums=(1, 2)), static_argnames="cell")
+
+
+def _check_gradients(case: _Case) -> None:
+    rest = (case.carry, case.mask, case.reset)
+    params_grad, xs_grad = _grad(case.cell, case.params, case.xs, *rest)
+    _hold(
+        "inputs at padding have gradient 0", not np.asarray(xs_grad)[~np.asarray(case.mask)].any()
+    )
+    dirty = jnp.where(case.mask[..., None], case.xs, jnp.nan)
+    dirty_grads = _grad(case.cell, case.params, dirty, *rest)
+    _close("NaN in padding reaches no gradient", dirty_grads, (params_grad, xs_grad), exact=True)
+    point = (case.params, case.xs)
+    random = np.random.default_rng(0)
+    along = jax.tree.map(lambda a: jnp.asarray(random.normal(size=a.shape), a.dtype), point)
+    size = 1e-6 if jnp.result_type(*jax.tree.leaves(point)) == jnp.float64 else 1e-2
+    shift = lambda s: jax.tree.map(lambda a, d: a + s * d, point, along)
+    upper, lower = (_loss(case.cell, *shift(s), *rest) for s in (size, -size))
+    products = jax.tree.map(lambda g, d: jnp.sum(g * d), (params_grad, xs_grad), along)
+    expected = (upper - lower) / (2 * size)
+    _close("gradient equals finite differences", sum(jax.tree.leaves(products)), expected, 1e-5)
+
+
+def _check_traces(case: _Case) -> None:
+    traces = []
+
+    @functools.partial(jax.jit, static_argnames="cell")
+    def run(cell, params, xs):
+        traces.append(cell)
+        return unroll(cell, params, xs)
+
+    for cell in (case.cell, pickle.loads(pickle.dumps(case.cell))):
+        run(cell, case.params, case.xs)
+    _hold("equal specs share one compilation", len(traces) == 1)
+
+
+def _hold(name: str, condition: Any) -> None:
+    if not condition:
+        raise AssertionError(f"{name}: does not hold")
+
+
+def _close(name: str, got: Any, expected: Any, rtol: float | None = None, exact=False) -> None:
+    """Compares two trees, typed keys by their data."""
+    got_leaves, expected_leaves = map(_comparable, (got, expected))
+    _hold(name, len(got_leaves) == len(expected_leaves))
+    for a, b in zip(got_leaves, expected_leaves, strict=True):
+        loose = rtol or (1e-9 if b.dtype in (np.float64, np.int32) else 1e-4)
+        if exact:
+            np.testing.assert_array_equal(a, b, err_msg=name)
+        else:
+            np.testing.assert_allclose(a, b, rtol=loose, atol=loose, err_msg=name)
+
+
+def _comparable(tree: Any) -> list[np.ndarray]:
+    is_key = lambda a: jnp.issubdtype(a.dtype, jax.dtypes.prng_key)
+    data = lambda a: np.asarray(jax.random.key_data(a) if is_key(a) else a)
+    return [data(leaf) for leaf in jax.tree.leaves(tree)]
