@@ -135,23 +135,33 @@ def _split(run_window: Callable, size: int, *, cut: bool) -> Callable:
             return run_window(carry, *inputs)
 
         def window(state, inputs):
-            first, carry = state
-            if cut:  # the first window alone may reach the carry it was given
-                carry = where_rows(first, carry, jax.lax.stop_gradient(carry))
+            later, carry = state
+            if cut:
+                carry = _cut(carry, later, inputs[1])
             carry, ys = run_window(carry, *inputs)
-            return (jnp.zeros((), bool), carry), ys
+            return (jnp.ones((), bool), carry), ys
 
         split = lambda a: jnp.moveaxis(_windows(a[:, : count * size], count), 1, 0)
-        state = (jnp.ones((), bool), strong(carry))
-        (_, carry), ys = jax.lax.scan(window, state, jax.tree.map(split, inputs))
+        state = (jnp.zeros((), bool), strong(carry))
+        state, ys = jax.lax.scan(window, state, jax.tree.map(split, inputs))
         ys = jax.tree.map(lambda a: _merge(jnp.moveaxis(a, 0, 1)), ys)
         if rest:
-            carry = jax.lax.stop_gradient(carry) if cut else carry
-            carry, tail = run_window(carry, *jax.tree.map(lambda a: a[:, count * size :], inputs))
-            ys = jax.tree.map(lambda a, b: jnp.concatenate([a, b], axis=1), ys, tail)
-        return carry, ys
+            (_, carry), last = window(state, jax.tree.map(lambda a: a[:, count * size :], inputs))
+            ys = jax.tree.map(lambda a, b: jnp.concatenate([a, b], axis=1), ys, last)
+            return carry, ys
+        return state[1], ys
 
     return run_all
+
+
+def _cut(carry: Any, later: jax.Array, mask: jax.Array | None) -> Any:
+    """Stops gradients at the beginning of every window but the first.
+
+    A row whose window is all padding is left alone: it holds its carry, and the gradient of a
+    final carry must reach the row's last real window however much padding follows.
+    """
+    rows = later if mask is None else later & jnp.any(mask, axis=1)
+    return where_rows(rows, jax.lax.stop_gradient(carry), carry)
 
 
 def _windows(a: jax.Array, count: int) -> jax.Array:

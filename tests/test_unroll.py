@@ -1,0 +1,299 @@
+"""`unroll` equals a Python loop over each row, in every combination of its arguments."""
+
+import functools
+
+import chex
+import hypothesis
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from loops import loop, random_case
+
+import seqjax as sj
+from seqjax.noise import has_noise
+
+CELLS = {
+    "gru": sj.GRU(3),
+    "noisy": sj.Stack((sj.Dropout(0.3, variational=True), sj.Zoneout(sj.Elman(2), 0.3))),
+    "learned": sj.LearnedCarry(sj.Elman(3)),
+}
+
+
+def is_float(leaf):
+    return jnp.issubdtype(leaf.dtype, jnp.floating)
+
+
+def weighted(carry, ys):
+    """A loss in which every output and every final state counts, each differently."""
+    floats = [leaf for leaf in jax.tree.leaves((carry, ys)) if is_float(leaf)]
+    weights = [jnp.cos(jnp.arange(a.size, dtype=a.dtype)).reshape(a.shape) for a in floats]
+    return sum(jnp.sum(a * w) for a, w in zip(floats, weights, strict=True))
+
+
+def gradients(run, params, xs, carry):
+    """Value, result and gradients for params, inputs and a shift of the whole initial carry."""
+
+    def loss(params, xs, shift):
+        out = run(params, xs, jax.tree.map(lambda a: a + shift if is_float(a) else a, carry))
+        return weighted(*out), out
+
+    shift = jnp.zeros(())
+    (_, out), grads = jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True)(params, xs, shift)
+    return out, grads
+
+
+@functools.partial(jax.jit, static_argnames=("cell", "reverse", "remat", "truncate"))
+def library(cell, params, xs, carry, arrays, reverse, remat, truncate):
+    how = {"reverse": reverse, "remat": remat, "truncate": truncate, **arrays}
+    run = lambda params, xs, carry: sj.unroll(cell, params, xs, carry=carry, **how)
+    return gradients(run, params, xs, carry)
+
+
+def python(cell, params, xs, carry, arrays, reverse, truncate):
+    key = jax.random.key(0) if has_noise(carry) else None
+    how = {"lengths": None, "mask": None, "reset": None, **arrays}
+
+    def run(params, xs, carry):
+        initial = cell.initial_carry(params, xs.shape[0], key=key)
+        return loop(cell, params, carry, initial, xs, reverse=reverse, truncate=truncate, **how)
+
+    return gradients(run, params, xs, carry)
+
+
+def assert_same(got, expected):
+    """Equal to rounding in float64, typed keys by their data."""
+    data = lambda a: jax.random.key_data(a) if jnp.issubdtype(a.dtype, jax.dtypes.prng_key) else a
+    chex.assert_trees_all_close(*jax.tree.map(data, (got, expected)), rtol=1e-10, atol=1e-10)
+
+
+ARGUMENTS = st.fixed_dictionaries(
+    {
+        "reverse": st.booleans(),
+        "remat": st.sampled_from([None, 2, "sqrt", 7, 9]),
+        "truncate": st.sampled_from([None, 1, 3, 9]),
+    }
+)
+
+
+@pytest.mark.parametrize("name", CELLS)
+@hypothesis.settings(max_examples=5, deadline=None, derandomize=True, database=None)
+@hypothesis.given(
+    seed=st.integers(0, 2**16),
+    how=ARGUMENTS,
+    given_arrays=st.sets(st.sampled_from(["lengths", "mask", "reset"])),
+    noisy=st.booleans(),
+)
+def test_every_combination_equals_a_python_loop(name, seed, how, given_arrays, noisy):
+    with jax.enable_x64(True):
+        cell, case = CELLS[name], random_case(seed)
+        params = cell.init(jax.random.key(0), 2)
+        params = jax.tree.map(lambda a: a + jnp.sin(jnp.arange(a.size)).reshape(a.shape), params)
+        key = jax.random.key(seed) if noisy else None
+        carry = cell.initial_carry(params, case["xs"].shape[0], key=key)
+        arrays = {name: case[name] for name in given_arrays}
+        xs = jnp.asarray(case["xs"])
+        got = library(cell, params, xs, carry, arrays, **how)
+        how.pop("remat")
+        assert_same(got, python(cell, params, xs, carry, arrays, **how))
+
+
+@pytest.mark.parametrize(
+    "remat, truncate, reverse", [(None, None, True), (2, 3, False), ("sqrt", None, False)]
+)
+def test_bidirectional_equals_two_python_loops(x64, remat, truncate, reverse):
+    cell = sj.Bidirectional(sj.LSTM(3), sj.GRU(2))
+    case = random_case(3)
+    # A flag at step 0 bounds nothing when time is turned, and is lost when it is turned twice.
+    case["reset"][:, 0] = False
+    arrays = {"lengths": case["lengths"], "reset": case["reset"]}
+    xs = jnp.asarray(case["xs"])
+    params = cell.init(jax.random.key(0), 2)
+    carry = cell.initial_carry(params, xs.shape[0])
+    got = library(cell, params, xs, carry, arrays, reverse, remat, truncate)
+
+    def run(params, xs, carry):
+        outs = []
+        for part, p, c, turn in zip(
+            (cell.cell, cell.backward), params, carry, (reverse, not reverse), strict=True
+        ):
+            initial = part.initial_carry(p, xs.shape[0])
+            how = {"mask": None, "reverse": turn, "truncate": truncate, **arrays}
+            outs.append(loop(part, p, c, initial, xs, **how))
+        (carry_f, ys_f), (carry_b, ys_b) = outs
+        return sj.BidirectionalCarry(carry_f, carry_b), jnp.concatenate([ys_f, ys_b], axis=-1)
+
+    assert_same(got, gradients(run, params, xs, carry))
+
+
+def test_a_window_of_padding_does_not_cut_the_gradient_of_the_final_carry(x64):
+    cell = sj.GRU(3)
+    params = cell.init(jax.random.key(0), 2)
+    xs = jnp.ones((1, 8, 2))
+
+    def final(params, length):
+        lengths = jnp.array([2])
+        return jnp.sum(sj.unroll(cell, params, xs[:, :length], lengths=lengths, truncate=3)[0])
+
+    short, long = (jax.grad(final)(params, length) for length in (2, 8))
+    chex.assert_trees_all_close(short, long, rtol=1e-12)
+
+
+def test_nan_in_padding_reaches_nothing_in_either_direction():
+    cell = sj.Stack((sj.Bidirectional(sj.LSTM(3)), sj.Residual(sj.GRU(6))))
+    params = cell.init(jax.random.key(0), 2)
+    lengths = jnp.array([5, 0, 3])
+    clean = jnp.ones((3, 5, 2))
+    real = (jnp.arange(5) < lengths[:, None])[..., None]
+
+    @jax.jit
+    def run(params, xs):
+        def loss(params, xs):
+            out = sj.unroll(cell, params, xs, lengths=lengths, remat=2)
+            return weighted(*out), out
+
+        return jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(params, xs)
+
+    for bad in (jnp.nan, jnp.inf):
+        got = run(params, jnp.where(real, clean, bad))
+        chex.assert_trees_all_equal(got, run(params, clean))
+        assert not np.asarray(got[1][1])[~np.asarray(jnp.broadcast_to(real, clean.shape))].any()
+
+
+def test_lengths_and_a_prefix_mask_are_the_same():
+    cell = sj.LSTM(3)
+    params = cell.init(jax.random.key(0), 2)
+    xs, lengths = jnp.ones((3, 5, 2)), jnp.array([5, 0, 3])
+    mask = jnp.arange(5) < lengths[:, None]
+    by_lengths = sj.unroll(cell, params, xs, lengths=lengths, reverse=True)
+    chex.assert_trees_all_equal(by_lengths, sj.unroll(cell, params, xs, mask=mask, reverse=True))
+
+
+def test_packed_documents_equal_separate_ones(x64):
+    cell = sj.Bidirectional(sj.LSTM(3))
+    params = cell.init(jax.random.key(0), 2)
+    xs = jax.random.normal(jax.random.key(1), (1, 7, 2))
+    reset = jnp.zeros((1, 7), bool).at[0, 3].set(True)
+    _, packed = sj.unroll(cell, params, xs, reset=reset)
+    parts = [sj.unroll(cell, params, part)[1] for part in (xs[:, :3], xs[:, 3:])]
+    chex.assert_trees_all_close(packed, jnp.concatenate(parts, axis=1), rtol=1e-12)
+
+
+def test_a_draw_depends_on_key_row_and_step_alone():
+    cell = sj.Dropout(0.5)
+    keys = jax.random.split(jax.random.key(0), 3)
+    ones = jnp.ones((3, 6, 4))
+    _, whole = sj.unroll(cell, (), ones, key=keys)
+    _, alone = sj.unroll(cell, (), ones[1:2], key=keys[1:2])
+    np.testing.assert_array_equal(whole[1:2], alone)
+    carry, first = sj.unroll(cell, (), ones[:, :2], key=keys)
+    _, rest = sj.unroll(cell, (), ones[:, 2:], carry=carry)
+    np.testing.assert_array_equal(whole, jnp.concatenate([first, rest], axis=1))
+    holes = jnp.array([True, False, True, True, False, True])
+    _, padded = sj.unroll(cell, (), ones, key=keys, mask=jnp.broadcast_to(holes, (3, 6)))
+    np.testing.assert_array_equal(padded[:, holes], whole[:, :4])
+
+
+def test_variational_dropout_draws_once_a_sequence_and_anew_after_a_reset():
+    cell = sj.Dropout(0.5, variational=True)
+    reset = jnp.zeros((2, 6), bool).at[:, 3].set(True)
+    _, ys = sj.unroll(cell, (), jnp.ones((2, 6, 40)), key=jax.random.key(0), reset=reset)
+    for part in (ys[:, :3], ys[:, 3:]):
+        np.testing.assert_array_equal(part, jnp.broadcast_to(part[:, :1], part.shape))
+    assert (ys[:, 0] != ys[:, 3]).any()
+    assert (ys[0, 0] != ys[1, 0]).any()
+
+
+def test_remat_stores_less_and_computes_the_same():
+    """The compiler's count of temporaries: carries every K steps, not every step's tape."""
+    cell = sj.LSTM(32)
+    params = cell.init(jax.random.key(0), 8)
+    xs = jnp.ones((4, 400, 8))
+
+    def compiled(remat):
+        def loss(params, xs):
+            carry, ys = sj.unroll(cell, params, xs, remat=remat)
+            return jnp.sum(carry.h)
+
+        return jax.jit(jax.value_and_grad(loss)).lower(params, xs).compile()
+
+    plain, rematted = compiled(None), compiled("sqrt")
+    chex.assert_trees_all_close(plain(params, xs), rematted(params, xs), rtol=2e-4, atol=1e-6)
+    temporaries = [c.memory_analysis().temp_size_in_bytes for c in (plain, rematted)]
+    assert temporaries[0] > 2 * temporaries[1], temporaries
+
+
+def test_vmap_over_leading_axes_and_over_params(x64):
+    cell = sj.Stack((sj.LSTM(3), sj.GRU(2)))
+    params = cell.init(jax.random.key(0), 2)
+    xs = jax.random.normal(jax.random.key(1), (2, 3, 4, 2))
+    lengths = jnp.array([[4, 2, 0], [1, 4, 3]])
+    run = lambda xs, lengths: sj.unroll(cell, params, xs, lengths=lengths, remat=2)
+    mapped = jax.vmap(run)(xs, lengths)
+    flat = run(xs.reshape(6, 4, 2), lengths.reshape(6))
+    chex.assert_trees_all_close(
+        jax.tree.map(lambda a: a.reshape(6, *a.shape[2:]), mapped), flat, rtol=1e-12
+    )
+
+
+def test_compiled_program_does_not_grow_with_time():
+    cell = sj.Bidirectional(sj.LSTM(3))
+    params = cell.init(jax.random.key(0), 2)
+
+    def size(length):
+        run = lambda xs: sj.unroll(cell, params, xs, remat=10)
+        return str(jax.make_jaxpr(run)(jnp.ones((1, length, 2)))).count(" = ")
+
+    assert size(20) == size(2000)
+
+
+def test_empty_sequences():
+    cell = sj.Stack((sj.LSTM(3), sj.Dropout(0.5)))
+    params = cell.init(jax.random.key(0), 2)
+    carry, ys = sj.unroll(cell, params, jnp.ones((2, 0, 2)), key=jax.random.key(0), remat="sqrt")
+    assert ys.shape == (2, 0, 3)
+    chex.assert_trees_all_equal(carry[0], cell.initial_carry(params, 2)[0])
+
+
+def test_scan_runs_any_step_function_and_resets_to_its_first_carry():
+    step = lambda carry, x: (carry + x["a"], {"sum": carry + x["a"]})
+    xs = {"a": jnp.arange(1.0, 9.0).reshape(2, 4)}
+    reset = jnp.array([[False, False, True, False]] * 2)
+    carry, ys = sj.scan(step, jnp.array([10.0, 20.0]), xs, reset=reset)
+    np.testing.assert_array_equal(ys["sum"], [[11, 13, 13, 17], [25, 31, 27, 35]])
+    np.testing.assert_array_equal(carry, [17, 35])
+
+
+def test_scan_accepts_a_weakly_typed_carry():
+    carry, _ = sj.scan(lambda c, x: (c + x, x), jnp.full(2, 0.0), jnp.ones((2, 3)))
+    assert not carry.weak_type
+
+
+def test_a_cell_of_ones_own_with_a_four_argument_unroll_is_stepped_under_resets(x64):
+    calls = []
+
+    class Mean:
+        """yₜ is the mean of the inputs so far."""
+
+        def init(self, key, input_size):
+            return ()
+
+        def initial_carry(self, params, batch_size, key=None):
+            return (jnp.zeros((batch_size, 2)), jnp.zeros((batch_size, 1)))
+
+        def step(self, params, carry, x):
+            total, count = carry[0] + x, carry[1] + 1
+            return (total, count), total / count
+
+        def unroll(self, params, carry, xs, mask):
+            calls.append(mask)
+            return sj.scan(lambda c, x: self.step(params, c, x), carry, xs, mask=mask)
+
+    xs = jnp.ones((2, 4, 2))
+    reset = jnp.zeros((2, 4), bool).at[:, 2].set(True)
+    _, ys = sj.unroll(Mean(), (), xs, reset=reset)
+    assert not calls
+    np.testing.assert_array_equal(ys, xs)
+    sj.unroll(Mean(), (), xs, lengths=jnp.array([1, 2]))
+    assert len(calls) == 1
