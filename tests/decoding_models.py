@@ -52,7 +52,7 @@ def token_log_probs(step, carry, first, tokens):
 
 def prime(step, carry, bos, prompts):
     """Reads bos and each row's prompt (a list) one row at a time; returns carry and last tokens."""
-    rows, last = [], []
+    rows, last, step = [], [], jax.jit(step)
     for b, prompt in enumerate(prompts):
         row = jax.tree.map(lambda leaf, b=b: leaf[b : b + 1], carry)
         fed = [int(bos[b]), *prompt]
@@ -90,7 +90,8 @@ def python_beam(next_log_probs, penalty, vocab, length, eos, size):
 
     next_log_probs(prefix) gives log p [V]. Returns at most `size` (score, tokens, log_prob).
     """
-    live, finished = [(0.0, ())], []
+    live: list[tuple[float, tuple[int, ...]]] = [(0.0, ())]
+    finished: list[tuple[float, tuple[int, ...], float]] = []
     for n in range(1, length + 1):
         grown = [
             (total + log_prob, (*prefix, token))

@@ -8,10 +8,11 @@ import jax.numpy as jnp
 from jax import lax
 
 from seqjax._checks import positive_int, require
-from seqjax.decoding.carries import hold_rows, repeat_rows, take_beams, take_rows
+from seqjax.decoding.carries import repeat_rows, take_beams, take_rows
 from seqjax.decoding.logits import Processor, as_logits, process
 from seqjax.decoding.penalties import LengthPenalty
 from seqjax.decoding.start import Start, Step, start
+from seqjax.scan import where_rows
 
 
 class Beams(NamedTuple):
@@ -148,7 +149,7 @@ def _advance(search: _Search, t, logits, eos: int, penalty: LengthPenalty) -> _S
     scores = jnp.where(finishes, _scores(penalty, log_probs, lengths), -jnp.inf)
     # A parent's tokens are filled up with eos already, which is how a finished one ends.
     ended = Beams(search.tokens, scores, log_probs, lengths)
-    finished = hold_rows(search.done, search.finished, _merge(search.finished, ended, parents))
+    finished = where_rows(search.done, search.finished, _merge(search.finished, ended, parents))
 
     live, order = lax.top_k(jnp.where(ends, -jnp.inf, log_probs), size)  # [B, K]
     parents, last = _pick(parents, order), _pick(tokens, order)

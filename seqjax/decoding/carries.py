@@ -11,16 +11,6 @@ import jax.numpy as jnp
 from seqjax._checks import require
 
 
-def as_carry(carry: Any) -> Any:
-    """Makes every leaf an array without a weak type, so that a loop's carry keeps its type."""
-
-    def strong(leaf):
-        leaf = jnp.asarray(leaf)
-        return jnp.asarray(leaf, dtype=leaf.dtype)
-
-    return jax.tree.map(strong, carry)
-
-
 def batch_size(carry: Any, bos: jax.Array) -> int:
     """The number of rows B, from `bos` [B] or else from the carry, whose leaves must agree."""
     sizes = {"bos": bos.shape[0]} if bos.ndim else {}
@@ -45,15 +35,6 @@ def batch_size(carry: Any, bos: jax.Array) -> int:
             "(and bos, if it is an array) to lead with the same B. Close over what rows share.",
         )
     return size
-
-
-def hold_rows(held: jax.Array, old: Any, new: Any) -> Any:
-    """Takes `old` in the rows where held [B] is True and `new` in the others."""
-
-    def select(before, after):
-        return jnp.where(held.reshape(held.shape + (1,) * (before.ndim - 1)), before, after)
-
-    return jax.tree.map(select, old, new)
 
 
 def repeat_rows(tree: Any, times: int) -> Any:

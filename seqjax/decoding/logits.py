@@ -141,8 +141,8 @@ def _check(name: str, value: Any, batch: int, valid: Callable, expected: str) ->
     if value is None:
         return
     require(
-        jnp.shape(value) in ((), (batch,)),
-        f"{name} has shape {jnp.shape(value)}; expected a single number or one a row, [B] = "
+        np.shape(value) in ((), (batch,)),
+        f"{name} has shape {np.shape(value)}; expected a single number or one a row, [B] = "
         f"({batch},).",
     )
     known = concrete(value)

@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from seqjax._checks import positive_int, require
-from seqjax.decoding.carries import hold_rows
+from seqjax._checks import positive_int
 from seqjax.decoding.logits import Law, Processor, as_logits, check_law, is_cold, process
 from seqjax.decoding.start import Step, start
+from seqjax.noise import Noise, fold_in_rows
+from seqjax.scan import where_rows
 
 
 class Samples(NamedTuple):
@@ -102,7 +103,7 @@ def sample(
     begin = start(step, carry, bos, eos, prompt, prompt_lengths)
     batch = begin.tokens.shape[0]
     law = check_law(Law(temperature, top_k, top_p, min_p), batch, begin.vocab_size)
-    keys = _row_keys(key, batch)
+    keys = Noise.from_key(key, batch).key
 
     def body(loop):
         t, rows = loop
@@ -111,7 +112,7 @@ def sample(
         processed = process(processors, logits, rows.samples.tokens, t, begin.eos)
         token = _draw(keys, t, processed, law)
         new = _Rows(carry, token, _extend(rows.samples, t, token, logits), token == begin.eos)
-        return t + 1, hold_rows(rows.done, rows, new)
+        return t + 1, where_rows(rows.done, rows, new)
 
     samples = Samples(
         jnp.full((batch, length), begin.eos, jnp.int32),
@@ -136,26 +137,8 @@ def _draw(keys: jax.Array, t: jax.Array, logits: jax.Array, law: Law) -> jax.Arr
     greedy = jnp.argmax(logits, axis=-1).astype(jnp.int32)
     if isinstance(law.temperature, (int, float)) and law.temperature == 0:
         return greedy  # known when traced: no noise, no sort
-    noise = jax.vmap(
-        lambda key: jax.random.gumbel(jax.random.fold_in(key, t), logits.shape[1:], logits.dtype)
-    )(keys)
+    noise = jax.vmap(lambda key: jax.random.gumbel(key, logits.shape[1:], logits.dtype))(
+        fold_in_rows(keys, jnp.broadcast_to(t, keys.shape))
+    )
     drawn = jnp.argmax(law.apply(logits) + noise, axis=-1).astype(jnp.int32)
     return jnp.where(is_cold(law.temperature, logits.dtype), greedy, drawn)
-
-
-def _row_keys(key: Any, batch: int) -> jax.Array:
-    """One key a row [B]."""
-    typed = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
-    require(
-        typed,
-        f"key is {getattr(key, 'dtype', type(key).__name__)}, not a typed key; expected "
-        "jax.random.key(seed) (or jax.random.wrap_key_data for raw key data).",
-    )
-    require(
-        key.shape in ((), (batch,)),
-        f"key has shape {key.shape}; expected a single key or one a row, [B] = ({batch},). "
-        "Use jax.random.split(key, B).",
-    )
-    if key.ndim:
-        return key
-    return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(batch, dtype=jnp.int32))

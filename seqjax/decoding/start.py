@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from seqjax._checks import concrete, require
-from seqjax.decoding.carries import as_carry, batch_size, hold_rows
+from seqjax.decoding.carries import batch_size
+from seqjax.scan import scan, strong
 
 Step = Callable[[Any, jax.Array], tuple[Any, jax.Array]]
 
@@ -29,7 +29,7 @@ def start(step: Step, carry: Any, bos, eos, prompt, prompt_lengths) -> Start:
     """Checks what every decoder is given and reads the prompt."""
     bos = _integers("bos", bos)
     require(bos.ndim <= 1, f"bos has shape {bos.shape}; expected an integer or integers [B].")
-    carry = as_carry(carry)
+    carry = strong(carry)
     tokens = jnp.broadcast_to(bos, (batch_size(carry, bos),))
     logits = _check_step(step, carry, tokens)
     eos = _check_eos(eos, logits.shape[1])
@@ -51,13 +51,7 @@ def _prime(step: Step, carry, bos, prompt, lengths):
     fed = jnp.concatenate([bos[:, None], prompt[:, :-1]], axis=1)  # [B, P]
     real = jnp.arange(prompt.shape[1], dtype=jnp.int32) < lengths[:, None]  # [B, P]
 
-    def body(carry, column):
-        tokens, real = column
-        # Padding may hold any integer: the step sees bos there, and its result is dropped.
-        new, _ = step(carry, jnp.where(real, tokens, bos))
-        return hold_rows(~real, carry, new), None
-
-    carry, _ = lax.scan(body, carry, (fed.T, real.T))
+    carry, _ = scan(lambda carry, x: (step(carry, x)[0], ()), carry, fed, mask=real)
     last = jnp.take_along_axis(prompt, jnp.maximum(lengths - 1, 0)[:, None], axis=1)[:, 0]
     return carry, jnp.where(lengths > 0, last, bos)
 

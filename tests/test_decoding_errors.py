@@ -1,0 +1,109 @@
+"""Bad input to the decoders: each a ValueError with the argument, what came and the remedy."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from seqjax.decoding import beam_search, sample
+
+KEY = jax.random.key(0)
+
+
+def good(carry, tokens):
+    return carry, jnp.zeros((tokens.shape[0], 3))
+
+
+BEAM_ERRORS = [
+    (dict(beam_size=0), "beam_size is 0; expected an integer of at least 1."),
+    (dict(max_len=-1), "max_len is -1; expected an integer of at least 1."),
+    (dict(eos=3), "eos is 3; expected an integer with 0 <= eos < 3, the vocabulary size"),
+    (dict(eos=True), "eos is True; expected an integer"),
+    (dict(bos=0.5), "bos has dtype float32; expected integers."),
+    (dict(bos=np.zeros(3, np.int32)), r"carry\['h'\] has batch size 2 but bos has 3; expected"),
+    (dict(carry={"h": jnp.zeros(2), "c": jnp.zeros((3, 1))}), r"carry\['h'\] has batch size 2 but"),
+    (dict(carry=(jnp.zeros(2), 1.0)), r"carry\[1\] is a scalar; expected every carry leaf to lead"),
+    (dict(carry=()), "carry has no array leaf and bos is a single integer.*Pass bos as an array"),
+    (dict(step=lambda c, t: t), "step returned a ShapeDtypeStruct; expected the pair"),
+    (dict(step=lambda c, t: (None, t)), "step changed the carry's structure from .* expected it"),
+    (
+        dict(step=lambda c, t: ({"h": c["h"].astype(jnp.bfloat16)}, t)),
+        r"step changed carry\['h'\] from float32\[2\] to bfloat16\[2\]; expected it unchanged.",
+    ),
+    (dict(step=lambda c, t: (c, jnp.zeros(3))), r"logits of shape \(3,\) for 2 tokens; expected"),
+    (dict(step=lambda c, t: (c, jnp.zeros((1, 3)))), r"logits of shape \(1, 3\) for 2 tokens"),
+    (dict(step=lambda c, t: (c, jnp.zeros((2, 3), int))), "logits of dtype int32; expected float"),
+    (dict(prompt=np.zeros(2, np.int32)), r"prompt has shape \(2,\); expected \[B, P\] with batch"),
+    (dict(prompt_lengths=np.zeros(2, np.int32)), "prompt_lengths was given without a prompt"),
+    (
+        dict(prompt=np.zeros((2, 2), np.int32), prompt_lengths=np.zeros(3, np.int32)),
+        r"prompt_lengths has shape \(3,\) but the batch size is 2; expected one length a row",
+    ),
+    (
+        dict(prompt=np.zeros((2, 2), np.int32), prompt_lengths=np.array([0, 3])),
+        r"prompt_lengths is \[0 3\]; expected 0 <= prompt_lengths <= 2",
+    ),
+    (
+        dict(length_penalty=lambda p, n: p.sum()),
+        r"length_penalty returned shape \(\) for log_probs",
+    ),
+    (dict(processors=[lambda x, t, n: x[0]]), r"processors: .* returned logits of shape \(3,\)"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), BEAM_ERRORS)
+def test_beam_search_says_what_is_wrong(change, message):
+    how: dict[str, Any] = dict(
+        step=good, carry={"h": jnp.zeros(2)}, bos=0, eos=1, beam_size=2, max_len=3
+    )
+    how |= change
+    with pytest.raises(ValueError, match=message):
+        beam_search(how.pop("step"), how.pop("carry"), **how)
+
+
+SAMPLE_ERRORS = [
+    (dict(max_len=0), "max_len is 0; expected an integer of at least 1."),
+    (dict(eos=-1), "eos is -1; expected an integer with 0 <= eos < 3"),
+    (dict(temperature=-0.1), "temperature is -0.1; expected temperature >= 0."),
+    (
+        dict(temperature=np.array([1.0, np.nan])),
+        "temperature is .*nan.*; expected temperature >= 0",
+    ),
+    (
+        dict(temperature=np.ones(3)),
+        r"temperature has shape \(3,\); expected a single number or one",
+    ),
+    (dict(top_p=0.0), r"top_p is 0.0; expected top_p in \(0, 1\]."),
+    (dict(top_p=jnp.array([0.5, 1.5])), r"top_p is .*; expected top_p in \(0, 1\]."),
+    (dict(min_p=1.01), r"min_p is 1.01; expected min_p in \[0, 1\]."),
+    (dict(top_k=0), r"top_k is 0; expected top_k in 1..3, the vocabulary size."),
+    (dict(top_k=np.array([1, 4])), r"top_k is array\(\[1, 4\]\); expected top_k in 1..3"),
+    (dict(top_k=2.0), "top_k is 2.0; expected an integer, or integers"),
+    (
+        dict(key=jax.random.PRNGKey(0)),
+        "key is an array of uint32 .* expected a typed key. Make one with",
+    ),
+    (dict(key=0), "key is 0; expected a typed key"),
+    (
+        dict(key=jax.random.split(KEY, 3)),
+        r"key has shape \(3,\); expected one key .* or 2 keys, one a row",
+    ),
+    (dict(carry={}), "carry has no array leaf and bos is a single integer"),
+    (dict(bos=np.zeros((2, 1), np.int32)), r"bos has shape \(2, 1\); expected an integer or"),
+    (
+        dict(step=lambda c, t: (c.astype(jnp.float32), c)),
+        r"step changed carry from int32\[2\] to float32\[2\]",
+    ),
+    (dict(processors=[lambda x, t, n: x[:, 0]]), r"returned logits of shape \(2,\); expected the"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), SAMPLE_ERRORS)
+def test_sample_says_what_is_wrong(change, message):
+    how: dict[str, Any] = (
+        dict(step=good, carry=jnp.zeros(2, jnp.int32), bos=0, eos=1, max_len=3, key=KEY) | change
+    )
+    with pytest.raises(ValueError, match=message):
+        sample(how.pop("step"), how.pop("carry"), **how)
