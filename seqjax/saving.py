@@ -1,0 +1,298 @@
+"""Saving a training run and resuming it, bit for bit, after any kind of end.
+
+A checkpoint is a directory `checkpoint-N` that Orbax writes under another name and renames when
+it is complete: a run killed at any moment leaves the older checkpoints and, at most, leftovers
+that the next save removes. It holds arrays and JSON; nothing in it is ever unpickled.
+"""
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from seqjax import _checks
+
+# Numbered in the order of writing, not by training step: a save never has to replace another
+# one, and a new run in an old directory is not older than what it finds there.
+_COMPLETE = re.compile(r"checkpoint-(\d{8})")
+_LEFTOVER = re.compile(r"checkpoint-\d{8}\..*")
+
+
+class Restored(NamedTuple):
+    """What a checkpoint gives back: a state like the one asked for, and the data position."""
+
+    state: Any
+    position: Any
+
+
+def save_checkpoint(
+    directory: str | Path, state: Any, *, spec: Any, position: Any = None, keep: int | None = 3
+) -> Path:
+    """Saves everything a run needs to go on.
+
+    One process at a time writes to a directory.
+
+    Args:
+      directory: where the run's checkpoints are; made if it does not exist.
+      state: a pytree of arrays, typed keys and Python numbers, such as a `TrainState`.
+      spec: the model's configuration; its `repr` must be equal when the run resumes.
+      position: where the data goes on, any value that JSON keeps as it is; often an int.
+      keep: how many checkpoints to keep, the newest ones; None keeps all.
+
+    Returns:
+      The path of the checkpoint.
+
+    Raises:
+      ValueError: if directory cannot be written, a leaf is not an array, JSON would change
+        position, or the spec's repr changes from run to run.
+
+    Example:
+      See `restore_checkpoint`.
+    """
+    if keep is not None:
+        _checks.positive_int("keep", keep, "None keeps all.")
+    meta = {"format": 1, "spec": _spec(spec), "position": _json("position", position)}
+    forms, arrays = [], {}
+    for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]:
+        form, array = _encode("state" + jax.tree_util.keystr(path), leaf)
+        if array.size:  # Orbax refuses empty arrays, which have a form only
+            arrays[f"leaf-{len(forms):05d}"] = array
+        forms.append(form)
+    directory = _made(directory)
+    _remove_leftovers(directory)
+    done = _checkpoints(directory)
+    number = int(done[-1].name.removeprefix("checkpoint-")) + 1 if done else 1
+    target = directory / f"checkpoint-{number:08d}"
+    try:
+        _write(target, arrays, {**meta, "leaves": forms})
+    except (OSError, ValueError) as error:  # a full disk is the latter
+        raise ValueError(f"directory {str(directory)!r} cannot be written: {error}.") from error
+    if keep is not None:
+        for old in done[: max(0, len(done) + 1 - keep)]:
+            _remove(old)
+    return target
+
+
+def restore_checkpoint(directory: str | Path, like: Any, *, spec: Any) -> Restored:
+    """Restores the newest complete checkpoint of a directory.
+
+    Args:
+      directory: what `save_checkpoint` was given.
+      like: a pytree of the same structure, shapes and dtypes: a fresh state, or the
+        `jax.eval_shape` of one. Its values are not used; each array goes where its `like` is.
+      spec: the model's configuration, equal to the saved one.
+
+    Returns:
+      `Restored(state, position)`, equal bit for bit to what was saved.
+
+    Raises:
+      ValueError: if there is no checkpoint, it belongs to another spec or to a state of another
+        form, or it cannot be read.
+
+    Example:
+      >>> import tempfile
+      >>> with tempfile.TemporaryDirectory() as directory:
+      ...     path = save_checkpoint(directory, {"w": jnp.ones(3)}, spec="LSTM(3)", position=7)
+      ...     print(path.name, restore_checkpoint(directory, {"w": jnp.zeros(3)}, spec="LSTM(3)"))
+      checkpoint-00000001 Restored(state={'w': Array([1., 1., 1.], dtype=float32)}, position=7)
+    """
+    path = latest_checkpoint(directory)
+    if path is None:
+        raise ValueError(
+            f"directory {str(directory)!r} holds no complete checkpoint. Check the path, or start "
+            "without resuming."
+        )
+    try:
+        meta = _read(path, [])["meta"]
+        saved_spec, saved_forms, position = meta["spec"], meta["leaves"], meta["position"]
+    except Exception as error:
+        raise _unreadable(path, error) from error
+    _checks.require(
+        saved_spec == _spec(spec),
+        f"checkpoint {path} was saved for another spec.\n  saved:    {saved_spec}\n"
+        f"  expected: {_spec(spec)}\nRestore it with the spec it was saved for, or use another "
+        "directory.",
+    )
+    leaves, structure = jax.tree_util.tree_flatten_with_path(like)
+    names = ["state" + jax.tree_util.keystr(key_path) for key_path, _ in leaves]
+    forms = [_form(name, leaf) for name, (_, leaf) in zip(names, leaves, strict=True)]
+    _check_forms(path, saved_forms, forms)
+    try:
+        arrays = _read_arrays(path, saved_forms)
+    except Exception as error:
+        raise _unreadable(path, error) from error
+    parts = zip(saved_forms, arrays, (leaf for _, leaf in leaves), strict=True)
+    return Restored(structure.unflatten([_decode(*part) for part in parts]), position)
+
+
+def latest_checkpoint(directory: str | Path) -> Path | None:
+    """The newest complete checkpoint of a directory, None where there is none.
+
+    Args:
+      directory: what `save_checkpoint` is given; it may not exist yet.
+
+    Returns:
+      A path; the newest is the one written last.
+
+    Example:
+      >>> print(latest_checkpoint("no/such/directory"))
+      None
+    """
+    done = _checkpoints(Path(directory).absolute())
+    return done[-1] if done else None
+
+
+# Leaves: their forms, and the arrays that stand for them on disk.
+
+
+def _form(name: str, leaf: Any) -> dict:
+    """What JSON keeps of a leaf: its name, dtype and shape."""
+    known = leaf if hasattr(leaf, "dtype") and hasattr(leaf, "shape") else np.asarray(leaf)
+    is_array = jnp.issubdtype(known.dtype, jnp.number) or known.dtype == bool
+    _checks.require(
+        is_array or jnp.issubdtype(known.dtype, jax.dtypes.prng_key),
+        f"{name} is {leaf!r}; expected an array, a typed key or a Python number.",
+    )
+    return {"name": name, "dtype": str(known.dtype), "shape": list(known.shape)}
+
+
+def _encode(name: str, leaf: Any) -> tuple[dict, np.ndarray]:
+    form = _form(name, leaf)
+    if form["dtype"].startswith("key<"):
+        form["key"] = str(jax.random.key_impl(leaf))
+        leaf = jax.random.key_data(leaf)
+    return form, np.asarray(leaf)
+
+
+def _decode(form: dict, array: np.ndarray, like: Any) -> Any:
+    """The leaf in the kind of `like`: JAX or NumPy array, Python number, typed key."""
+    if isinstance(like, (bool, int, float, complex)):
+        return type(like)(array.item())
+    if isinstance(like, (np.ndarray, np.generic)):
+        return np.array(array) if isinstance(like, np.ndarray) else array[()]
+    # A copy: a train step may donate it, and what NumPy owns is not its to reuse.
+    value = jnp.array(array, copy=True)
+    if "key" in form:
+        value = jax.random.wrap_key_data(value, impl=form["key"])
+    sharding = getattr(like, "sharding", None)
+    if sharding is None or (isinstance(like, jax.Array) and not like.committed):
+        return value
+    return jax.device_put(value, sharding)
+
+
+def _check_forms(path: Path, saved: list[dict], expected: list[dict]) -> None:
+    """Refuses a checkpoint whose leaves differ from those asked for, and says which."""
+
+    def shown(forms):
+        return {form["name"]: f"{form['dtype']}{form['shape']}" for form in forms}
+
+    there, here = shown(saved), shown(expected)
+    lines = [
+        f"  {name}: saved {there.get(name, 'nothing')}, expected {here.get(name, 'nothing')}"
+        for name in {**there, **here}
+        if there.get(name) != here.get(name)
+    ]
+    shortened = lines[:5] + [f"  and {len(lines) - 5} more"] * (len(lines) > 5)
+    message = f"checkpoint {path} holds a state of another form than like."
+    _checks.require(not lines, "\n".join([message, *shortened]))
+
+
+# Orbax, imported where it is used: it takes longer to import than the rest of seqjax.
+
+
+def _write(target: Path, arrays: dict, meta: dict) -> None:
+    import orbax.checkpoint as ocp
+
+    items: dict[str, Any] = {"meta": ocp.args.JsonSave(meta)}
+    if arrays:
+        items["arrays"] = ocp.args.PyTreeSave(arrays)
+    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+        checkpointer.save(target, args=ocp.args.Composite(**items))
+
+
+def _read(path: Path, names: list[str]) -> Any:
+    """The checkpoint's `meta`, and its `arrays` of these names where there are any."""
+    import orbax.checkpoint as ocp
+
+    items: dict[str, Any] = {"meta": ocp.args.JsonRestore()}
+    if names:
+        kinds = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in names}
+        items["arrays"] = ocp.args.PyTreeRestore(restore_args=kinds)
+    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+        return checkpointer.restore(path, args=ocp.args.Composite(**items))
+
+
+def _read_arrays(path: Path, forms: list[dict]) -> list[np.ndarray]:
+    names = {i: f"leaf-{i:05d}" for i, form in enumerate(forms) if 0 not in form["shape"]}
+    arrays = _read(path, list(names.values()))["arrays"] if names else {}
+    empty = lambda form: np.zeros(form["shape"], jnp.dtype(form["dtype"]))
+    return [arrays[names[i]] if i in names else empty(form) for i, form in enumerate(forms)]
+
+
+# Directories.
+
+
+def _checkpoints(directory: Path) -> list[Path]:
+    """The complete checkpoints, oldest first."""
+    if not directory.is_dir():
+        return []
+    return sorted(path for path in directory.iterdir() if _COMPLETE.fullmatch(path.name))
+
+
+def _made(directory: str | Path) -> Path:
+    """The directory, absolute as Orbax wants it."""
+    path = Path(directory).absolute()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"directory {str(directory)!r} cannot be made: {error}.") from error
+    return path
+
+
+def _remove(path: Path) -> None:
+    """Removes a checkpoint; one that is half removed no longer has a checkpoint's name."""
+    doomed = path.with_name(path.name + ".removed")
+    path.rename(doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
+def _remove_leftovers(directory: Path) -> None:
+    for path in directory.iterdir():
+        if _LEFTOVER.fullmatch(path.name):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _unreadable(path: Path, error: Exception) -> ValueError:
+    return ValueError(
+        f"checkpoint {path} cannot be read ({type(error).__name__}: {error}). It was changed after "
+        "it was saved; remove it to restore the one before it."
+    )
+
+
+def _spec(spec: Any) -> str:
+    text = repr(spec)
+    _checks.require(
+        not re.search(r" at 0x[0-9a-f]+", text),
+        f"spec is {text}, whose repr changes from run to run; expected a value such as a cell or "
+        "a frozen dataclass.",
+    )
+    return text
+
+
+def _json(name: str, value: Any) -> Any:
+    """The value, if JSON gives it back as it was."""
+    try:
+        same = json.loads(json.dumps(value, allow_nan=False)) == value
+    except (TypeError, ValueError):
+        same = False
+    _checks.require(
+        same,
+        f"{name} is {value!r}, which JSON does not keep as it is; expected numbers, strings, "
+        "lists and dicts with string keys (int(...) for a NumPy number, a list for a tuple).",
+    )
+    return value

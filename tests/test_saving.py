@@ -1,0 +1,300 @@
+import io
+import os
+import pickle
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import resumable
+
+import seqjax as sj
+from seqjax.saving import latest_checkpoint, restore_checkpoint, save_checkpoint
+from seqjax.training import make_train_step
+
+SPEC = sj.LSTM(4)
+
+
+class Pair(NamedTuple):
+    a: Any
+    b: Any
+
+
+def everything():
+    """A state with every kind of leaf."""
+    odd = np.array([0x7FC00001, 0x80000000, 1, 0xFF800000], np.uint32)  # a NaN's payload, -0, ...
+    return Pair(
+        a={
+            "bf16": jnp.array([1.5, jnp.nan, -0.0], jnp.bfloat16),
+            "f16": jnp.ones((2, 1), jnp.float16),
+            "bits": jax.lax.bitcast_convert_type(jnp.asarray(odd), jnp.float32),
+            "complex": jnp.array(1 + 2j, jnp.complex64),
+            "ints": (jnp.arange(3, dtype=jnp.int8), jnp.array(2**31, jnp.uint32)),
+            "bool": jnp.array([True, False]),
+            "zero size": jnp.zeros((0, 3), jnp.bfloat16),
+            "key": jax.random.key(5),
+            "keys": jax.random.split(jax.random.key(6, impl="rbg"), 3),
+        },
+        b=[(), None, {}, 3, True, 0.1, np.arange(3), np.float64(1 / 3), Pair((), jnp.array(1))],
+    )
+
+
+def raw(tree):
+    """The tree with its bits for numbers, so that NaNs compare."""
+
+    def bits(leaf):
+        if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
+            return str(leaf.dtype), leaf.shape, np.asarray(jax.random.key_data(leaf)).tobytes()
+        return type(leaf), str(np.asarray(leaf).dtype), np.shape(leaf), np.asarray(leaf).tobytes()
+
+    return [bits(leaf) for leaf in jax.tree.leaves(tree)], jax.tree.structure(tree)
+
+
+def test_everything_survives_bit_for_bit_without_a_word(tmp_path, capfd):
+    state = everything()
+    position = {"epoch": 2, "window": 7, "names": ["a", None, True], "lr": 0.1}
+    path = save_checkpoint(tmp_path / "new" / "run", state, spec=SPEC, position=position)
+    restored = restore_checkpoint(tmp_path / "new" / "run", state, spec=SPEC)
+    assert raw(restored.state) == raw(state)
+    assert restored.position == position
+    assert path == latest_checkpoint(tmp_path / "new" / "run")
+    abstract = jax.eval_shape(lambda: state.a)
+    save_checkpoint(tmp_path, state.a, spec=SPEC)
+    assert raw(restore_checkpoint(tmp_path, abstract, spec=SPEC).state) == raw(state.a)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_float64_survives(tmp_path, x64):
+    state = {"w": jnp.array([1 / 3]), "n": jnp.array(2**40)}
+    save_checkpoint(tmp_path, state, spec=SPEC)
+    assert raw(restore_checkpoint(tmp_path, state, spec=SPEC).state) == raw(state)
+
+
+@pytest.mark.parametrize("state", [(), {"w": np.zeros((0, 2))}, None])
+def test_a_state_without_numbers(tmp_path, state):
+    save_checkpoint(tmp_path, state, spec=None, position=[1])
+    restored = restore_checkpoint(tmp_path, state, spec=None)
+    assert raw(restored.state) == raw(state) and restored.position == [1]
+
+
+def test_nothing_is_pickled_or_unpickled(tmp_path, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("pickle was used")
+
+    for name in ("dump", "dumps", "load", "loads", "Pickler", "Unpickler"):
+        monkeypatch.setattr(pickle, name, refuse)
+    save_checkpoint(tmp_path, everything(), spec=SPEC, position=1)
+    restore_checkpoint(tmp_path, everything(), spec=SPEC)
+    monkeypatch.undo()
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert files
+    for path in files:
+        with pytest.raises(Exception):  # noqa: B017 - whatever it is, it is no pickle
+            pickle.load(io.BytesIO(path.read_bytes()))
+
+
+def test_the_newest_are_kept_and_the_newest_is_the_last_written(tmp_path):
+    def positions():
+        return [int(path.name[-8:]) for path in sorted(tmp_path.glob("checkpoint-*"))]
+
+    for step in (5, 9, 3):  # a run begun anew in an old directory is not older
+        save_checkpoint(tmp_path, (), spec=SPEC, position=step, keep=2)
+    assert positions() == [2, 3]
+    assert restore_checkpoint(tmp_path, (), spec=SPEC).position == 3
+    save_checkpoint(tmp_path, (), spec=SPEC, keep=5)
+    save_checkpoint(tmp_path, (), spec=SPEC, keep=None)
+    assert positions() == [2, 3, 4, 5]
+    save_checkpoint(tmp_path, (), spec=SPEC, keep=1)
+    assert positions() == [6]
+
+
+def test_half_written_and_half_removed_are_ignored_then_cleaned_up(tmp_path):
+    state = {"w": jnp.arange(3.0)}
+    save_checkpoint(tmp_path, state, spec=SPEC, position=1)
+    half = tmp_path / "checkpoint-00000002.orbax-checkpoint-tmp"
+    doomed = tmp_path / "checkpoint-00000000.removed"
+    for path in (half, doomed):
+        (path / "arrays").mkdir(parents=True)
+    (tmp_path / "notes").mkdir()
+    restored = restore_checkpoint(tmp_path, state, spec=SPEC)
+    assert restored.position == 1
+    save_checkpoint(tmp_path, state, spec=SPEC, position=2)
+    assert not half.exists() and not doomed.exists() and (tmp_path / "notes").exists()
+    assert restore_checkpoint(tmp_path, state, spec=SPEC).position == 2
+
+
+def test_another_spec_is_refused_and_both_are_shown(tmp_path):
+    save_checkpoint(tmp_path, (), spec=sj.LSTM(4))
+    with pytest.raises(ValueError) as caught:
+        restore_checkpoint(tmp_path, (), spec=sj.LSTM(5))
+    text = str(caught.value)
+    assert "was saved for another spec" in text
+    assert f"saved:    {sj.LSTM(4)!r}\n" in text and f"expected: {sj.LSTM(5)!r}\n" in text
+
+
+@pytest.mark.parametrize(
+    ("like", "text"),
+    [
+        ({"w": jnp.zeros(4)}, "state['w']: saved float32[3], expected float32[4]"),
+        ({"w": jnp.zeros(3, jnp.bfloat16)}, "state['w']: saved float32[3], expected bfloat16[3]"),
+        ({"v": jnp.zeros(3)}, "state['w']: saved float32[3], expected nothing\n  state['v']"),
+        ((jnp.zeros(3),), "state[0]: saved nothing, expected float32[3]"),
+        ({}, "state['w']: saved float32[3], expected nothing"),
+        ({"w": jax.random.split(jax.random.key(0), 3)}, "expected key<fry>[3]"),
+        ([jnp.zeros(())] * 9, "and 5 more"),
+    ],
+)
+def test_another_form_is_refused(tmp_path, like, text):
+    save_checkpoint(tmp_path, {"w": jnp.zeros(3)}, spec=SPEC)
+    with pytest.raises(ValueError) as caught:
+        restore_checkpoint(tmp_path, like, spec=SPEC)
+    assert "holds a state of another form than like" in str(caught.value)
+    assert text in str(caught.value)
+
+
+def test_errors(tmp_path):
+    def refused(message, call, *args, **kwargs):
+        with pytest.raises(ValueError, match=message):
+            call(*args, **{"spec": SPEC, **kwargs})
+
+    for directory in (tmp_path / "missing", tmp_path):
+        refused("holds no complete checkpoint. Check the path", restore_checkpoint, directory, ())
+    assert latest_checkpoint(tmp_path / "missing") is None
+    (tmp_path / "file").write_text("")
+    refused("directory '.*file' cannot be made", save_checkpoint, tmp_path / "file", ())
+    refused("directory '/proc/nowhere' cannot be made", save_checkpoint, "/proc/nowhere", ())
+    refused("keep is 0; expected", save_checkpoint, tmp_path, (), keep=0)
+    refused("spec is <function .*repr changes", save_checkpoint, tmp_path, (), spec=everything)
+    for position in ((1, 2), {1: 2}, np.int64(3), float("nan"), object()):
+        refused("position is .*int", save_checkpoint, tmp_path, (), position=position)
+    for leaf in ("text", object(), 2**70):
+        refused(r"state\['x'\] is .*expected an array", save_checkpoint, tmp_path, {"x": leaf})
+    assert not list(tmp_path.glob("checkpoint-*"))
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
+    state = {"w": jnp.arange(3.0)}
+    for position in (1, 2, 3):
+        save_checkpoint(tmp_path, state, spec=SPEC, position=position)
+    newest = latest_checkpoint(tmp_path)
+    assert newest is not None
+    for path in sorted((newest / "arrays").rglob("*")):
+        if path.is_file():
+            path.write_bytes(b"")
+    with pytest.raises(ValueError, match=f"{newest} cannot be read .*remove it to restore"):
+        restore_checkpoint(tmp_path, state, spec=SPEC)
+    (newest / "meta" / "metadata").write_text("{")
+    with pytest.raises(ValueError, match=f"{newest} cannot be read"):
+        restore_checkpoint(tmp_path, state, spec=SPEC)
+
+
+def test_a_failed_write_leaves_the_older_one(tmp_path, monkeypatch):
+    state = {"w": jnp.arange(3.0)}
+    save_checkpoint(tmp_path, state, spec=SPEC, position=1, keep=1)
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("seqjax.saving._write", full)
+    with pytest.raises(ValueError, match="cannot be written: .*No space left on device"):
+        save_checkpoint(tmp_path, state, spec=SPEC, position=2, keep=1)
+    assert restore_checkpoint(tmp_path, state, spec=SPEC).position == 1
+
+
+# Resuming.
+
+
+@pytest.fixture(scope="module")
+def uninterrupted():
+    """The run without a stop: every step's metrics, and the states after each step."""
+    train_step = make_train_step(resumable.loss_fn, resumable.OPTIMIZER, max_norm=1.0)
+    text = resumable.corpus()
+    assert len(text) > 1 and not text[len(text) - 1].mask.all() and text[1].reset.any()
+    lines, states = [], []
+    run = resumable.advance(train_step, resumable.fresh_state(), text, 0)
+    for state, position, metrics in run:
+        lines.append(f"{position} {resumable.hexadecimal(metrics)}")
+        states.append(jax.tree.map(jnp.copy, state))
+    return train_step, lines, states
+
+
+def test_a_resumed_run_equals_the_uninterrupted_one(uninterrupted, tmp_path):
+    train_step, lines, states = uninterrupted
+    compiled = train_step._cache_size()
+    save_checkpoint(tmp_path, states[9], spec=resumable.CELL, position=10)
+    like = jax.eval_shape(resumable.fresh_state)
+    start, begin = restore_checkpoint(tmp_path, like, spec=resumable.CELL)
+    assert raw(start) == raw(states[9])
+    position = begin
+    run = resumable.advance(train_step, start, resumable.corpus(), begin)
+    for state, position, metrics in run:
+        assert f"{position} {resumable.hexadecimal(metrics)}" == lines[position - 1]
+        assert raw(state) == raw(states[position - 1])
+    assert position == resumable.STEPS
+    assert train_step._cache_size() == compiled, "the restored state compiled anew"
+
+
+def start_worker(directory, cache):
+    """The run as a process of its own, with the promotion rule of the tests."""
+    environment = {
+        **os.environ,
+        "JAX_NUMPY_DTYPE_PROMOTION": "strict",
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "PYTHONWARNINGS": "error",
+    }
+    command = [sys.executable, resumable.__file__, str(directory)]
+    root = Path(__file__).parents[1]
+    return subprocess.Popen(
+        command,
+        env=environment,
+        cwd=root,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def kill_during(worker, directory, delay):
+    """Kills the process after its first step: a delay later or, without one, within a save."""
+    assert worker.stdout.readline(), worker.communicate()[1]
+    if delay is None:
+        deadline = time.monotonic() + 60
+        while not list(directory.glob("*.orbax-checkpoint-tmp")):
+            assert worker.poll() is None and time.monotonic() < deadline
+    else:
+        time.sleep(delay)
+    os.kill(worker.pid, signal.SIGKILL)
+
+
+def test_killed_and_resumed_until_done_equals_the_uninterrupted_run(uninterrupted, tmp_path):
+    _, lines, states = uninterrupted
+    directory, cache = tmp_path / "run", tmp_path / "cache"
+    chance = random.Random(0)
+    seen = []
+    for delay in (None, chance.uniform(0, 0.3), None, "never"):
+        worker = start_worker(directory, cache)
+        guard = threading.Timer(120, worker.kill)
+        guard.start()
+        if delay != "never":
+            kill_during(worker, directory, delay)
+        out, errors = worker.communicate()
+        guard.cancel()
+        assert errors == ""
+        seen += out.splitlines()
+        assert worker.returncode == (0 if delay == "never" else -signal.SIGKILL)
+    assert set(seen) <= set(lines)
+    assert seen[-1] == lines[-1]
+    state, position = restore_checkpoint(directory, states[-1], spec=resumable.CELL)
+    assert position == resumable.STEPS
+    assert raw(state) == raw(states[-1])
+    chex.assert_tree_all_finite(state.params)
