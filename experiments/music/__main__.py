@@ -1,0 +1,143 @@
+"""python -m experiments.music: train a model that writes tunes, and hear what it writes."""
+
+import sys
+import time
+from dataclasses import asdict
+from importlib.util import find_spec
+from pathlib import Path
+
+EXTRA = ("matplotlib", "music21", "rich", "tyro")
+
+
+def main(args: list[str] | None = None) -> int:
+    """Runs the experiment; returns 0, or 2 after an error in what the user asked for."""
+    missing = [name for name in EXTRA if find_spec(name) is None]
+    if missing:
+        print(
+            f"error: {', '.join(missing)} not installed; run: pip install 'seqjax[experiments]'",
+            file=sys.stderr,
+        )
+        return 2
+    from experiments.music.config import parse
+
+    config = parse(args)
+    try:
+        run_experiment(config.resolved())
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"\nstopped; go on with: --resume --out {config.out}", file=sys.stderr)
+        return 130
+    return 0
+
+
+def run_experiment(config) -> dict:
+    """Data, baseline, training, evaluation, samples, report."""
+    from rich.console import Console
+
+    from experiments.music import ngram, report
+    from experiments.music.data import load
+    from experiments.music.model import count_parameters
+    from experiments.music.training import Run
+
+    console = Console()
+    begun = time.perf_counter()
+    folder = writable(config.out)
+    data = load(config)
+    console.print(f"{data.source}: {data.describe()}")
+    run = Run(config, data.model, data.windows)
+    run.resume() if config.resume else run.start()
+    console.print(f"{data.model}\n{run.history.total_steps} steps; Ctrl-C stops, --resume goes on")
+    report.train_with_progress(run, console)
+    params = run.best_params()
+    console.print("counting n-grams for the baseline ...")
+    gram = ngram.baseline(data.encoded, len(data.vocabulary))
+    written = write_samples(config, data, params, folder)
+    results = {
+        "spec": repr(data.model),
+        "config": asdict(config),
+        "data": data.describe(),
+        "baseline": {**asdict(gram), "valid": gram.valid},
+        "model": {
+            "valid": run.bits(params, data.windows.valid),
+            "test": run.bits(params, data.windows.test),
+            "parameters": count_parameters(params),
+            "training_seconds": run.history.seconds,
+            "steps": int(run.state.step),
+            "skipped": int(run.state.skipped),
+        },
+        "history": vars(run.history),
+        "written": [asdict(one) for one in written],
+        "seconds": time.perf_counter() - begun,
+    }
+    report.draw_curves(folder, run.history, gram.valid, gram.order)
+    report.write_results(folder, results)
+    report.show_table(console, results)
+    summarise(console, results, written, folder)
+    return results
+
+
+def write_samples(config, data, params, folder: Path) -> list:
+    """Sampled texts and one found by beam search, in the folder `samples`."""
+    import jax
+
+    from experiments.music.copying import TrainingText
+    from experiments.music.writing import beam_text, sample_texts, write
+
+    places = folder / "samples"
+    places.mkdir(exist_ok=True)
+    for old in places.iterdir():
+        if old.suffix in (".abc", ".mid", ".txt"):
+            old.unlink()
+    training = TrainingText(data.splits.train)
+    prompt = data.prompt
+    sampled = sample_texts(
+        data.model,
+        params,
+        data.vocabulary,
+        prompt,
+        count=config.samples,
+        temperature=config.temperature,
+        key=jax.random.key(config.seed),
+    )
+    found = beam_text(data.model, params, data.vocabulary, prompt)
+    music = config.text is None
+    return [
+        *write(sampled, "sample", places, training, music=music),
+        *write([found], "beam", places, training, music=music),
+    ]
+
+
+def summarise(console, results: dict, written: list, folder: Path) -> None:
+    """Says what was written, how it compares, and where it is."""
+    gap = results["baseline"]["test"] - results["model"]["test"]
+    verdict = "better" if gap > 0 else "WORSE"
+    console.print(f"the model is {abs(gap):.4f} bits per character {verdict} than the n-gram")
+    sampled = [one for one in written if one.method == "sample"]
+    copies = sorted(one.longest_copy for one in sampled)
+    console.print(
+        f"longest substring copied from the training text, {len(sampled)} samples: "
+        f"median {copies[len(copies) // 2]}, greatest {copies[-1]} characters"
+    )
+    if sampled[0].midi is not None:
+        heard = sum(one.midi for one in sampled)
+        console.print(f"{heard} of {len(sampled)} sampled tunes convert to MIDI")
+    console.print(Path(written[0].path).read_text("utf-8"), markup=False, highlight=False)
+    console.print(f"everything is in {folder}: results.json, curves.png, samples/")
+
+
+def writable(folder: Path) -> Path:
+    """Makes the output folder, or raises ValueError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ValueError(f"cannot write to {folder}: {error.strerror}; choose --out") from None
+    return folder
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,62 @@
+"""What a run of the music experiment can be told from the command line."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+
+@dataclass(frozen=True)
+class Config:
+    """Train a character model on tunes, compare it with an n-gram, and let it write tunes."""
+
+    minutes: float = 5.0
+    """Minutes of training; the learning-rate schedule fits them."""
+    quick: bool = False
+    """A small model for half a minute, to see everything work."""
+    resume: bool = False
+    """Go on with the run in the output folder."""
+    text: Path | None = None
+    """A plain text file (UTF-8) to train on instead of the tunes."""
+    prompt: str | None = None
+    r"""How samples begin, such as 'R:reel\nM:4/4\nL:1/8\nK:D\n'; \n is a line break."""
+    out: Path = Path("runs/music")
+    """Where everything is written."""
+    seed: int = 0
+    """Of the parameters, the order of the tunes, dropout and the samples."""
+    hidden_size: int = 384
+    """Units of each LSTM layer."""
+    layers: int = 1
+    """LSTM layers."""
+    embedding_size: int = 64
+    """Width of the embedding of a character."""
+    dropout: float = 0.1
+    """Share of a layer's outputs dropped in training."""
+    tied: bool = False
+    """Share the embedding with the softmax; the embedding is then as wide as a layer."""
+    batch_size: int = 32
+    """Rows of text read at once."""
+    window: int = 64
+    """Steps of truncated backpropagation through time."""
+    learning_rate: float = 4e-3
+    """Peak of the learning rate, after warming up and before its cosine decay."""
+    temperature: float = 0.8
+    """Of the samples."""
+    samples: int = 50
+    """Number of sampled texts."""
+
+    def resolved(self) -> "Config":
+        """The configuration with `quick` written out."""
+        if not self.quick:
+            return self
+        from dataclasses import replace
+
+        return replace(self, minutes=0.4, hidden_size=128, samples=10)
+
+
+def parse(args: list[str] | None = None) -> Config:
+    """Reads the command line."""
+    return tyro.cli(
+        Annotated[Config, tyro.conf.arg()], args=args, prog="python -m experiments.music"
+    )

@@ -1,0 +1,124 @@
+"""What a trained model writes: sampled and beam-searched texts, as files and as MIDI."""
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import seqjax as sj
+from experiments.music.abc_check import check_bars
+from experiments.music.abc_midi import write_midi
+from experiments.music.copying import TrainingText
+from experiments.music.model import Model
+from experiments.music.vocabulary import BOUNDARY, Vocabulary
+
+MAX_LEN = 1000  # 99 of 100 tunes are shorter
+BEAM_SIZE = 8
+
+
+@dataclass(frozen=True)
+class Written:
+    """One text of the model's.
+
+    Attributes:
+      method: "sample" or "beam".
+      path: where it was written.
+      characters: its length.
+      finished: whether the model ended it by itself.
+      log_prob: what the model gives it after the prompt, in nats.
+      longest_copy: length of its longest substring that occurs in the training text.
+      midi: whether it converts to MIDI; None where the text is no tune.
+      complete_bars: share of bars that fill the metre; None where the text is no tune.
+    """
+
+    method: str
+    path: str
+    characters: int
+    finished: bool
+    log_prob: float
+    longest_copy: int
+    midi: bool | None
+    complete_bars: float | None
+
+
+def sample_texts(model, params, vocabulary, prompt, *, count, temperature, key):
+    """Samples texts that begin with a prompt.
+
+    Returns:
+      Triples (text with its prompt, whether it ended by itself, log probability in nats).
+    """
+    tokens = jnp.asarray(np.tile(vocabulary.encode(prompt), (count, 1)))
+
+    @functools.partial(jax.jit, static_argnames="model")
+    def run(model, params, tokens, temperature, key):
+        step = functools.partial(model.step, params)
+        return sj.sample(
+            step,
+            model.initial_carry(params, count),
+            bos=BOUNDARY,
+            eos=BOUNDARY,
+            max_len=MAX_LEN,
+            key=key,
+            temperature=temperature,
+            prompt=tokens if prompt else None,
+        )
+
+    out = run(model, params, tokens, temperature, key)
+    return _texts(prompt, vocabulary, out.tokens, out.log_probs)
+
+
+def beam_text(model: Model, params: Any, vocabulary: Vocabulary, prompt: str):
+    """The text of highest length-normalised probability that beam search finds; as above."""
+    tokens = jnp.asarray(vocabulary.encode(prompt)[None])
+
+    @functools.partial(jax.jit, static_argnames="model")
+    def run(model, params, tokens):
+        return sj.beam_search(
+            functools.partial(model.step, params),
+            model.initial_carry(params, 1),
+            bos=BOUNDARY,
+            eos=BOUNDARY,
+            beam_size=BEAM_SIZE,
+            max_len=MAX_LEN,
+            length_penalty=sj.GNMTLengthPenalty(1.0),
+            prompt=tokens if prompt else None,
+        )
+
+    out = run(model, params, tokens)
+    return _texts(prompt, vocabulary, out.tokens[0, :1], out.log_probs[0, :1])[0]
+
+
+def write(
+    texts: list, method: str, folder: Path, training: TrainingText, *, music: bool
+) -> list[Written]:
+    """Writes texts as METHOD-NN.abc and .mid, or as .txt, and measures them."""
+    written = []
+    for number, (text, finished, log_prob) in enumerate(texts):
+        path = folder / f"{method}-{number:02d}.{'abc' if music else 'txt'}"
+        shown = f"X:{number + 1}\nT:{method} {number}\n{text}\n" if music else text
+        path.write_text(shown, encoding="utf-8")
+        midi = write_midi(text, path.with_suffix(".mid")) is None if music else None
+        written.append(
+            Written(
+                method=method,
+                path=str(path),
+                characters=len(text),
+                finished=finished,
+                log_prob=log_prob,
+                longest_copy=len(training.longest_copy(text)),
+                midi=midi,
+                complete_bars=check_bars(text).share if music else None,
+            )
+        )
+    return written
+
+
+def _texts(prompt: str, vocabulary: Vocabulary, tokens, log_probs):
+    return [
+        (prompt + vocabulary.decode(row), bool((row == BOUNDARY).any()), float(log_prob))
+        for row, log_prob in zip(np.asarray(tokens), np.asarray(log_probs), strict=True)
+    ]
