@@ -32,7 +32,7 @@ class TrainingText:
         while low < high:
             length = (low + high + 1) // 2
             own = _hashes(sums, inverse, length)
-            shared = np.flatnonzero(np.isin(own, _hashes(self._sums, self._inverse, length)))
+            shared = _members(own, _hashes(self._sums, self._inverse, length))
             starts = [at for at in shared.tolist() if sample[at : at + length] in self._text]
             if starts:
                 low, found = length, starts[0]
@@ -51,6 +51,13 @@ def _prefix_sums(text: str) -> tuple[np.ndarray, np.ndarray]:
     )
     sums = np.r_[np.uint64(0), np.cumsum(codes * powers[: len(text)], dtype=np.uint64)]
     return sums, inverses[: len(text)]
+
+
+def _members(few: np.ndarray, many: np.ndarray) -> np.ndarray:
+    """The positions of those of a few hashes that are among many; a table sifts the many first."""
+    table = np.zeros(2**16, bool)
+    table[few >> np.uint64(48)] = True
+    return np.flatnonzero(np.isin(few, many[table[many >> np.uint64(48)]]))
 
 
 def _hashes(sums: np.ndarray, inverses: np.ndarray, length: int) -> np.ndarray:
