@@ -67,9 +67,9 @@ def hexadecimal(metrics):
 
 
 def main(directory):
-    start, begin = fresh_state(), 0
-    if latest_checkpoint(directory) is not None:
-        start, begin = restore_checkpoint(directory, start, spec=CELL)
+    if latest_checkpoint(directory) is None:
+        save_checkpoint(directory, fresh_state(), spec=CELL, position=0)
+    start, begin = restore_checkpoint(directory, fresh_state(), spec=CELL)
     train_step = make_train_step(loss_fn, OPTIMIZER, max_norm=1.0)
     for state, position, metrics in advance(train_step, start, corpus(), begin):
         print(position, hexadecimal(metrics), flush=True)

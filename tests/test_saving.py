@@ -245,15 +245,16 @@ def test_a_resumed_run_equals_the_uninterrupted_one(uninterrupted, tmp_path):
 
 def start_worker(directory, cache):
     """The run as a process of its own, with the promotion rule of the tests."""
+    root = Path(__file__).parents[1]
     environment = {
         **os.environ,
         "JAX_NUMPY_DTYPE_PROMOTION": "strict",
         "JAX_COMPILATION_CACHE_DIR": str(cache),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "PYTHONPATH": str(root),
         "PYTHONWARNINGS": "error",
     }
     command = [sys.executable, resumable.__file__, str(directory)]
-    root = Path(__file__).parents[1]
     return subprocess.Popen(
         command,
         env=environment,
