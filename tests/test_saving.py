@@ -299,3 +299,10 @@ def test_killed_and_resumed_until_done_equals_the_uninterrupted_run(uninterrupte
     assert position == resumable.STEPS
     assert raw(state) == raw(states[-1])
     chex.assert_tree_all_finite(state.params)
+
+
+def test_orbax_is_imported_only_where_it_is_used():
+    package = Path(sj.__file__).parent
+    for path in package.rglob("*.py"):
+        lines = path.read_text().splitlines()
+        assert not [line for line in lines if line.startswith(("import orbax", "from orbax"))], path
