@@ -75,7 +75,8 @@ def unroll(
       ((2, 5, 3), True)
     """
     batch_size, length = check_xs(xs)
-    mask = _real_steps(lengths, check_flags("mask", mask, batch_size, length), batch_size, length)
+    mask = check_flags("mask", mask, batch_size, length)
+    mask = _real_steps(lengths, mask, jax.tree.leaves(xs)[0].shape)
     reset = check_flags("reset", reset, batch_size, length)
     if reset is not None and lengths is not None:
         reset = reset & _within(lengths, length)
@@ -99,8 +100,8 @@ def _windowed(remat: Remat, truncate: int | None, length: int) -> Callable:
         if not hasattr(cell, "step"):  # an encoder: its members run in windows, each its own way
             _checks.require(
                 takes(cell.unroll, "run"),
-                f"remat or truncate was given but the unroll of {cell!r}, an encoder, takes no "
-                "run argument with which it would run its members.",
+                f"remat or truncate was given but {type(cell).__name__}, an encoder, has an "
+                "unroll that takes no run argument, with which it would run its members in windows.",
             )
             return cell.unroll(params, carry, xs, mask, reset, run=run_windows)
         flags, initial = reset or (None, None)
@@ -117,8 +118,8 @@ def _windowed(remat: Remat, truncate: int | None, length: int) -> Callable:
         return one(carry, xs, mask, flags)
 
     if remat != "sqrt":
-        _check_window("remat", remat, "a window's length in steps, 'sqrt' or None")
-    _check_window("truncate", truncate, "a window's length in steps or None")
+        _check_window("remat", remat, "None, 'sqrt' or")
+    _check_window("truncate", truncate, "None or")
     return run_windows
 
 
@@ -172,22 +173,24 @@ def _merge(a: jax.Array) -> jax.Array:
     return a.reshape(a.shape[0], -1, *a.shape[3:])  # [B, n * K, ...]
 
 
-def _check_window(name: str, value: Any, expected: str) -> None:
-    if value is not None:
-        text = f"expected {expected}; 1 or more."
-        ok = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-        _checks.require(ok, f"{name} is {value!r}; {text}")
+def _check_window(name: str, value: Any, others: str) -> None:
+    ok = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    _checks.require(
+        value is None or ok,
+        f"{name} is {value!r}; expected {others} a number of steps of at least 1.",
+    )
 
 
-def _real_steps(lengths, mask, batch_size: int, length: int):
+def _real_steps(lengths, mask, shape: tuple[int, ...]):
     """The mask [B, T] that lengths and mask make together, None where all steps are real."""
     if lengths is None:
         return mask
+    batch_size, length = shape[:2]
     lengths = jnp.asarray(lengths)
     _checks.require(
         lengths.shape == (batch_size,),
         f"lengths has shape {lengths.shape} but xs has batch size {batch_size} (xs is [B, T, ...] "
-        f"= {(batch_size, length, '...')}); is xs time-major? seqjax is batch-major.",
+        f"= {shape}); is xs time-major? seqjax is batch-major.",
     )
     _checks.require(
         jnp.issubdtype(lengths.dtype, jnp.integer),
@@ -225,7 +228,9 @@ def _start(cell: Any, params: Any, carry: Any, key: Any, batch_size: int) -> Any
         return cell.initial_carry(params, batch_size, key=key)
     check_batch("carry", carry, batch_size)
     expected = jax.eval_shape(lambda: _initial(cell, params, batch_size, carry))
-    _checks.same_structure("carry", carry, expected, f"{cell!r}.initial_carry(params, B)")
+    _checks.same_structure(
+        "carry", carry, expected, f"{type(cell).__name__}.initial_carry(params, B)"
+    )
     return carry
 
 

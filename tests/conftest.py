@@ -1,4 +1,4 @@
-"""Test-wide settings: strict dtypes, a shared compilation cache, CPU where nothing else is asked."""
+"""Test-wide settings: strict dtypes, a shared compilation cache, GPU tests skipped without one."""
 
 from pathlib import Path
 

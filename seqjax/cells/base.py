@@ -75,8 +75,8 @@ def run(
             return cell.unroll(params, carry, xs, mask, reset=reset)
         _checks.require(
             hasattr(cell, "step"),
-            f"reset was given but the unroll of {cell!r} takes none and it has no step; "
-            "give its unroll a reset argument.",
+            f"reset was given but {type(cell).__name__}, an encoder, has an unroll that takes "
+            "none; give it a reset argument.",
         )
     return run_steps(cell, params, carry, xs, mask, reset)
 
@@ -155,8 +155,8 @@ def dot(name: str, x: jax.Array, w: jax.Array) -> jax.Array:
     )
     _checks.require(
         x.shape[-1:] == w.shape[:1],
-        f"{name} has shape {x.shape} but the weights it meets are {w.shape}; expected its last "
-        f"axis to be {w.shape[0]}, the size these params were initialised for.",
+        f"{name} has width {x.shape[-1] if x.ndim else None} but meets weights {list(w.shape)}; "
+        f"expected width {w.shape[0]}, the size that these params were initialised for.",
     )
     return jnp.matmul(x.astype(w.dtype), w, preferred_element_type=accumulator(w.dtype))
 

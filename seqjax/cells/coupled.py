@@ -53,6 +53,7 @@ class CoupledLSTM(RecurrentCell):
 
     def init(self, key: jax.Array, input_size: int) -> CoupledLSTMParams:
         """Draws params; b is 0 but for forget_bias."""
+        _checks.positive_int("input_size", input_size)
         size = self.hidden_size
         key_x, key_h = jax.random.split(key)
         return CoupledLSTMParams(

@@ -63,6 +63,7 @@ class Elman(RecurrentCell):
 
     def init(self, key: jax.Array, input_size: int) -> ElmanParams:
         """Draws params; b is 0."""
+        _checks.positive_int("input_size", input_size)
         size = self.hidden_size
         key_x, key_h = jax.random.split(key)
         return ElmanParams(
@@ -127,6 +128,7 @@ class Jordan(RecurrentCell):
 
     def init(self, key: jax.Array, input_size: int) -> JordanParams:
         """Draws params: Glorot-uniform weights, zero biases."""
+        _checks.positive_int("input_size", input_size)
         key_x, key_y, key_o = jax.random.split(key, 3)
         draw, hidden, output = GlorotUniform(), self.hidden_size, self.output_size
         return JordanParams(

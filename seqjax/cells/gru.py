@@ -71,6 +71,7 @@ class GRU(RecurrentCell):
 
     def init(self, key: jax.Array, input_size: int) -> GRUParams:
         """Draws params; biases are 0."""
+        _checks.positive_int("input_size", input_size)
         size = self.hidden_size
         key_x, key_h = jax.random.split(key)
         after = self.reset == "after"

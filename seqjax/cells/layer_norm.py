@@ -67,6 +67,7 @@ class LayerNormLSTM(RecurrentCell):
 
     def init(self, key: jax.Array, input_size: int) -> LayerNormLSTMParams:
         """Draws params; gains are 1, shifts are 0 but for forget_bias."""
+        _checks.positive_int("input_size", input_size)
         size = self.hidden_size
         key_x, key_h = jax.random.split(key)
         return LayerNormLSTMParams(

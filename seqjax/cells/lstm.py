@@ -75,6 +75,7 @@ class LSTM(RecurrentCell):
 
     def init(self, key: jax.Array, input_size: int) -> LSTMParams:
         """Draws params; b is 0 but for the forget gate's forget_bias."""
+        _checks.positive_int("input_size", input_size)
         size = self.hidden_size
         key_x, key_h = jax.random.split(key)
         return LSTMParams(

@@ -57,6 +57,7 @@ class PeepholeLSTM(RecurrentCell):
 
     def init(self, key: jax.Array, input_size: int) -> PeepholeLSTMParams:
         """Draws params; peepholes are 0, b is 0 but for forget_bias."""
+        _checks.positive_int("input_size", input_size)
         size = self.hidden_size
         key_x, key_h = jax.random.split(key)
         return PeepholeLSTMParams(

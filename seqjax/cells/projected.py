@@ -57,6 +57,7 @@ class ProjectedLSTM(RecurrentCell):
 
     def init(self, key: jax.Array, input_size: int) -> ProjectedLSTMParams:
         """Draws params; b is 0 but for forget_bias."""
+        _checks.positive_int("input_size", input_size)
         hidden, projection = self.hidden_size, self.projection_size
         key_x, key_h, key_p = jax.random.split(key, 3)
         return ProjectedLSTMParams(

@@ -156,7 +156,7 @@ class Residual:
     def _check(self, output: int, inputs: int) -> None:
         _checks.require(
             output == inputs,
-            f"cell {self.cell!r} puts out width {output} but gets inputs of width {inputs}; "
+            f"{type(self.cell).__name__} puts out width {output} for inputs of width {inputs}; "
             "a Residual needs them equal. Put a cell of another width in a Stack outside it.",
         )
 
@@ -184,6 +184,6 @@ def check_steppable(spec: Any, member: Any) -> None:
     """Raises EncoderError, naming the spec, if one of its members has no step."""
     if not hasattr(member, "step"):
         raise EncoderError(
-            f"{type(spec).__name__} cannot be stepped: {member!r} is an encoder, which reads whole "
-            "sequences. Run it with unroll."
+            f"{type(spec).__name__} cannot be stepped: its member {type(member).__name__} is an "
+            "encoder, which reads whole sequences. Run it with unroll."
         )

@@ -1,0 +1,404 @@
+"""Bad calls and the exact text of their errors: what came, what was expected, the remedy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import seqjax as sj
+from seqjax.testing import check_cell
+
+cell = sj.LSTM(3)
+params = cell.init(jax.random.key(0), 4)
+xs = jnp.ones((2, 5, 4))
+key = jax.random.key(0)
+
+
+def unroll(**how):
+    return sj.unroll(cell, params, xs, **how)
+
+
+def total(c, x):
+    return (c + x, c)
+
+
+def step(c, t):
+    return (c, jnp.zeros((t.shape[0], 3)))
+
+
+one = jnp.zeros((2, 1))
+
+
+def sample(s=step, c=one, **how):
+    return sj.sample(s, c, **({"bos": 0, "eos": 2, "max_len": 4, "key": key} | how))
+
+
+def beam(s=step, c=one, **how):
+    return sj.beam_search(s, c, **({"bos": 0, "eos": 2, "max_len": 4, "beam_size": 2} | how))
+
+
+def docs(d, **how):
+    return sj.Corpus.from_documents(d, **({"bos": 0, "eos": 0, "batch_size": 2, "window": 3} | how))
+
+
+logits, targets = jnp.zeros((2, 3, 4)), jnp.zeros((2, 3), int)
+
+
+def mean(p, c, b, k):
+    return (p.sum(), c)
+
+
+def train(loss, carry=()):
+    state = sj.init_train_state(jnp.ones(2), optax.sgd(0.1), key=key, carry=carry)
+    return sj.make_train_step(loss, optax.sgd(0.1))(state, 0)
+
+
+BAD = {
+    "elman_size": (
+        lambda: sj.Elman(0),
+        "hidden_size is 0; expected an integer of at least 1.",
+    ),
+    "lstm_size_type": (
+        lambda: sj.LSTM(3.5),
+        "hidden_size is 3.5; expected an integer of at least 1.",
+    ),
+    "lstm_size_bool": (
+        lambda: sj.LSTM(True),
+        "hidden_size is True; expected an integer of at least 1.",
+    ),
+    "lstm_forget_bias": (
+        lambda: sj.LSTM(3, forget_bias=float("nan")),
+        "forget_bias is nan; expected a finite number.",
+    ),
+    "lstm_forget_without_bias": (
+        lambda: sj.LSTM(3, use_bias=False),
+        "forget_bias is 1.0 but use_bias is False, and the forget bias lives in b; pass forget_bias=0.0 or use_bias=True.",
+    ),
+    "gru_reset": (
+        lambda: sj.GRU(3, reset="middle"),
+        "reset is 'middle'; expected one of 'after', 'before'.",
+    ),
+    "activation_name": (
+        lambda: sj.Elman(3, "tan"),
+        "activation is 'tan'; expected a name in jax.nn such as 'tanh', 'relu' or 'sigmoid', or an elementwise function.",
+    ),
+    "activation_type": (
+        lambda: sj.Elman(3, 7),
+        "activation is 7; expected a name in jax.nn or an elementwise function.",
+    ),
+    "projection_size": (
+        lambda: sj.ProjectedLSTM(4, -1),
+        "projection_size is -1; expected an integer of at least 1.",
+    ),
+    "layer_norm_epsilon": (
+        lambda: sj.LayerNormLSTM(4, epsilon=0.0),
+        "epsilon is 0.0; expected a small positive number.",
+    ),
+    "dropout_rate": (
+        lambda: sj.Dropout(1.0),
+        "rate is 1.0; expected a probability with 0 <= rate < 1.",
+    ),
+    "zoneout_rate": (
+        lambda: sj.Zoneout(cell, -0.1),
+        "rate is -0.1; expected a probability with 0 <= rate < 1.",
+    ),
+    "zoneout_stack": (
+        lambda: sj.Zoneout(sj.Stack((cell,)), 0.1),
+        "cell is Stack(cells=(LSTM(hidden_size=3, forget_bias=1.0, use_bias=True, w_x_init=GlorotUniform(), w_h_init=Orthogonal(scale=1.0)),)); expected a RecurrentCell, whose output is read off its carry. Zone the members of a Stack out one by one, and subclass RecurrentCell for a cell of your own.",
+    ),
+    "stack_empty": (
+        lambda: sj.Stack(()),
+        "cells is empty; expected at least one cell.",
+    ),
+    "stack_of_one": (
+        lambda: sj.Stack(cell),
+        "cells is LSTM(hidden_size=3, forget_bias=1.0, use_bias=True, w_x_init=GlorotUniform(), w_h_init=Orthogonal(scale=1.0)); expected a tuple of cells, as in Stack((cell,)).",
+    ),
+    "stack_class": (
+        lambda: sj.Stack((sj.LSTM,)),
+        "cells[0] is <class 'seqjax.cells.lstm.LSTM'>; expected a cell: an object with init, initial_carry and step.",
+    ),
+    "residual_width": (
+        lambda: sj.Residual(cell).init(key, 4),
+        "LSTM puts out width 3 for inputs of width 4; a Residual needs them equal. Put a cell of another width in a Stack outside it.",
+    ),
+    "bidirectional_merge": (
+        lambda: sj.Bidirectional(cell, merge="add"),
+        "merge is 'add'; expected one of 'concat', 'sum', 'mean', 'product'.",
+    ),
+    "bidirectional_step": (
+        lambda: sj.Bidirectional(cell).step,
+        "Bidirectional cannot be stepped: its output at a step depends on the steps after it. Run it with unroll, or use its cell alone where inputs come one at a time.",
+    ),
+    "bidirectional_widths": (
+        lambda: sj.unroll(
+            c := sj.Bidirectional(sj.GRU(2), sj.GRU(3), merge="sum"), c.init(key, 4), xs
+        ),
+        "merge is 'sum' but the directions put out widths 2 and 3; expected equal ones, or merge='concat'.",
+    ),
+    "stack_step": (
+        lambda: sj.Stack((sj.Bidirectional(sj.GRU(2)),)).step,
+        "Stack cannot be stepped: its member Bidirectional is an encoder, which reads whole sequences. Run it with unroll.",
+    ),
+    "identity_shape": (
+        lambda: sj.Identity()(key, (2, 3)),
+        "Identity got shape (2, 3); expected a square matrix [H, H].",
+    ),
+    "input_size": (
+        lambda: cell.init(key, 0),
+        "input_size is 0; expected an integer of at least 1.",
+    ),
+    "xs_rank": (
+        lambda: sj.unroll(cell, params, jnp.ones((5,))),
+        "xs has shape (5,); expected [B, T, ...] with a batch and a time axis. For one sequence pass xs[None].",
+    ),
+    "xs_width": (
+        lambda: sj.unroll(cell, params, jnp.ones((2, 5, 7))),
+        "xs has width 7 but meets weights [4, 12]; expected width 4, the size that these params were initialised for.",
+    ),
+    "xs_integer": (
+        lambda: sj.unroll(cell, params, jnp.ones((2, 5, 4), int)),
+        "xs has dtype int32; expected floating point. Embed or one-hot tokens first.",
+    ),
+    "xs_empty": (
+        lambda: sj.unroll(cell, params, ()),
+        "xs holds no arrays; expected [B, T, ...].",
+    ),
+    "xs_leaves": (
+        lambda: sj.scan(total, one, (jnp.ones((2, 3)), jnp.ones((3, 2)))),
+        "xs has leaves of shapes (2, 3), (3, 2); expected all to share [B, T].",
+    ),
+    "lengths_shape": (
+        lambda: unroll(lengths=jnp.array([1, 2, 3])),
+        "lengths has shape (3,) but xs has batch size 2 (xs is [B, T, ...] = (2, 5, 4)); is xs time-major? seqjax is batch-major.",
+    ),
+    "lengths_float": (
+        lambda: unroll(lengths=jnp.array([1.0, 2.0])),
+        "lengths has dtype float32; expected integers [B]. For a bool mask use mask=.",
+    ),
+    "lengths_beyond": (
+        lambda: unroll(lengths=jnp.array([1, 6])),
+        "lengths has values from 1 to 6; expected 0 <= lengths <= T = 5, the size of axis 1 of xs.",
+    ),
+    "lengths_negative": (
+        lambda: unroll(lengths=jnp.array([-1, 5])),
+        "lengths has values from -1 to 5; expected 0 <= lengths <= T = 5, the size of axis 1 of xs.",
+    ),
+    "mask_dtype": (
+        lambda: unroll(mask=jnp.ones((2, 5), int)),
+        "mask has dtype int32; expected bool [B, T]. Write mask > 0 or mask != 0, whichever you mean.",
+    ),
+    "mask_shape": (
+        lambda: unroll(mask=jnp.ones((5, 2), bool)),
+        "mask has shape (5, 2); expected [B, T] = (2, 5). Is it time-major? seqjax is batch-major.",
+    ),
+    "reset_dtype": (
+        lambda: unroll(reset=jnp.zeros((2, 5))),
+        "reset has dtype float32; expected bool [B, T]. Write reset > 0 or reset != 0, whichever you mean.",
+    ),
+    "carry_and_key": (
+        lambda: unroll(carry=cell.initial_carry(params, 2), key=key),
+        "both carry and key were given; expected one. A carry holds its own stream of noise: start one with cell.initial_carry(params, batch_size, key=key).",
+    ),
+    "carry_batch": (
+        lambda: unroll(carry=cell.initial_carry(params, 3)),
+        "carry.h has shape (3, 3); expected the batch axis first, [B, ...] with B = 2 as in xs.",
+    ),
+    "carry_structure": (
+        lambda: unroll(carry=jnp.zeros((2, 3))),
+        "carry has structure PyTreeDef(*); expected PyTreeDef(CustomNode(namedtuple[LSTMCarry], [*, *])), as LSTM.initial_carry(params, B) makes it.",
+    ),
+    "carry_width": (
+        lambda: unroll(carry=sj.LSTMCarry(jnp.zeros((2, 3)), jnp.zeros((2, 4)))),
+        "carry.c is float32[2, 4]; expected float32[2, 3], as LSTM.initial_carry(params, B) makes it.",
+    ),
+    "key_old": (
+        lambda: unroll(key=jax.random.PRNGKey(0)),
+        "key is an array of uint32 with shape (2,); expected a typed key. Make one with jax.random.key(seed), or wrap an old one with jax.random.wrap_key_data(key).",
+    ),
+    "key_seed": (
+        lambda: unroll(key=0),
+        "key is 0; expected a typed key. Make one with jax.random.key(seed), or wrap an old one with jax.random.wrap_key_data(key).",
+    ),
+    "key_count": (
+        lambda: unroll(key=jax.random.split(key, 3)),
+        "key has shape (3,); expected one key (shape ()) or 2 keys, one a row.",
+    ),
+    "remat_zero": (
+        lambda: unroll(remat=0),
+        "remat is 0; expected None, 'sqrt' or a number of steps of at least 1.",
+    ),
+    "remat_word": (
+        lambda: unroll(remat="cube"),
+        "remat is 'cube'; expected None, 'sqrt' or a number of steps of at least 1.",
+    ),
+    "truncate_negative": (
+        lambda: unroll(truncate=-1),
+        "truncate is -1; expected None or a number of steps of at least 1.",
+    ),
+    "scan_carry": (
+        lambda: sj.scan(total, jnp.zeros(3), jnp.ones((2, 3))),
+        "carry has shape (3,); expected the batch axis first, [B, ...] with B = 2 as in xs.",
+    ),
+    "check_cell_length": (
+        lambda: check_cell(cell, length=5),
+        "length is 5; expected an even number of steps.",
+    ),
+    "targets_shape": (
+        lambda: sj.cross_entropy(logits, targets[:1]),
+        "targets has shape (1, 3) but logits has shape (2, 3, 4); expected (2, 3), the shape of logits without its last axis (the vocabulary).",
+    ),
+    "targets_range": (
+        lambda: sj.cross_entropy(logits, targets + 4),
+        "targets holds 4; expected ids in 0..3, the last axis of logits. Mask padding.",
+    ),
+    "targets_float": (
+        lambda: sj.cross_entropy(logits, logits[..., 0]),
+        "targets is float32; expected integer ids, not one-hot rows or probabilities.",
+    ),
+    "loss_mask": (
+        lambda: sj.cross_entropy(logits, targets, mask=jnp.ones((2, 3))),
+        "mask is float32; expected bool, True = real. Write mask.astype(bool), or targets != pad_id.",
+    ),
+    "label_smoothing": (
+        lambda: sj.cross_entropy(logits, targets, label_smoothing=2.0),
+        "label_smoothing is 2.0; expected a probability with 0 <= label_smoothing < 1.",
+    ),
+    "max_norm": (
+        lambda: sj.clip_by_global_norm(-1.0),
+        "max_norm is -1.0; expected a norm of at least 0.",
+    ),
+    "optimizer": (
+        lambda: sj.make_train_step(mean, 0.1),
+        "optimizer is 0.1; expected an optax.GradientTransformation such as optax.adam(1e-3).",
+    ),
+    "train_key": (
+        lambda: sj.init_train_state(jnp.ones(2), optax.sgd(0.1), key=0),
+        "key is 0; expected one typed key. Make it with jax.random.key(seed).",
+    ),
+    "loss_vector": (
+        lambda: train(lambda p, c, b, k: (p, c)),
+        "loss_fn returned a loss of shape (2,) and dtype float32; expected one float. Sum or average it.",
+    ),
+    "loss_carry": (
+        lambda: train(lambda p, c, b, k: (p.sum(), c[:1]), jnp.zeros((2, 3))),
+        "loss_fn was given a carry of ((2, 3), dtype('float32')) and returned one of ((1, 3), dtype('float32')); expected the same structure, shapes and dtypes.",
+    ),
+    "corpus_none": (
+        lambda: docs([]),
+        "documents is empty; expected at least one.",
+    ),
+    "corpus_float": (
+        lambda: docs([np.ones(3)]),
+        "documents[0] is float64[3]; expected a 1-D array of integer ids. Encode text into ids first.",
+    ),
+    "corpus_negative": (
+        lambda: docs([np.array([1, -1])]),
+        "documents[0] holds the id -1; expected ids in 0..2147483647.",
+    ),
+    "corpus_vocabulary": (
+        lambda: docs([np.array([1, 9])], vocab_size=5),
+        "documents[0] holds the id 9; expected ids in 0..4.",
+    ),
+    "corpus_short": (
+        lambda: docs([np.array([1])], window=9),
+        "the corpus has 2 tokens to predict, fewer than one window of 9 steps. Take a smaller window or a longer text.",
+    ),
+    "corpus_rows": (
+        lambda: docs([np.array([1])], batch_size=9),
+        "the corpus has 2 tokens to predict, fewer than batch_size 9; each row needs at least one. Take a smaller batch_size.",
+    ),
+    "restore_nothing": (
+        lambda: sj.restore_checkpoint("/nonexistent/run", {}, spec=cell),
+        "directory '/nonexistent/run' holds no complete checkpoint. Check the path, or start without resuming.",
+    ),
+    "save_keep": (
+        lambda: sj.save_checkpoint("/nonexistent/run", {}, spec=cell, keep=0),
+        "keep is 0; expected an integer of at least 1. None keeps all.",
+    ),
+    "save_position": (
+        lambda: sj.save_checkpoint("/nonexistent/run", {}, spec=cell, position={1, 2}),
+        "position is {1, 2}, which JSON does not keep as it is; expected numbers, strings, lists and dicts with string keys (int(...) for a NumPy number, a list for a tuple).",
+    ),
+    "max_len": (
+        lambda: sample(max_len=0),
+        "max_len is 0; expected an integer of at least 1.",
+    ),
+    "temperature": (
+        lambda: sample(temperature=-1.0),
+        "temperature is -1.0; expected temperature >= 0.",
+    ),
+    "top_k": (
+        lambda: sample(top_k=4),
+        "top_k is 4; expected top_k in 1..3, the vocabulary size.",
+    ),
+    "top_p": (
+        lambda: sample(top_p=0.0),
+        "top_p is 0.0; expected top_p in (0, 1].",
+    ),
+    "min_p": (
+        lambda: sample(min_p=1.5),
+        "min_p is 1.5; expected min_p in [0, 1].",
+    ),
+    "sample_key": (
+        lambda: sample(key=7),
+        "key is 7; expected a typed key. Make one with jax.random.key(seed), or wrap an old one with jax.random.wrap_key_data(key).",
+    ),
+    "eos": (
+        lambda: sample(eos=3),
+        "eos is 3; expected an integer with 0 <= eos < 3, the vocabulary size (the last axis of the step's logits).",
+    ),
+    "bos": (
+        lambda: sample(bos=jnp.zeros(3, int)),
+        "carry has batch size 2 but bos has 3; expected every carry leaf (and bos, if it is an array) to lead with the same B. Close over what rows share.",
+    ),
+    "prompt_rank": (
+        lambda: sample(prompt=jnp.zeros(3, int)),
+        "prompt has shape (3,); expected [B, P] with batch size B = 2. Pad shorter prompts on the right and pass prompt_lengths.",
+    ),
+    "prompt_lengths": (
+        lambda: sample(prompt=jnp.zeros((2, 3), int), prompt_lengths=jnp.array([1, 4])),
+        "prompt_lengths is [1 4]; expected 0 <= prompt_lengths <= 3, the width of prompt (2, 3).",
+    ),
+    "beam_size": (
+        lambda: beam(beam_size=0),
+        "beam_size is 0; expected an integer of at least 1.",
+    ),
+    "step_logits": (
+        lambda: beam(lambda c, t: (c, jnp.zeros(3))),
+        "step returned logits of shape (3,) for 2 tokens; expected [B, V] = (2, V), one row of V logits a token.",
+    ),
+    "step_carry": (
+        lambda: beam(lambda c, t: (c.astype(jnp.float16), jnp.zeros((t.shape[0], 3)))),
+        "step changed carry from float32[2, 1] to float16[2, 1]; expected it unchanged. Cast the initial carry or the step's result.",
+    ),
+    "step_pair": (
+        lambda: beam(lambda c, t: jnp.zeros((t.shape[0], 3))),
+        "step returned a ShapeDtypeStruct; expected the pair (carry, logits).",
+    ),
+    "carry_leaves": (
+        lambda: beam(c=(jnp.zeros(2), jnp.zeros(3))),
+        "carry[1] has batch size 3 but carry[0] has 2; expected every carry leaf (and bos, if it is an array) to lead with the same B. Close over what rows share.",
+    ),
+    "empty_carry": (
+        lambda: beam(c=()),
+        "carry has no array leaf and bos is a single integer, so the batch size is unknown; expected one of them to give it. Pass bos as an array [B].",
+    ),
+    "penalty": (
+        lambda: sj.GNMTLengthPenalty("a"),
+        "alpha is 'a'; expected a finite number.",
+    ),
+}
+
+
+def test_the_table_is_long():
+    assert len(BAD) >= 80
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_call_says_what_is_wrong(name):
+    call, text = BAD[name]
+    with pytest.raises(ValueError) as error:
+        call()
+    assert str(error.value) == text
