@@ -1,0 +1,49 @@
+"""NaN and infinities under beam_search: kept in their row, and never taken for a hypothesis."""
+
+import chex
+import decoding_models as models
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from seqjax.decoding import GNMTLengthPenalty, beam_search
+
+EOS = 1
+
+
+def test_nan_and_inf_stay_in_their_row():
+    carry, penalty = models.random_rows(5, 8, 6), GNMTLengthPenalty(0.8)
+    search = jax.jit(
+        lambda carry: beam_search(
+            models.step, carry, bos=0, eos=EOS, beam_size=3, max_len=8, length_penalty=penalty
+        )
+    )
+    clean = search(carry)
+    params = carry["params"][:2]
+    out = carry["params"][2].at[1].set(jnp.nan).at[2].set(jnp.inf)
+    spoiled = search({**carry, "params": (*params, out)})
+    others = np.array([0, 3, 4, 5, 6, 7])
+    chex.assert_trees_all_equal(*jax.tree.map(lambda x: x[others], (clean, spoiled)))
+    assert np.isnan(spoiled.scores[1]).all()  # and it is not hidden either
+
+
+def test_what_a_row_computes_after_its_end_is_not_seen():
+    """Row 0 ends at its first step and turns NaN at its third, which row 1 still waits for."""
+
+    def step(carry, tokens):
+        slow, n = carry
+        logits = jnp.where(slow[:, None], jnp.array([2.0, 0.0, 1.0]), jnp.array([-9.0, 9.0, -9.0]))
+        return (slow, n + 1), jnp.where(~slow & (n >= 2), jnp.nan, 0.0)[:, None] + logits
+
+    carry = (jnp.array([False, True]), jnp.zeros(2, jnp.int32))
+    beams = beam_search(step, carry, bos=0, eos=EOS, beam_size=1, max_len=6)
+    assert beams.tokens.tolist() == [[[1] * 6], [[0] * 6]]
+    assert np.isfinite(beams.scores).all()
+
+
+def test_row_that_allows_nothing_ends():
+    dead = lambda carry, tokens: (carry, jnp.where(tokens[:, None] == 0, -jnp.inf, jnp.zeros(3)))
+    beams = beam_search(dead, (), bos=jnp.array([2, 0]), eos=EOS, beam_size=2, max_len=3)
+    assert beams.tokens[1].tolist() == [[1, 1, 1], [1, 1, 1]]
+    assert beams.log_probs[1].tolist() == [0.0, -np.inf]
+    assert np.isfinite(beams.log_probs[0]).all()
