@@ -5,7 +5,8 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 
-from experiments.music.ngram import KneserNey, baseline, discounts
+from experiments.music.ngram import KneserNey, baseline
+from experiments.music.smoothing import discounts
 
 LETTERS = "\0abcdefg"
 

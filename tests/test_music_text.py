@@ -1,0 +1,48 @@
+"""Plain text files and the vocabulary."""
+
+import pytest
+
+from experiments.music.tunes import DataError, read_text_file
+from experiments.music.vocabulary import BOUNDARY, Vocabulary
+
+
+def test_plain_text(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_bytes(b"\xef\xbb\xbf" + "".join(map(str, range(300))).encode())  # with a mark
+    corpus = read_text_file(path)
+    assert all(len(split) == 1 for _, split in corpus.items())
+    assert "".join(split[0] for _, split in corpus.items()) == "".join(map(str, range(300)))
+    assert [len(split[0]) for _, split in corpus.items()] == [711, 39, 40]
+
+
+def test_plain_text_errors(tmp_path):
+    path = tmp_path / "text.txt"
+    with pytest.raises(DataError, match="there is no file .*text.txt"):
+        read_text_file(path)
+    with pytest.raises(DataError, match="is a folder; name a text file"):
+        read_text_file(tmp_path)
+    path.write_bytes("déjà".encode("latin-1"))
+    with pytest.raises(DataError, match=r"text.txt is not text in UTF-8 \(see byte 1\)"):
+        read_text_file(path)
+    path.write_text(" \n")
+    with pytest.raises(DataError, match="text.txt is empty"):
+        read_text_file(path)
+    path.write_text("abc")
+    with pytest.raises(DataError, match="has 3 characters, too few for three splits"):
+        read_text_file(path)
+
+
+def test_vocabulary():
+    vocabulary = Vocabulary.of(["K:D\n", "AB|"])
+    assert vocabulary.characters == "\n:ABDK|"
+    assert len(vocabulary) == 8
+    tokens = vocabulary.encode("AB|\n")
+    assert tokens.tolist() == [3, 4, 7, 1] and tokens.dtype == "int32"
+    assert vocabulary.decode(tokens) == "AB|\n"
+    assert vocabulary.decode([3, BOUNDARY, 4]) == "A"
+    assert vocabulary.encode("").tolist() == []
+    with pytest.raises(ValueError) as error:
+        vocabulary.encode("Axy")
+    assert str(error.value) == "unknown characters 'xy'; the model knows '\\n:ABDK|'"
+    with pytest.raises(ValueError, match="characters must be sorted, each once"):
+        Vocabulary("ba")
