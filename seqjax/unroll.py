@@ -10,7 +10,7 @@ from jax.experimental import checkify
 
 from seqjax import _checks
 from seqjax.cells.base import run, takes
-from seqjax.noise import check_key, has_noise
+from seqjax.noise import check_key, is_noise
 from seqjax.reverse import reverse_time
 from seqjax.scan import Reset, check_batch, check_flags, check_xs, strong, where_rows
 
@@ -101,7 +101,7 @@ def _windowed(remat: Remat, truncate: int | None, length: int) -> Callable:
             _checks.require(
                 takes(cell.unroll, "run"),
                 f"remat or truncate was given but {type(cell).__name__}, an encoder, has an "
-                "unroll that takes no run argument, with which it would run its members in windows.",
+                "unroll without a run argument, by which it would run its members in windows.",
             )
             return cell.unroll(params, carry, xs, mask, reset, run=run_windows)
         flags, initial = reset or (None, None)
@@ -236,6 +236,7 @@ def _start(cell: Any, params: Any, carry: Any, key: Any, batch_size: int) -> Any
 
 def _initial(cell: Any, params: Any, batch_size: int, carry: Any) -> Any:
     """The cell's initial carry, of the structure of the one under way."""
-    # Streams of noise go on through a reset, so this key only gives the carry its structure.
-    key = jax.random.key(0) if has_noise(carry) else None
+    # Streams of noise go on through a reset, so the key only gives the carry its structure.
+    streams = [node for node in jax.tree.leaves(carry, is_leaf=is_noise) if is_noise(node)]
+    key = streams[0].key[0] if streams else None
     return cell.initial_carry(params, batch_size, key=key)

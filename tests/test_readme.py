@@ -3,6 +3,8 @@
 import contextlib
 import io
 import re
+import sys
+import types
 from pathlib import Path
 
 import jax
@@ -15,8 +17,10 @@ BLOCKS = re.findall(r"```python\n(.*?)```\n(?:\n```text\n(.*?)```)?", README, re
 
 @pytest.fixture(scope="module")
 def namespace():
-    """The blocks build on each other, as a reader runs them."""
-    return {}
+    """The blocks build on each other, as a reader runs them; a module, for classes to pickle."""
+    sys.modules["readme"] = types.ModuleType("readme")
+    yield vars(sys.modules["readme"])
+    del sys.modules["readme"]
 
 
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
