@@ -28,22 +28,23 @@ def test_nan_and_inf_stay_in_their_row():
 
 
 def test_what_a_row_computes_after_its_end_is_not_seen():
-    """Row 0 ends at its first step and turns NaN at its third, which row 1 still waits for."""
+    """Row 0 ends at its second step and turns NaN at its third, which row 1 still waits for."""
 
     def step(carry, tokens):
         slow, n = carry
-        logits = jnp.where(slow[:, None], jnp.array([2.0, 0.0, 1.0]), jnp.array([-9.0, 9.0, -9.0]))
+        logits = jnp.where(slow[:, None], jnp.array([2.0, 0.0, 1.0]), jnp.array([-9.0, 9.0, -8.0]))
         return (slow, n + 1), jnp.where(~slow & (n >= 2), jnp.nan, 0.0)[:, None] + logits
 
     carry = (jnp.array([False, True]), jnp.zeros(2, jnp.int32))
-    beams = beam_search(step, carry, bos=0, eos=EOS, beam_size=1, max_len=6)
-    assert beams.tokens.tolist() == [[[1] * 6], [[0] * 6]]
+    beams = beam_search(step, carry, bos=0, eos=EOS, beam_size=2, max_len=6)
+    assert beams.tokens[0].tolist() == [[1, 1, 1, 1, 1, 1], [2, 1, 1, 1, 1, 1]]
+    assert beams.tokens[1, 0].tolist() == [0] * 6
     assert np.isfinite(beams.scores).all()
 
 
 def test_row_that_allows_nothing_ends():
     dead = lambda carry, tokens: (carry, jnp.where(tokens[:, None] == 0, -jnp.inf, jnp.zeros(3)))
     beams = beam_search(dead, (), bos=jnp.array([2, 0]), eos=EOS, beam_size=2, max_len=3)
-    assert beams.tokens[1].tolist() == [[1, 1, 1], [1, 1, 1]]
+    assert beams.tokens[1, 0].tolist() == [0] * 6
     assert beams.log_probs[1].tolist() == [0.0, -np.inf]
     assert np.isfinite(beams.log_probs[0]).all()

@@ -100,7 +100,7 @@ def test_truncations_break_ties_by_id():
         keep_min_p(jnp.log(jnp.array([[0.5, 0.3, 0.2]] * 3)), jnp.array([0, 0.5, 1]))
     )
     np.testing.assert_array_equal(kept, [[1, 1, 1], [1, 1, 0], [1, 0, 0]])
-    tail = jnp.concatenate([jnp.zeros((1, 1)), jnp.full((1, 50_000), -12.0)], axis=1)
+    tail = jnp.concatenate([jnp.zeros((1, 1)), jnp.full((1, 99), -30.0)], axis=1)
     assert np.isfinite(keep_top_p(tail, 1.0)).all()  # no tail is lost to a rounded sum
 
 
