@@ -14,6 +14,7 @@ import numpy as np
 
 import seqjax
 from seqjax import _checks
+from seqjax.cells.base import takes
 from seqjax.noise import has_noise, is_noise
 from seqjax.unroll import unroll
 
@@ -69,7 +70,10 @@ def check_cell(
 
 
 class _Case(NamedTuple):
-    """Random data for one cell: xs [B, T, D], mask and reset [B, T]."""
+    """Random data for one cell: xs [B, T, D], mask and reset [B, T].
+
+    reset is None for a cell whose `unroll` takes none: with one it would only be stepped.
+    """
 
     cell: Any
     params: Any
@@ -77,7 +81,7 @@ class _Case(NamedTuple):
     initial: Any
     xs: jax.Array
     mask: jax.Array
-    reset: jax.Array
+    reset: jax.Array | None
 
 
 def _make_case(cell, input_size, batch_size, length, seed, noisy) -> _Case:
@@ -88,6 +92,8 @@ def _make_case(cell, input_size, batch_size, length, seed, noisy) -> _Case:
     initial = cell.initial_carry(params, batch_size, key=jax.random.key(1) if noisy else None)
     mask = random.random((batch_size, length)) < 0.7
     mask[0] = True
+    resets = not hasattr(cell, "unroll") or takes(cell.unroll, "reset")
+    reset = jnp.asarray(random.random((batch_size, length)) < 0.25)
     return _Case(
         cell=cell,
         params=params,
@@ -95,7 +101,7 @@ def _make_case(cell, input_size, batch_size, length, seed, noisy) -> _Case:
         initial=initial,
         xs=jnp.asarray(random.normal(size=(batch_size, length, input_size))),
         mask=jnp.asarray(mask),
-        reset=jnp.asarray(random.random((batch_size, length)) < 0.25),
+        reset=reset if resets else None,
     )
 
 
@@ -164,7 +170,7 @@ def _check_row_by_row(case: _Case) -> None:
         take = functools.partial(jax.tree.map, lambda a: a[row : row + 1])  # noqa: B023
         now, initial, outputs = take(case.carry), take(case.initial), []
         for t in range(case.xs.shape[1]):
-            if case.reset[row, t]:
+            if case.reset is not None and case.reset[row, t]:
                 now = _restarted(initial, now)
             if case.mask[row, t]:
                 now, y = _step(case.cell, case.params, now, case.xs[row : row + 1, t])
@@ -189,12 +195,12 @@ def _segments_alone(case: _Case):
     result = jax.tree.map(lambda a: np.zeros(a.shape), _run_case(case)[1])
     none = jnp.zeros((batch_size, length), bool)
     for row in range(batch_size):
-        starts = np.cumsum(np.asarray(case.reset[row]))
+        starts = np.cumsum(np.asarray(none if case.reset is None else case.reset)[row])
         for segment in np.unique(starts):
             steps = np.flatnonzero((starts == segment) & np.asarray(case.mask[row]))
             xs = jnp.zeros_like(case.xs).at[row, : len(steps)].set(case.xs[row, steps])
             mask = jnp.broadcast_to(jnp.arange(length) < len(steps), none.shape)
-            ys = _run_case(case, carry=case.initial, xs=xs, mask=mask, reset=none)[1]
+            ys = _run_case(case, carry=case.initial, xs=xs, mask=mask, reset=_no_resets(case))[1]
             result[row, steps] = ys[row, : len(steps)]
     return result
 
@@ -207,9 +213,13 @@ def _check_padding(case: _Case) -> None:
     for leaf in jax.tree.leaves(ys):
         _hold("outputs are 0 at padding", not np.asarray(leaf)[~np.asarray(case.mask)].any())
     empty = case.mask.at[1].set(False)
-    held, _ = _run_case(case, mask=empty, reset=jnp.zeros_like(case.reset))
+    held, _ = _run_case(case, mask=empty, reset=_no_resets(case))
     row = lambda tree: jax.tree.map(lambda a: a[1], tree)
     _close("a row of length 0 holds its carry", row(held), row(case.carry), exact=True)
+
+
+def _no_resets(case: _Case):
+    return None if case.reset is None else jnp.zeros_like(case.reset)
 
 
 def _check_batch(case: _Case) -> None:
@@ -224,7 +234,8 @@ def _check_batch(case: _Case) -> None:
 
 def _check_split(case: _Case) -> None:
     half = case.xs.shape[1] // 2
-    part = lambda s: {name: getattr(case, name)[:, s] for name in ("xs", "mask", "reset")}
+    arrays = {"xs": case.xs, "mask": case.mask, "reset": case.reset}
+    part = lambda s: jax.tree.map(lambda a: a[:, s], arrays)
     carry, first = _run_case(case, **part(slice(None, half)))
     carry, second = _run_case(case, carry=carry, **part(slice(half, None)))
     joined = jax.tree.map(lambda a, b: jnp.concatenate([a, b], axis=1), first, second)
@@ -233,8 +244,8 @@ def _check_split(case: _Case) -> None:
 
 def _check_transformations(case: _Case) -> None:
     eager = unroll(case.cell, case.params, case.xs, carry=case.carry)
-    full, none = jnp.ones_like(case.mask), jnp.zeros_like(case.reset)
-    _close("jit equals eager", _run_case(case, mask=full, reset=none), eager)
+    full = jnp.ones_like(case.mask)
+    _close("jit equals eager", _run_case(case, mask=full, reset=_no_resets(case)), eager)
     twice = jax.tree.map(lambda a: jnp.stack([a, a * 0.5]), case.params)
     mapped = jax.vmap(lambda params: _run_case(case, params=params), axis_size=2)(twice)
     for index in range(2):
