@@ -45,6 +45,6 @@ def test_what_a_row_computes_after_its_end_is_not_seen():
 def test_row_that_allows_nothing_ends():
     dead = lambda carry, tokens: (carry, jnp.where(tokens[:, None] == 0, -jnp.inf, jnp.zeros(3)))
     beams = beam_search(dead, (), bos=jnp.array([2, 0]), eos=EOS, beam_size=2, max_len=3)
-    assert beams.tokens[1, 0].tolist() == [0] * 6
+    assert beams.tokens[1].tolist() == [[1, 1, 1], [1, 1, 1]]
     assert beams.log_probs[1].tolist() == [0.0, -np.inf]
     assert np.isfinite(beams.log_probs[0]).all()
