@@ -11,7 +11,7 @@ import pytest
 from experiments.music import tunes
 from experiments.music.abc_text import clean_tune
 from experiments.music.duplicates import group, similar_pairs, title_key, versions
-from experiments.music.tunes import Corpus, DataError, Tune, split_tunes
+from experiments.music.tunes import DataError, Splits, Tune, split_tunes
 from experiments.music.vocabulary import Vocabulary
 
 MESSY = """X: 12
@@ -110,7 +110,7 @@ def test_split_keeps_versions_together_and_does_not_depend_on_order():
 
 
 def test_describe():
-    assert Corpus(("ab", "c"), ("d",), ()).describe() == {
+    assert Splits(("ab", "c"), ("d",), ()).describe() == {
         "train": {"documents": 2, "characters": 3},
         "valid": {"documents": 1, "characters": 1},
         "test": {"documents": 0, "characters": 0},

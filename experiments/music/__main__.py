@@ -41,6 +41,7 @@ def run_experiment(config) -> dict:
     from experiments.music.model import count_parameters
     from experiments.music.training import Run
 
+    config.check()
     console = Console()
     begun = time.perf_counter()
     folder = writable(config.out)

@@ -1,6 +1,7 @@
 """What a run of the music experiment can be told from the command line."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -25,17 +26,17 @@ class Config:
     """Where everything is written."""
     seed: int = 0
     """Of the parameters, the order of the tunes, dropout and the samples."""
-    hidden_size: int = 384
+    hidden_size: int = 256
     """Units of each LSTM layer."""
     layers: int = 1
     """LSTM layers."""
     embedding_size: int = 64
     """Width of the embedding of a character."""
-    dropout: float = 0.1
+    dropout: float = 0.2
     """Share of a layer's outputs dropped in training."""
     tied: bool = False
     """Share the embedding with the softmax; the embedding is then as wide as a layer."""
-    batch_size: int = 32
+    batch_size: int = 16
     """Rows of text read at once."""
     window: int = 64
     """Steps of truncated backpropagation through time."""
@@ -50,9 +51,21 @@ class Config:
         """The configuration with `quick` written out."""
         if not self.quick:
             return self
-        from dataclasses import replace
-
         return replace(self, minutes=0.4, hidden_size=128, samples=10)
+
+    def check(self) -> None:
+        """Raises ValueError for numbers that make no run."""
+        for name in ("minutes", "learning_rate"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise ValueError(f"{name} is {value}; expected a positive number")
+        for name in ("hidden_size", "layers", "embedding_size", "batch_size", "window", "samples"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is {self.dropout}; expected a number in [0, 1)")
+        if self.temperature < 0:
+            raise ValueError(f"temperature is {self.temperature}; expected at least 0")
 
 
 def parse(args: list[str] | None = None) -> Config:

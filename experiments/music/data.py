@@ -8,7 +8,7 @@ import seqjax as sj
 from experiments.music.config import Config
 from experiments.music.model import Model
 from experiments.music.training import Data
-from experiments.music.tunes import Corpus, DataError, read_music, read_text_file
+from experiments.music.tunes import DataError, Splits, read_music, read_text_file
 from experiments.music.vocabulary import BOUNDARY, Vocabulary
 
 EVALUATION_ROWS = 16  # a document that is cut at the start of a row loses its context there
@@ -19,7 +19,7 @@ class Loaded:
     """Text, its encoding and windows, and the model whose vocabulary it is."""
 
     source: str
-    splits: Corpus
+    splits: Splits
     vocabulary: Vocabulary
     encoded: list[list[np.ndarray]]  # train, valid, test
     windows: Data

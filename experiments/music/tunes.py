@@ -33,7 +33,7 @@ class Tune:
 
 
 @dataclass(frozen=True)
-class Corpus:
+class Splits:
     """Documents of three splits; a document is one tune, or a split of a plain text."""
 
     train: tuple[str, ...]
@@ -109,7 +109,7 @@ def read_tunes(folder: Path | None = None) -> list[Tune]:
     return list(tunes.values())
 
 
-def split_tunes(tunes: Sequence[Tune], valid: float = 0.05, test: float = 0.05) -> Corpus:
+def split_tunes(tunes: Sequence[Tune], valid: float = 0.05, test: float = 0.05) -> Splits:
     """Splits tunes, all versions of a tune on the same side; a hash decides, so no seed is needed.
 
     Args:
@@ -123,10 +123,10 @@ def split_tunes(tunes: Sequence[Tune], valid: float = 0.05, test: float = 0.05) 
         place = _hash_fraction(min(tunes[first].titles, default=tunes[first].text))
         name = "valid" if place < valid else "test" if place < valid + test else "train"
         splits[name].append(tune.text)
-    return Corpus(*(tuple(splits[name]) for name in ("train", "valid", "test")))
+    return Splits(*(tuple(splits[name]) for name in ("train", "valid", "test")))
 
 
-def read_music(folder: Path | None = None) -> Corpus:
+def read_music(folder: Path | None = None) -> Splits:
     """The cleaned tunes in three splits of about 90, 5 and 5 %.
 
     Raises:
@@ -135,7 +135,7 @@ def read_music(folder: Path | None = None) -> Corpus:
     return split_tunes(read_tunes(folder))
 
 
-def read_text_file(path: str | Path, valid: float = 0.05, test: float = 0.05) -> Corpus:
+def read_text_file(path: str | Path, valid: float = 0.05, test: float = 0.05) -> Splits:
     """A plain text file in UTF-8, cut into three contiguous splits of one document each.
 
     Args:
@@ -166,7 +166,7 @@ def read_text_file(path: str | Path, valid: float = 0.05, test: float = 0.05) ->
     parts = text[: ends[0]], text[ends[0] : ends[1]], text[ends[1] :]
     if not all(parts):
         raise DataError(f"{path} has {len(text)} characters, too few for three splits")
-    return Corpus(*((part,) for part in parts))
+    return Splits(*((part,) for part in parts))
 
 
 def _hash_fraction(key: str) -> float:

@@ -45,7 +45,7 @@ class Written:
     complete_bars: float | None
 
 
-def sample_texts(model, params, vocabulary, prompt, *, count, temperature, key):
+def sample_texts(model, params, vocabulary, prompt, *, count, temperature, key, max_len=MAX_LEN):
     """Samples texts that begin with a prompt.
 
     Returns:
@@ -61,7 +61,7 @@ def sample_texts(model, params, vocabulary, prompt, *, count, temperature, key):
             model.initial_carry(params, count),
             bos=BOUNDARY,
             eos=BOUNDARY,
-            max_len=MAX_LEN,
+            max_len=max_len,
             key=key,
             temperature=temperature,
             prompt=tokens if prompt else None,
@@ -71,7 +71,9 @@ def sample_texts(model, params, vocabulary, prompt, *, count, temperature, key):
     return _texts(prompt, vocabulary, out.tokens, out.log_probs)
 
 
-def beam_text(model: Model, params: Any, vocabulary: Vocabulary, prompt: str):
+def beam_text(
+    model: Model, params: Any, vocabulary: Vocabulary, prompt: str, *, max_len: int = MAX_LEN
+):
     """The text of highest length-normalised probability that beam search finds; as above."""
     tokens = jnp.asarray(vocabulary.encode(prompt)[None])
 
@@ -83,7 +85,7 @@ def beam_text(model: Model, params: Any, vocabulary: Vocabulary, prompt: str):
             bos=BOUNDARY,
             eos=BOUNDARY,
             beam_size=BEAM_SIZE,
-            max_len=MAX_LEN,
+            max_len=max_len,
             length_penalty=sj.GNMTLengthPenalty(1.0),
             prompt=tokens if prompt else None,
         )
