@@ -51,8 +51,8 @@ def load(config: Config) -> Loaded:
     try:
         windows = Data(
             cut(train, config.batch_size, window),
-            cut(valid, EVALUATION_ROWS, 4 * window),
-            cut(test, EVALUATION_ROWS, 4 * window),
+            cut(valid, EVALUATION_ROWS, window),
+            cut(test, EVALUATION_ROWS, window),
         )
     except ValueError as error:
         name = config.text or "the tunes"
