@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental import checkify
 from loops import loop, random_case
 
 import seqjax as sj
@@ -205,23 +206,42 @@ def test_variational_dropout_draws_once_a_sequence_and_anew_after_a_reset():
     assert (ys[0, 0] != ys[1, 0]).any()
 
 
-def test_remat_stores_less_and_computes_the_same():
-    """The compiler's count of temporaries: carries every K steps, not every step's tape."""
+def temporaries(remat, length):
+    """The compiler's count of temporary bytes of a gradient through an LSTM."""
     cell = sj.LSTM(32)
     params = cell.init(jax.random.key(0), 8)
-    xs = jnp.ones((4, 400, 8))
 
-    def compiled(remat):
-        def loss(params, xs):
-            carry, ys = sj.unroll(cell, params, xs, remat=remat)
-            return jnp.sum(carry.h)
+    def loss(params, xs):
+        carry, _ = sj.unroll(cell, params, xs, remat=remat)
+        return jnp.sum(carry.h)
 
-        return jax.jit(jax.value_and_grad(loss)).lower(params, xs).compile()
+    compiled = jax.jit(jax.value_and_grad(loss)).lower(params, jnp.ones((4, length, 8))).compile()
+    return compiled.memory_analysis().temp_size_in_bytes, compiled(params, jnp.ones((4, length, 8)))
 
-    plain, rematted = compiled(None), compiled("sqrt")
-    chex.assert_trees_all_close(plain(params, xs), rematted(params, xs), rtol=2e-4, atol=1e-6)
-    temporaries = [c.memory_analysis().temp_size_in_bytes for c in (plain, rematted)]
-    assert temporaries[0] > 2 * temporaries[1], temporaries
+
+def test_remat_stores_carries_and_one_window_of_tapes():
+    """ceil(T / K) stored carries plus the tapes of the K steps of one window.
+
+    A tape is several times a carry, so that the best K lies below sqrt(T), and both a small K
+    (many carries) and a large one (a long window) cost more.
+    """
+    (plain, expected), *rematted = (temporaries(remat, 1000) for remat in (None, 2, 12, 500))
+    sizes = [size for size, _ in rematted]
+    assert sizes[1] < 0.6 * sizes[0] and sizes[1] < 0.2 * sizes[2] and sizes[2] < plain
+    assert sizes[1] < plain / 10
+    for _, got in rematted:
+        chex.assert_trees_all_close(got, expected, rtol=2e-4, atol=1e-6)
+
+
+def test_checkify_finds_lengths_that_only_the_device_knows():
+    cell = sj.GRU(3)
+    params = cell.init(jax.random.key(0), 2)
+    run = lambda lengths: sj.unroll(cell, params, jnp.ones((2, 4, 2)), lengths=lengths)
+    jax.jit(run)(jnp.array([5, 0]))  # not asked: no check
+    error, _ = jax.jit(checkify.checkify(run))(jnp.array([5, 0]))
+    assert "lengths must lie in 0..T" in error.get()
+    error, _ = jax.jit(checkify.checkify(run))(jnp.array([4, 0]))
+    assert error.get() is None
 
 
 def test_vmap_over_leading_axes_and_over_params(x64):

@@ -116,7 +116,7 @@ def summarise(console, results: dict, written: list, folder: Path) -> None:
     verdict = "better" if gap > 0 else "WORSE"
     console.print(f"the model is {abs(gap):.4f} bits per character {verdict} than the n-gram")
     sampled = [one for one in written if one.method == "sample"]
-    copies = sorted(one.longest_copy for one in sampled)
+    copies = sorted(len(one.longest_copy) for one in sampled)
     console.print(
         f"longest substring copied from the training text, {len(sampled)} samples: "
         f"median {copies[len(copies) // 2]}, greatest {copies[-1]} characters"

@@ -60,9 +60,8 @@ def show_table(console: Console, results: dict[str, Any]) -> None:
     gram, model = results["baseline"], results["model"]
     name = f"Kneser-Ney, order {gram['order']}"
     table.add_row(name, f"{gram['valid']:.4f}", f"{gram['test']:.4f}", "-")
-    table.add_row(
-        results["spec"], f"{model['valid']:.4f}", f"{model['test']:.4f}", f"{model['parameters']:,}"
-    )
+    parameters = f"{model['parameters']:,}"
+    table.add_row("LSTM", f"{model['valid']:.4f}", f"{model['test']:.4f}", parameters)
     console.print(table)
 
 

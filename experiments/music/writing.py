@@ -30,7 +30,7 @@ class Written:
       characters: its length.
       finished: whether the model ended it by itself.
       log_prob: what the model gives it after the prompt, in nats.
-      longest_copy: length of its longest substring that occurs in the training text.
+      longest_copy: its longest substring that occurs in the training text.
       midi: whether it converts to MIDI; None where the text is no tune.
       complete_bars: share of bars that fill the metre; None where the text is no tune.
     """
@@ -40,7 +40,7 @@ class Written:
     characters: int
     finished: bool
     log_prob: float
-    longest_copy: int
+    longest_copy: str
     midi: bool | None
     complete_bars: float | None
 
@@ -111,7 +111,7 @@ def write(
                 characters=len(text),
                 finished=finished,
                 log_prob=log_prob,
-                longest_copy=len(training.longest_copy(text)),
+                longest_copy=training.longest_copy(text),
                 midi=midi,
                 complete_bars=check_bars(text).share if music else None,
             )
