@@ -79,7 +79,7 @@ def test_dropout_is_at_work_in_training_alone(model_and_params):
 def test_an_interrupted_run_goes_on_to_the_same_end(config):
     data = load(config)
     whole, first, second = (
-        Run(replace(config, out=config.out / name), data.model, data.windows)
+        Run(replace(config, minutes=5.0, out=config.out / name), data.model, data.windows)
         for name in ("whole", "parts", "parts")
     )
     whole.history.total_steps = first.history.total_steps = 8

@@ -51,6 +51,9 @@ def run_experiment(config) -> dict:
     run.resume() if config.resume else run.start()
     console.print(f"{data.model}\n{run.history.total_steps} steps; Ctrl-C stops, --resume goes on")
     report.train_with_progress(run, console)
+    done, planned = int(run.state.step), run.history.total_steps
+    if done < planned:
+        console.print(f"the time was over after {done} of {planned} steps; --minutes for more")
     params = run.best_params()
     console.print("counting n-grams for the baseline ...")
     gram = ngram.baseline(data.encoded, len(data.vocabulary))

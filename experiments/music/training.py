@@ -76,7 +76,7 @@ class Run:
         self.state, self.history = saved.state, History(**saved.position)
 
     def steps(self) -> Iterator[tuple[int, sj.Metrics]]:
-        """Trains to the end of the plan, one step at a time; saves when left early."""
+        """Trains to the end of the plan or of the time, one step at a time; saves at the end."""
         total = self.history.total_steps
         train_step = self._train_step(total)
         due = {round(total * (k + 1) / VALIDATIONS) for k in range(VALIDATIONS)} | {total}
@@ -90,12 +90,15 @@ class Run:
                     corpus = self.data.train.shuffled((self.config.seed, epoch))
                 self.state, metrics = train_step(self.state, corpus[step % windows])
                 self.history.seconds = before + time.perf_counter() - begun
-                if step + 1 in due:
+                over = self.history.seconds > 60 * self.config.minutes
+                if step + 1 in due or over:
                     self._validate(step + 1)
                 yield step + 1, metrics
                 if interrupted:
                     self.save()
                     raise KeyboardInterrupt
+                if over:  # a machine that became slower than planned
+                    break
         self.save()
 
     def save(self) -> None:
