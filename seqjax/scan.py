@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from seqjax import _checks
 from seqjax.noise import is_noise
@@ -20,7 +21,7 @@ class Reset(NamedTuple):
       initial: a carry, split among the members of a composite cell as its carry is.
     """
 
-    flags: jax.Array
+    flags: Any
     initial: Any
 
 
@@ -29,8 +30,8 @@ def scan(
     carry: Any,
     xs: Any,
     *,
-    mask: jax.Array | None = None,
-    reset: jax.Array | None = None,
+    mask: ArrayLike | None = None,
+    reset: ArrayLike | None = None,
     initial: Any = None,
 ) -> tuple[Any, Any]:
     """Runs a step function over a batch of sequences.
@@ -66,15 +67,15 @@ def scan(
       [ 6 10] [[1, 3, 6], [4, 0, 10]]
     """
     batch_size, length = check_xs(xs)
-    mask = check_flags("mask", mask, batch_size, length)
-    reset = check_flags("reset", reset, batch_size, length)
+    real = check_flags("mask", mask, batch_size, length)
+    flags = check_flags("reset", reset, batch_size, length)
     check_batch("carry", carry, batch_size)
     carry, ys = time_major_scan(
         step,
         carry,
         swap_time(xs),
-        swap_time(mask),
-        swap_time(reset),
+        swap_time(real),
+        swap_time(flags),
         carry if initial is None else initial,
     )
     return carry, swap_time(ys)

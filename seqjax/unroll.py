@@ -7,6 +7,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 from jax.experimental import checkify
+from jax.typing import ArrayLike
 
 from seqjax import _checks
 from seqjax.cells.base import run, takes
@@ -24,9 +25,9 @@ def unroll(
     *,
     carry: Any = None,
     key: jax.Array | None = None,
-    lengths: jax.Array | None = None,
-    mask: jax.Array | None = None,
-    reset: jax.Array | None = None,
+    lengths: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+    reset: ArrayLike | None = None,
     reverse: bool = False,
     remat: Remat = None,
     truncate: int | None = None,
@@ -75,19 +76,18 @@ def unroll(
       ((2, 5, 3), True)
     """
     batch_size, length = check_xs(xs)
-    mask = check_flags("mask", mask, batch_size, length)
-    mask = _real_steps(lengths, mask, jax.tree.leaves(xs)[0].shape)
-    reset = check_flags("reset", reset, batch_size, length)
-    if reset is not None and lengths is not None:
-        reset = reset & _within(lengths, length)
+    real = check_flags("mask", mask, batch_size, length)
+    real = _real_steps(lengths, real, jax.tree.leaves(xs)[0].shape)
+    flags = check_flags("reset", reset, batch_size, length)
+    if flags is not None and lengths is not None:
+        flags = flags & _within(lengths, length)
     carry = _start(cell, params, carry, key, batch_size)
     run_cell = _windowed(remat, truncate, length)
     restore = lambda ys: ys
     if reverse:
-        xs, mask, reset, restore = reverse_time(xs, mask, reset)
-    if reset is not None:
-        reset = Reset(reset, _initial(cell, params, batch_size, carry))
-    carry, ys = run_cell(cell, params, carry, xs, mask, reset)
+        xs, real, flags, restore = reverse_time(xs, real, flags)
+    anew = None if flags is None else Reset(flags, _initial(cell, params, batch_size, carry))
+    carry, ys = run_cell(cell, params, carry, xs, real, anew)
     return carry, restore(ys)
 
 

@@ -38,7 +38,9 @@ class Sum:
 
 
 class UnequalCopies(Sum):
-    __eq__ = object.__eq__
+    def __eq__(self, other):
+        return self is other
+
     __hash__ = object.__hash__
 
 

@@ -216,7 +216,9 @@ def temporaries(remat, length):
         return jnp.sum(carry.h)
 
     compiled = jax.jit(jax.value_and_grad(loss)).lower(params, jnp.ones((4, length, 8))).compile()
-    return compiled.memory_analysis().temp_size_in_bytes, compiled(params, jnp.ones((4, length, 8)))
+    memory = compiled.memory_analysis()
+    assert memory is not None
+    return memory.temp_size_in_bytes, compiled(params, jnp.ones((4, length, 8)))
 
 
 def test_remat_stores_carries_and_one_window_of_tapes():

@@ -100,14 +100,15 @@ class Bidirectional:
             "Run it with unroll, or use its cell alone where inputs come one at a time."
         )
 
-    def unroll(self, params: Any, carry: Any, xs: Any, mask=None, reset=None, *, run=run):
+    def unroll(
+        self, params: Any, carry: Any, xs: Any, mask=None, reset: Reset | None = None, *, run=run
+    ):
         """Both directions over xs [B, T, ...]; ys in the order of xs."""
         forward, backward = self._cells()
-        flags, initial = reset or (None, None)
-        reset_f = reset and Reset(flags, initial.forward)
+        reset_f = reset and Reset(reset.flags, reset.initial.forward)
         carry_f, ys_f = run(forward, params.forward, carry.forward, xs, mask, reset_f)
-        xs, mask, flags, restore = reverse_time(xs, mask, flags)
-        reset_b = reset and Reset(flags, initial.backward)
+        xs, mask, flags, restore = reverse_time(xs, mask, reset and reset.flags)
+        reset_b = reset and Reset(flags, reset.initial.backward)
         carry_b, ys_b = run(backward, params.backward, carry.backward, xs, mask, reset_b)
         _checks.require(
             self.merge == "concat" or ys_f.shape == ys_b.shape,

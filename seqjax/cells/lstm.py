@@ -1,7 +1,7 @@
 """Long short-term memory."""
 
 from dataclasses import KW_ONLY, dataclass
-from typing import NamedTuple, final
+from typing import Any, NamedTuple, final
 
 import jax
 import jax.numpy as jnp
@@ -20,10 +20,13 @@ class LSTMParams(NamedTuple):
 
 
 class LSTMCarry(NamedTuple):
-    """Hidden state h [B, H], and memory c [B, H], which is kept in at least float32."""
+    """Hidden state h [B, H], and memory c [B, H], which is kept in at least float32.
 
-    h: jax.Array
-    c: jax.Array
+    Arrays; or one number for each where a setting differs between them, as in `Zoneout`.
+    """
+
+    h: Any
+    c: Any
 
 
 @final

@@ -66,9 +66,10 @@ class Zoneout(RecurrentCell):
 
     def initial_carry(self, params: Any, batch_size: int, key=None) -> ZoneoutCarry:
         """The wrapped cell's carry and, with a key, a stream of noise."""
+        own = fold_in(key, 1)
         return ZoneoutCarry(
             cell=self.cell.initial_carry(params, batch_size, fold_in(key, 0)),
-            noise=None if key is None else Noise.from_key(fold_in(key, 1), batch_size),
+            noise=None if own is None else Noise.from_key(own, batch_size),
         )
 
     def project(self, params: Any, xs: jax.Array) -> Any:
