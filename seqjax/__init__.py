@@ -11,6 +11,7 @@ from seqjax.cells import CoupledLSTMParams as CoupledLSTMParams
 from seqjax.cells import Dropout as Dropout
 from seqjax.cells import Elman as Elman
 from seqjax.cells import ElmanParams as ElmanParams
+from seqjax.cells import EncoderError as EncoderError
 from seqjax.cells import GRUParams as GRUParams
 from seqjax.cells import Jordan as Jordan
 from seqjax.cells import JordanParams as JordanParams
@@ -52,6 +53,8 @@ from seqjax.losses import cross_entropy_sum as cross_entropy_sum
 from seqjax.losses import perplexity as perplexity
 from seqjax.losses import token_losses as token_losses
 from seqjax.noise import Noise as Noise
+from seqjax.saving import Restored as Restored
+from seqjax.saving import latest_checkpoint as latest_checkpoint
 from seqjax.saving import restore_checkpoint as restore_checkpoint
 from seqjax.saving import save_checkpoint as save_checkpoint
 from seqjax.scan import Reset as Reset

@@ -21,19 +21,36 @@ def require(condition: bool, message: str) -> None:
 
 def positive_int(name: str, value: Any, remedy: str = "") -> int:
     """Checks a static count such as a size or a number of steps, and returns it as an int."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = 0
-    if isinstance(value, (bool, np.bool_)) or number < 1:
-        raise ValueError(_join(f"{name} is {value!r}; expected an integer of at least 1.", remedy))
-    return number
+    message = f"{name} is {value!r}; expected an integer of at least 1. {remedy}"
+    require(is_positive_int(value), message.strip())
+    return operator.index(value)
+
+
+def is_positive_int(value: Any) -> bool:
+    """Whether a static value is an integer (NumPy's included, bool not) of at least 1."""
+    is_int = hasattr(value, "__index__") and not isinstance(value, (bool, np.bool_))
+    return is_int and np.ndim(value) == 0 and operator.index(value) >= 1
+
+
+def hold_ints(spec: Any, *names: str) -> None:
+    """Checks the counts of a frozen spec, and holds them as Python's own integers."""
+    for name in names:
+        object.__setattr__(spec, name, positive_int(name, getattr(spec, name)))
+
+
+def hold_numbers(spec: Any, *names: str) -> None:
+    """Checks the numbers of a frozen spec, and holds them as Python's own floats."""
+    for name in names:
+        finite_number(name, getattr(spec, name))
+        object.__setattr__(spec, name, float(getattr(spec, name)))
 
 
 def rate(name: str, value: Any) -> None:
     """Checks a probability of dropping something: a number in [0, 1)."""
-    ok = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1
-    require(ok, f"{name} is {value!r}; expected a probability with 0 <= {name} < 1.")
+    require(
+        is_number(value) and 0 <= value < 1,
+        f"{name} is {value!r}; expected a probability with 0 <= {name} < 1.",
+    )
 
 
 def one_of(name: str, value: Any, options: tuple) -> None:
@@ -61,12 +78,14 @@ def describe(tree: Any) -> str:
 
 def finite_number(name: str, value: Any) -> None:
     """Checks a static hyper-parameter that must be a finite number."""
-    ok = isinstance(value, (int, float)) and math.isfinite(value)
+    ok = is_number(value) and math.isfinite(value)
     require(ok, f"{name} is {value!r}; expected a finite number.")
 
 
-def _join(message: str, remedy: str) -> str:
-    return f"{message} {remedy}".strip()
+def is_number(value: Any) -> bool:
+    """Whether a static value is one real number, Python's or NumPy's, and no bool."""
+    plain = isinstance(value, (int, float, np.integer, np.floating))
+    return plain and not isinstance(value, bool)
 
 
 def same_structure(name: str, tree: Any, expected: Any, source: str) -> None:
@@ -76,10 +95,10 @@ def same_structure(name: str, tree: Any, expected: Any, source: str) -> None:
       name: the argument's name.
       tree: what came.
       expected: arrays or shape structs.
-      source: where the expected one comes from.
+      source: where the expected one comes from, a clause.
     """
     got, want = jax.tree.structure(tree), jax.tree.structure(expected)
-    require(got == want, f"{name} has structure {got}; expected {want}, as {source} makes it.")
+    require(got == want, f"{name} has structure {got}; expected {want}, as {source}.")
     for (path, leaf), target in zip(
         jax.tree_util.tree_flatten_with_path(tree)[0], jax.tree.leaves(expected), strict=True
     ):
@@ -88,5 +107,5 @@ def same_structure(name: str, tree: Any, expected: Any, source: str) -> None:
         require(
             jnp.shape(leaf) == target.shape and dtype == target.dtype,
             f"{where} is {dtype}{list(jnp.shape(leaf))}; expected "
-            f"{target.dtype}{list(target.shape)}, as {source} makes it.",
+            f"{target.dtype}{list(target.shape)}, as {source}.",
         )

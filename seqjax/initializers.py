@@ -42,7 +42,7 @@ class Orthogonal:
     scale: float = 1.0
 
     def __post_init__(self):
-        _checks.finite_number("scale", self.scale)
+        _checks.hold_numbers(self, "scale")
 
     def __call__(self, key, shape, dtype=None):
         """An array with orthonormal rows or columns, whichever are fewer, times scale."""
@@ -60,7 +60,7 @@ class Identity:
     scale: float = 1.0
 
     def __post_init__(self):
-        _checks.finite_number("scale", self.scale)
+        _checks.hold_numbers(self, "scale")
 
     def __call__(self, key, shape, dtype=None):
         """scale * I. Raises ValueError unless shape is square."""
@@ -77,7 +77,7 @@ class Normal:
     stddev: float = 0.01
 
     def __post_init__(self):
-        _checks.finite_number("stddev", self.stddev)
+        _checks.hold_numbers(self, "stddev")
 
     def __call__(self, key, shape, dtype=None):
         """An array of this shape."""
@@ -92,7 +92,7 @@ class Uniform:
     bound: float
 
     def __post_init__(self):
-        _checks.finite_number("bound", self.bound)
+        _checks.hold_numbers(self, "bound")
 
     def __call__(self, key, shape, dtype=None):
         """An array of this shape."""

@@ -5,6 +5,7 @@ that the row has really taken. A draw therefore depends on (key, row, step) and 
 not on batch mates, padding, window size or unroll factor.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -41,8 +42,9 @@ class Noise(NamedTuple):
           ValueError: if key is neither.
         """
         check_key(key, batch_size)
+        key = row_safe(key)
         if key.ndim == 0:
-            key = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(batch_size))
+            key = fold_in_rows(key, jnp.arange(batch_size))
         zeros = jnp.zeros(batch_size, jnp.int32)
         return cls(key, zeros, zeros)
 
@@ -87,20 +89,38 @@ def over_time(noise: Noise, length: int, mask, reset) -> tuple[Noise, Noise]:
 
 
 def fold_in_rows(keys: jax.Array, data: jax.Array) -> jax.Array:
-    """Folds integers [B, ...] into keys [B]: one key a number, [B, ...]."""
-    fold_in = jax.random.fold_in
-    for _ in range(data.ndim - 1):
-        fold_in = jax.vmap(fold_in, (None, 0))
-    return jax.vmap(fold_in)(keys, data)
+    """Folds integers [B, ...] into keys [B], or [...] into one key: a key a number."""
+    one = jax.random.fold_in
+    for _ in range(data.ndim - keys.ndim):
+        one = jax.vmap(one, (None, 0))
+    for _ in range(keys.ndim):
+        one = jax.vmap(one)
+    return one(keys, data)
+
+
+def draw_rows(draw: Callable[[jax.Array], jax.Array], keys: jax.Array) -> jax.Array:
+    """Draws once a key: keys [...] and draw(key) [S] give [..., S]."""
+    for _ in range(keys.ndim):
+        draw = jax.vmap(draw)
+    return draw(keys)
+
+
+def row_safe(key: jax.Array) -> jax.Array:
+    """A key of the generator whose draws under `vmap` depend on their own key alone.
+
+    JAX's rbg generators are not of that kind: a batch of keys draws by its first one.
+    """
+    if str(jax.random.key_impl(key)) == "threefry2x32":
+        return key
+    return jax.random.wrap_key_data(jax.random.key_data(key)[..., :2], impl="threefry2x32")
 
 
 def fold_in(key: jax.Array | None, index: int) -> jax.Array | None:
     """The key of a cell's member `index`; None stays None. Takes a key or [B] keys."""
     if key is None:
         return None
-    if key.ndim == 0:
-        return jax.random.fold_in(key, index)
-    return jax.vmap(jax.random.fold_in, (0, None))(key, index)
+    key = row_safe(key)
+    return fold_in_rows(key, jnp.full(key.shape, index))
 
 
 def is_noise(node) -> bool:

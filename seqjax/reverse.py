@@ -41,4 +41,4 @@ def _turn_reset(turn: Callable, reset: jax.Array | None, within: jax.Array | Non
     if within is not None:
         reset = reset & within
     # Flag t moves to the place of t - 1; that of step 0 bounds nothing.
-    return turn(jnp.roll(reset, -1, axis=1).at[:, -1].set(False))
+    return turn(jnp.concatenate([reset[:, 1:], jnp.zeros_like(reset[:, :1])], axis=1))

@@ -70,10 +70,12 @@ def scan(
     real = check_flags("mask", mask, batch_size, length)
     flags = check_flags("reset", reset, batch_size, length)
     check_batch("carry", carry, batch_size)
+    if initial is not None:
+        _checks.same_structure("initial", initial, carry, "carry is")
     carry, ys = time_major_scan(
         step,
         carry,
-        swap_time(xs),
+        swap_time(jax.tree.map(jnp.asarray, xs)),
         swap_time(real),
         swap_time(flags),
         carry if initial is None else initial,

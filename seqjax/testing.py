@@ -122,7 +122,7 @@ def _run_case(case: _Case, **changes):
 
 def _check_spec(cell) -> None:
     copy = pickle.loads(pickle.dumps(cell))
-    _hold("spec survives pickling", copy == cell)
+    _hold("the spec equals its pickled copy (make it a frozen dataclass)", copy == cell)
     _hold("equal specs hash equally", hash(copy) == hash(cell))
     names = {**vars(seqjax), type(cell).__name__: type(cell)}
     try:

@@ -10,7 +10,7 @@ from jax.experimental import checkify
 from jax.typing import ArrayLike
 
 from seqjax import _checks
-from seqjax.cells.base import run, takes
+from seqjax.cells.base import check_cell_like, run, takes
 from seqjax.noise import check_key, is_noise
 from seqjax.reverse import reverse_time
 from seqjax.scan import Reset, check_batch, check_flags, check_xs, strong, where_rows
@@ -75,18 +75,20 @@ def unroll(
       >>> ys.shape, bool((ys[1, 1:] == 0).all())
       ((2, 5, 3), True)
     """
+    check_cell_like("cell", cell)
     batch_size, length = check_xs(xs)
+    xs = jax.tree.map(jnp.asarray, xs)
     real = check_flags("mask", mask, batch_size, length)
     real = _real_steps(lengths, real, jax.tree.leaves(xs)[0].shape)
     flags = check_flags("reset", reset, batch_size, length)
     if flags is not None and lengths is not None:
         flags = flags & _within(lengths, length)
-    carry = _start(cell, params, carry, key, batch_size)
+    carry, initial = _start(cell, params, carry, key, batch_size)
     run_cell = _windowed(remat, truncate, length)
     restore = lambda ys: ys
     if reverse:
         xs, real, flags, restore = reverse_time(xs, real, flags)
-    anew = None if flags is None else Reset(flags, _initial(cell, params, batch_size, carry))
+    anew = None if flags is None else Reset(flags, initial)
     carry, ys = run_cell(cell, params, carry, xs, real, anew)
     return carry, restore(ys)
 
@@ -166,17 +168,16 @@ def _cut(carry: Any, later: jax.Array, mask: jax.Array | None) -> Any:
 
 
 def _windows(a: jax.Array, count: int) -> jax.Array:
-    return a.reshape(a.shape[0], count, -1, *a.shape[2:])  # [B, n, K, ...]
+    return a.reshape(a.shape[0], count, a.shape[1] // count, *a.shape[2:])  # [B, n, K, ...]
 
 
 def _merge(a: jax.Array) -> jax.Array:
-    return a.reshape(a.shape[0], -1, *a.shape[3:])  # [B, n * K, ...]
+    return a.reshape(a.shape[0], a.shape[1] * a.shape[2], *a.shape[3:])  # [B, n * K, ...]
 
 
 def _check_window(name: str, value: Any, others: str) -> None:
-    ok = isinstance(value, int) and not isinstance(value, bool) and value >= 1
     _checks.require(
-        value is None or ok,
+        value is None or _checks.is_positive_int(value),
         f"{name} is {value!r}; expected {others} a number of steps of at least 1.",
     )
 
@@ -203,6 +204,7 @@ def _real_steps(lengths, mask, shape: tuple[int, ...]):
             f"lengths has values from {known.min()} to {known.max()}; expected 0 <= lengths <= T "
             f"= {length}, the size of axis 1 of xs.",
         )
+    lengths = lengths.astype(jnp.int32)  # T may be beyond a smaller dtype
     checkify.debug_check(
         jnp.all((lengths >= 0) & (lengths <= length)), "lengths must lie in 0..T of xs"
     )
@@ -211,12 +213,11 @@ def _real_steps(lengths, mask, shape: tuple[int, ...]):
 
 
 def _within(lengths, length: int) -> jax.Array:
-    lengths = jnp.asarray(lengths)
-    return jnp.arange(length, dtype=lengths.dtype) < lengths[:, None]
+    return jnp.arange(length, dtype=jnp.int32) < jnp.asarray(lengths).astype(jnp.int32)[:, None]
 
 
-def _start(cell: Any, params: Any, carry: Any, key: Any, batch_size: int) -> Any:
-    """The carry to start from, checked against the cell's own."""
+def _start(cell: Any, params: Any, carry: Any, key: Any, batch_size: int) -> tuple[Any, Any]:
+    """The carry to start from, checked against the cell's own, and what a reset returns to."""
     _checks.require(
         carry is None or key is None,
         "both carry and key were given; expected one. A carry holds its own stream of noise: "
@@ -225,18 +226,19 @@ def _start(cell: Any, params: Any, carry: Any, key: Any, batch_size: int) -> Any
     if key is not None:
         check_key(key, batch_size)
     if carry is None:
-        return cell.initial_carry(params, batch_size, key=key)
+        carry = cell.initial_carry(params, batch_size, key=key)
+        return carry, carry
     check_batch("carry", carry, batch_size)
     expected = jax.eval_shape(lambda: _initial(cell, params, batch_size, carry))
     _checks.same_structure(
-        "carry", carry, expected, f"{type(cell).__name__}.initial_carry(params, B)"
+        "carry", carry, expected, f"{type(cell).__name__}.initial_carry(params, B) makes it"
     )
-    return carry
+    return carry, _initial(cell, params, batch_size, carry)
 
 
 def _initial(cell: Any, params: Any, batch_size: int, carry: Any) -> Any:
     """The cell's initial carry, of the structure of the one under way."""
-    # Streams of noise go on through a reset, so the key only gives the carry its structure.
+    # Streams of noise go on through a reset, so the keys only give the carry its structure.
     streams = [node for node in jax.tree.leaves(carry, is_leaf=is_noise) if is_noise(node)]
-    key = streams[0].key[0] if streams else None
+    key = streams[0].key if streams else None
     return cell.initial_carry(params, batch_size, key=key)

@@ -93,7 +93,7 @@ class WrongGradient(Sum):
 
 
 BROKEN = {
-    UnequalCopies: "survives pickling",
+    UnequalCopies: "pickled copy",
     Unprintable: "eval",
     BatchLast: "batch axis",
     DriftingDtype: "dtype",

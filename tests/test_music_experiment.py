@@ -39,7 +39,7 @@ def config(tmp_path) -> Config:
 
 @pytest.fixture(scope="module")
 def model_and_params():
-    model = Model(vocab_size=9, hidden_size=6, layers=2, embedding_size=4)
+    model = Model(9, hidden_size=6, layers=2, embedding_size=4, dropout=0.1, tied=False)
     return model, model.init(jax.random.key(0))
 
 
@@ -60,7 +60,7 @@ def test_teacher_forced_loss_is_the_chain_of_steps(model_and_params):
 
 
 def test_tied_softmax_shares_the_embedding():
-    model = Model(vocab_size=9, hidden_size=6, layers=1, tied=True)
+    model = Model(9, hidden_size=6, layers=1, embedding_size=4, dropout=0.1, tied=True)
     params = model.init(jax.random.key(0))
     assert params.w_o is None and params.embedding.shape == (9, 6)
     _, logits = model.step(params, model.initial_carry(params, 2), jnp.array([0, 1]))
@@ -164,7 +164,7 @@ def test_errors_of_the_command_line(tmp_path, capsys, monkeypatch):
         assert message in capsys.readouterr().err
     monkeypatch.setattr(command, "find_spec", lambda name: None if name == "rich" else name)
     assert bad(tmp_path) == 2
-    assert "rich not installed; run: pip install 'seqjax[experiments]'" in capsys.readouterr().err
+    assert "rich not installed; run: pip install -e '.[experiments]'" in capsys.readouterr().err
 
 
 def test_quick_is_small_and_short():

@@ -14,7 +14,7 @@ def main(args: list[str] | None = None) -> int:
     missing = [name for name in EXTRA if find_spec(name) is None]
     if missing:
         print(
-            f"error: {', '.join(missing)} not installed; run: pip install 'seqjax[experiments]'",
+            f"error: {', '.join(missing)} not installed; run: pip install -e '.[experiments]'",
             file=sys.stderr,
         )
         return 2
@@ -27,7 +27,9 @@ def main(args: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"\nstopped; go on with: --resume --out {config.out}", file=sys.stderr)
+        saved = (config.out / "last").is_dir()
+        how = f"go on with: --resume --out {config.out}" if saved else "nothing was saved yet"
+        print(f"\nstopped; {how}", file=sys.stderr)
         return 130
     return 0
 
@@ -38,7 +40,6 @@ def run_experiment(config) -> dict:
 
     from experiments.music import ngram, report
     from experiments.music.data import load
-    from experiments.music.model import count_parameters
     from experiments.music.training import Run
 
     config.check()
@@ -46,7 +47,7 @@ def run_experiment(config) -> dict:
     begun = time.perf_counter()
     folder = writable(config.out)
     data = load(config)
-    console.print(f"{data.source}: {data.describe()}")
+    console.print(f"{data.source}: {data.describe()}", markup=False)
     run = Run(config, data.model, data.windows)
     run.resume() if config.resume else run.start()
     console.print(f"{data.model}\n{run.history.total_steps} steps; Ctrl-C stops, --resume goes on")
@@ -59,6 +60,22 @@ def run_experiment(config) -> dict:
     gram = ngram.baseline(data.encoded, len(data.vocabulary))
     written = write_samples(config, data, params, folder)
     results = {
+        **collect(config, data, run, gram, params),
+        "written": [asdict(one) for one in written],
+        "seconds": time.perf_counter() - begun,
+    }
+    report.draw_curves(folder, run.history, gram.valid, gram.order)
+    report.write_results(folder, results)
+    report.show_table(console, results)
+    summarise(console, results, written, folder)
+    return results
+
+
+def collect(config, data, run, gram, params) -> dict:
+    """What was run and how well it does, for results.json."""
+    from experiments.music.model import count_parameters
+
+    return {
         "spec": repr(data.model),
         "config": asdict(config),
         "data": data.describe(),
@@ -72,14 +89,7 @@ def run_experiment(config) -> dict:
             "skipped": int(run.state.skipped),
         },
         "history": vars(run.history),
-        "written": [asdict(one) for one in written],
-        "seconds": time.perf_counter() - begun,
     }
-    report.draw_curves(folder, run.history, gram.valid, gram.order)
-    report.write_results(folder, results)
-    report.show_table(console, results)
-    summarise(console, results, written, folder)
-    return results
 
 
 def write_samples(config, data, params, folder: Path) -> list:

@@ -33,11 +33,11 @@ class Model:
     """
 
     vocab_size: int
-    hidden_size: int = 256
-    layers: int = 2
-    embedding_size: int = 64
-    dropout: float = 0.1
-    tied: bool = False
+    hidden_size: int
+    layers: int
+    embedding_size: int
+    dropout: float
+    tied: bool
 
     @property
     def cell(self) -> sj.Stack:

@@ -37,8 +37,9 @@ def train_with_progress(run: Run, console: Console) -> None:
                 continue
             bits = float(sj.bits_per_character(metrics.loss))
             norm = float(metrics.grad_norm)
-            history.train.append([step, bits])
-            history.grad_norm.append([step, norm])
+            if not metrics.skipped:
+                history.train.append([step, bits])
+                history.grad_norm.append([step, norm])
             progress.update(
                 task, completed=step, description=_describe(run, step, float(metrics.loss), norm)
             )
@@ -74,7 +75,9 @@ def write_results(folder: Path, results: dict[str, Any]) -> Path:
         "device": jax.devices()[0].device_kind,
     }
     path = folder / "results.json"
-    path.write_text(json.dumps({**results, "made_with": made_with}, indent=1, default=str) + "\n")
+    path.write_text(
+        json.dumps({**results, "made_with": made_with}, indent=1, default=str) + "\n", "utf-8"
+    )
     return path
 
 

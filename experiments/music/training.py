@@ -1,6 +1,8 @@
 """Training within a time budget: schedule, progress, validation, checkpoints, resuming."""
 
 import contextlib
+import math
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -33,6 +35,7 @@ class History:
     """What a run measured, as lists of [step, value]; a plain JSON value."""
 
     total_steps: int
+    data: list = field(default_factory=list)  # what the step's number stands for
     train: list[list[float]] = field(default_factory=list)  # bits per character
     valid: list[list[float]] = field(default_factory=list)  # bits per character
     grad_norm: list[list[float]] = field(default_factory=list)
@@ -49,12 +52,15 @@ class Run:
     def __init__(self, config: Config, model: Model, data: Data):
         self.config, self.model, self.data = config, model, data
         self.folder = Path(config.out)
-        self.history = History(total_steps=1)
+        self.data_position = [config.seed, config.window, *(c.tokens for c in data)]
+        self.history = History(total_steps=1, data=self.data_position)
         self.state = self._fresh()
         self._evaluate = jax.jit(self._window_loss)
 
     def start(self) -> None:
-        """Plans the steps that fit the budget, from a few timed ones."""
+        """Plans the steps that fit the budget, from a few timed ones; clears an older run."""
+        for name in ("last", "best"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
         step = self._train_step(100)
         state, batch = self._fresh(), self.data.train[0]
         times = []
@@ -70,10 +76,17 @@ class Run:
         """Takes up the run in the folder where it was left.
 
         Raises:
-          ValueError: if there is none, or it is of another model.
+          ValueError: if there is none, or it is of another model, text, window or seed.
         """
         saved = sj.restore_checkpoint(self.folder / "last", self._fresh(), spec=self.model)
-        self.state, self.history = saved.state, History(**saved.position)
+        history = History(**saved.position)
+        if history.data != self.data_position:
+            raise ValueError(
+                f"the run in {self.folder} has seed, window and numbers of characters "
+                f"{history.data}, not {self.data_position}; resume it with the same text, "
+                "--window and --seed"
+            )
+        self.state, self.history = saved.state, history
 
     def steps(self) -> Iterator[tuple[int, sj.Metrics]]:
         """Trains to the end of the plan or of the time, one step at a time; saves at the end."""
@@ -128,7 +141,8 @@ class Run:
     def _validate(self, step: int) -> None:
         value = self.bits(self.state.params, self.data.valid)
         better = value < self.history.best()
-        self.history.valid.append([step, value])
+        if math.isfinite(value):
+            self.history.valid.append([step, value])
         if better:
             sj.save_checkpoint(self.folder / "best", self.state.params, spec=self.model, keep=1)
         self.save()

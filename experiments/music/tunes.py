@@ -16,7 +16,7 @@ from experiments.music.abc_text import clean_tune
 from experiments.music.duplicates import versions
 
 COLLECTIONS = ("oneills1850", "ryansMammoth", "airdsAirs")
-INSTALL = "pip install 'seqjax[experiments]'"
+INSTALL = "pip install -e '.[experiments]'"
 
 
 class DataError(ValueError):

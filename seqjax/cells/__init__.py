@@ -1,6 +1,7 @@
 """Cells: frozen specs with pure methods over plain pytrees."""
 
 from seqjax.cells.base import Cell as Cell
+from seqjax.cells.base import EncoderError as EncoderError
 from seqjax.cells.base import RecurrentCell as RecurrentCell
 from seqjax.cells.base import SequenceCell as SequenceCell
 from seqjax.cells.bidirectional import Bidirectional as Bidirectional

@@ -8,7 +8,7 @@ Notation, here and in every docstring of the package:
 
 import abc
 import inspect
-from typing import Any, Protocol, final, runtime_checkable
+from typing import Any, Protocol, final
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,6 @@ from seqjax import _checks
 from seqjax.scan import Reset, scan, swap_time, time_major_scan, zero_rows
 
 
-@runtime_checkable
 class Cell(Protocol):
     """A frozen spec with pure methods over plain pytrees.
 
@@ -33,8 +32,8 @@ class Cell(Protocol):
     def initial_carry(self, params: Any, batch_size: int, key: jax.Array | None = None) -> Any:
         """The carry before the first step; every leaf leads with the batch axis.
 
-        With a key a stochastic cell starts its stream of noise; without one it is its
-        deterministic self.
+        With a key (or [B] keys) a stochastic cell puts `Noise.from_key(key, batch_size)` into its
+        carry; without one it is its deterministic self.
         """
         ...
 
@@ -43,8 +42,12 @@ class Cell(Protocol):
         ...
 
 
-class SequenceCell(Protocol):
-    """The same recurrence over a whole sequence, equal to its steps and faster."""
+class SequenceCell(Cell, Protocol):
+    """A cell with the same recurrence over a whole sequence, equal to its steps and faster.
+
+    Its `unroll` owes what stepping gives: masked inputs are zeroed before they are used, the carry
+    is held there and ys are 0. `reset` may be left out; there, the cell is stepped.
+    """
 
     def unroll(
         self, params: Any, carry: Any, xs: Any, mask: Any, reset: Reset | None = None
@@ -169,6 +172,15 @@ def add_bias(z: jax.Array, b: jax.Array | None) -> jax.Array:
 def accumulator(dtype: Any) -> Any:
     """The dtype in which sums over many terms or steps are kept: at least float32."""
     return jnp.dtype(jnp.float32) if jnp.finfo(dtype).bits < 32 else jnp.dtype(dtype)
+
+
+def check_cell_like(name: str, cell: Any) -> None:
+    """Raises ValueError unless an object has what a cell or an encoder must have."""
+    ok = hasattr(cell, "init") and hasattr(cell, "initial_carry") and not isinstance(cell, type)
+    _checks.require(
+        ok and (hasattr(cell, "step") or hasattr(cell, "unroll")),
+        f"{name} is {cell!r}; expected a cell: an object with init, initial_carry and step.",
+    )
 
 
 def takes(function: Any, name: str) -> bool:

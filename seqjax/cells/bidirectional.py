@@ -7,8 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax import _checks
-from seqjax.cells.base import EncoderError, run
-from seqjax.cells.stack import check_cell_like
+from seqjax.cells.base import EncoderError, check_cell_like, run
 from seqjax.noise import fold_in
 from seqjax.reverse import reverse_time
 from seqjax.scan import Reset

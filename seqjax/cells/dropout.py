@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax import _checks
-from seqjax.noise import Noise, over_time
+from seqjax.noise import Noise, draw_rows, over_time
 from seqjax.scan import zero_rows
 
 
@@ -41,6 +41,7 @@ class Dropout:
 
     def __post_init__(self):
         _checks.rate("rate", self.rate)
+        _checks.hold_numbers(self, "rate")
 
     def init(self, key: jax.Array, input_size: int) -> tuple[()]:
         """No params."""
@@ -60,12 +61,13 @@ class Dropout:
         """All steps at once: xs [B, T, ...] -> ys [B, T, ...]."""
         if isinstance(carry, Noise):
             carry, seen = over_time(carry, xs.shape[1], mask, reset and reset.flags)
-            xs = jax.vmap(self._drop, (1, 1), 1)(self._keys(seen), xs)
+            xs = self._drop(self._keys(seen), xs)
         return carry, (xs if mask is None else zero_rows(mask, xs))
 
     def _keys(self, noise: Noise) -> jax.Array:
         return noise.each_sequence() if self.variational else noise.each_step()
 
     def _drop(self, keys: jax.Array, x: jax.Array) -> jax.Array:
-        keep = jax.vmap(lambda k: jax.random.bernoulli(k, 1 - self.rate, x.shape[1:]))(keys)
+        keep = lambda key: jax.random.bernoulli(key, 1 - self.rate, x.shape[keys.ndim :])
+        keep = draw_rows(keep, keys)
         return jnp.where(keep, x / (1 - self.rate), jnp.zeros((), x.dtype))

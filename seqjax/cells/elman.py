@@ -58,7 +58,7 @@ class Elman(RecurrentCell):
     w_h_init: Initializer = Orthogonal()
 
     def __post_init__(self):
-        _checks.positive_int("hidden_size", self.hidden_size)
+        _checks.hold_ints(self, "hidden_size")
         object.__setattr__(self, "activation", named_activation(self.activation))
 
     def init(self, key: jax.Array, input_size: int) -> ElmanParams:
@@ -121,10 +121,10 @@ class Jordan(RecurrentCell):
     output_activation: Activation = "sigmoid"
 
     def __post_init__(self):
-        _checks.positive_int("hidden_size", self.hidden_size)
-        _checks.positive_int("output_size", self.output_size)
+        _checks.hold_ints(self, "hidden_size")
+        _checks.hold_ints(self, "output_size")
         for name in ("activation", "output_activation"):
-            object.__setattr__(self, name, named_activation(getattr(self, name)))
+            object.__setattr__(self, name, named_activation(getattr(self, name), name))
 
     def init(self, key: jax.Array, input_size: int) -> JordanParams:
         """Draws params: Glorot-uniform weights, zero biases."""
@@ -154,7 +154,7 @@ class Jordan(RecurrentCell):
         return carry
 
 
-def named_activation(activation: Activation) -> Activation:
+def named_activation(activation: Activation, argument: str = "activation") -> Activation:
     """Turns a function of `jax.nn` into its name, so that the spec's repr evaluates.
 
     Raises:
@@ -164,18 +164,17 @@ def named_activation(activation: Activation) -> Activation:
         known = callable(getattr(jax.nn, activation, None))
         _checks.require(
             known,
-            f"activation is {activation!r}; expected a name in jax.nn such as 'tanh', 'relu' or "
+            f"{argument} is {activation!r}; expected a name in jax.nn such as 'tanh', 'relu' or "
             "'sigmoid', or an elementwise function.",
         )
         return activation
     _checks.require(
         callable(activation),
-        f"activation is {activation!r}; expected a name in jax.nn or an elementwise function.",
+        f"{argument} is {activation!r}; expected a name in jax.nn or an elementwise function.",
     )
-    for name in {getattr(activation, "__name__", "")}:
-        if activation in (getattr(jax.nn, name, None), getattr(jnp, name, None)):
-            return name if hasattr(jax.nn, name) else activation
-    return activation
+    name = getattr(activation, "__name__", "")
+    same = activation in (getattr(jax.nn, name, None), getattr(jnp, name, None))
+    return name if same and hasattr(jax.nn, name) else activation
 
 
 def activation_function(activation: Activation) -> Callable[[jax.Array], jax.Array]:

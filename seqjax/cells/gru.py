@@ -66,7 +66,7 @@ class GRU(RecurrentCell):
     w_h_init: Initializer = Orthogonal()
 
     def __post_init__(self):
-        _checks.positive_int("hidden_size", self.hidden_size)
+        _checks.hold_ints(self, "hidden_size")
         _checks.one_of("reset", self.reset, ("after", "before"))
 
     def init(self, key: jax.Array, input_size: int) -> GRUParams:

@@ -58,9 +58,9 @@ class LayerNormLSTM(RecurrentCell):
     w_h_init: Initializer = Orthogonal()
 
     def __post_init__(self):
-        _checks.positive_int("hidden_size", self.hidden_size)
-        _checks.finite_number("forget_bias", self.forget_bias)
-        _checks.finite_number("epsilon", self.epsilon)
+        _checks.hold_ints(self, "hidden_size")
+        _checks.hold_numbers(self, "forget_bias")
+        _checks.hold_numbers(self, "epsilon")
         _checks.require(
             self.epsilon > 0, f"epsilon is {self.epsilon!r}; expected a small positive number."
         )

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from seqjax import _checks
-from seqjax.cells.base import run
-from seqjax.cells.stack import check_cell_like, check_steppable
+from seqjax.cells.base import check_cell_like, run
+from seqjax.cells.stack import check_steppable
 
 
 class LearnedCarryParams(NamedTuple):

@@ -68,8 +68,8 @@ class LSTM(RecurrentCell):
     w_h_init: Initializer = Orthogonal()
 
     def __post_init__(self):
-        _checks.positive_int("hidden_size", self.hidden_size)
-        _checks.finite_number("forget_bias", self.forget_bias)
+        _checks.hold_ints(self, "hidden_size")
+        _checks.hold_numbers(self, "forget_bias")
         _checks.require(
             self.use_bias or self.forget_bias == 0,
             f"forget_bias is {self.forget_bias!r} but use_bias is False, and the forget bias "

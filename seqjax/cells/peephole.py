@@ -52,8 +52,8 @@ class PeepholeLSTM(RecurrentCell):
     w_h_init: Initializer = Orthogonal()
 
     def __post_init__(self):
-        _checks.positive_int("hidden_size", self.hidden_size)
-        _checks.finite_number("forget_bias", self.forget_bias)
+        _checks.hold_ints(self, "hidden_size")
+        _checks.hold_numbers(self, "forget_bias")
 
     def init(self, key: jax.Array, input_size: int) -> PeepholeLSTMParams:
         """Draws params; peepholes are 0, b is 0 but for forget_bias."""

@@ -51,9 +51,9 @@ class ProjectedLSTM(RecurrentCell):
     w_h_init: Initializer = GlorotUniform()
 
     def __post_init__(self):
-        _checks.positive_int("hidden_size", self.hidden_size)
-        _checks.positive_int("projection_size", self.projection_size)
-        _checks.finite_number("forget_bias", self.forget_bias)
+        _checks.hold_ints(self, "hidden_size")
+        _checks.hold_ints(self, "projection_size")
+        _checks.hold_numbers(self, "forget_bias")
 
     def init(self, key: jax.Array, input_size: int) -> ProjectedLSTMParams:
         """Draws params; b is 0 but for forget_bias."""

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax import _checks
-from seqjax.cells.base import EncoderError, run
+from seqjax.cells.base import EncoderError, check_cell_like, run
 from seqjax.noise import fold_in
 from seqjax.scan import Reset, zero_rows
 
@@ -18,8 +18,9 @@ from seqjax.scan import Reset, zero_rows
 class Stack:
     """Cells in series: the outputs of one are the inputs of the next. Graves 2013, eq. 3-5.
 
-    Params and carry are plain tuples, one entry a member. Members may be of any kind and width;
-    with an encoder among them the stack is an encoder too and has no `step`.
+    Params and carry are plain tuples, one entry a member. Members map [B, T, D] floats to an array
+    [B, T, N] of any width; embed tokens before. With an encoder among them the stack is an
+    encoder too and has no `step`.
 
     Attributes:
       cells: the members, first to last.
@@ -39,9 +40,9 @@ class Stack:
     cells: tuple[Any, ...]
 
     def __post_init__(self):
-        one = hasattr(self.cells, "init")
         _checks.require(
-            not one, f"cells is {self.cells!r}; expected a tuple of cells, as in Stack((cell,))."
+            isinstance(self.cells, (tuple, list)),
+            f"cells is {self.cells!r}; expected a tuple of cells, as in Stack((cell,)).",
         )
         object.__setattr__(self, "cells", tuple(self.cells))
         _checks.require(bool(self.cells), "cells is empty; expected at least one cell.")
@@ -169,15 +170,6 @@ def output_size(cell: Any, params: Any, input_size: int) -> int:
         return run(cell, params, cell.initial_carry(params, 1), xs)[1]
 
     return jax.eval_shape(outputs, params).shape[-1]
-
-
-def check_cell_like(name: str, cell: Any) -> None:
-    """Raises ValueError unless an object has what a cell or an encoder must have."""
-    ok = hasattr(cell, "init") and hasattr(cell, "initial_carry") and not isinstance(cell, type)
-    _checks.require(
-        ok and (hasattr(cell, "step") or hasattr(cell, "unroll")),
-        f"{name} is {cell!r}; expected a cell: an object with init, initial_carry and step.",
-    )
 
 
 def check_steppable(spec: Any, member: Any) -> None:

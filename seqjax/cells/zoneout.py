@@ -1,5 +1,6 @@
 """Zoneout: a regulariser that keeps state instead of dropping it."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, final
 
@@ -8,7 +9,9 @@ import jax.numpy as jnp
 
 from seqjax import _checks
 from seqjax.cells.base import RecurrentCell
-from seqjax.noise import Noise, fold_in
+from seqjax.noise import Noise, draw_rows, fold_in
+
+LEAF = jax.tree.structure(0.0)
 
 
 class ZoneoutCarry(NamedTuple):
@@ -57,8 +60,14 @@ class Zoneout(RecurrentCell):
             "carry. Zone the members of a Stack out one by one, and subclass RecurrentCell for a "
             "cell of your own.",
         )
-        for rate in jax.tree.leaves(self.rate):
+        rates = jax.tree.leaves(self.rate)
+        for rate in rates or [self.rate]:
             _checks.rate("rate", rate)
+        _checks.require(
+            isinstance(self.rate, Hashable),
+            f"rate is {self.rate!r}; expected a number or a carry of numbers, not a list.",
+        )
+        object.__setattr__(self, "rate", jax.tree.map(float, self.rate))
 
     def init(self, key: jax.Array, input_size: int) -> Any:
         """Draws the wrapped cell's params."""
@@ -67,8 +76,15 @@ class Zoneout(RecurrentCell):
     def initial_carry(self, params: Any, batch_size: int, key=None) -> ZoneoutCarry:
         """The wrapped cell's carry and, with a key, a stream of noise."""
         own = fold_in(key, 1)
+        carry = self.cell.initial_carry(params, batch_size, fold_in(key, 0))
+        fits = jax.tree.structure(self.rate) in (LEAF, jax.tree.structure(carry))
+        _checks.require(
+            fits,
+            f"rate is {self.rate!r}; expected one number, or a carry of them as "
+            f"{type(self.cell).__name__} makes it.",
+        )
         return ZoneoutCarry(
-            cell=self.cell.initial_carry(params, batch_size, fold_in(key, 0)),
+            cell=carry,
             noise=None if own is None else Noise.from_key(own, batch_size),
         )
 
@@ -101,5 +117,5 @@ def _mix(keys: jax.Array | None, rate: float, old: jax.Array, new: jax.Array) ->
         return new
     if keys is None:
         return rate * old + (1 - rate) * new
-    held = jax.vmap(lambda key: jax.random.bernoulli(key, rate, old.shape[1:]))(keys)
+    held = draw_rows(lambda key: jax.random.bernoulli(key, rate, old.shape[keys.ndim :]), keys)
     return jnp.where(held, old, new)
