@@ -1,0 +1,1 @@
+"""Small tasks whose best possible result is known exactly."""

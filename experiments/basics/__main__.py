@@ -1,0 +1,77 @@
+"""python -m experiments.basics: small tasks, each beside the best result that is possible."""
+
+import sys
+import time
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+EXTRA = ("matplotlib", "tyro")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Train small networks on tasks whose best possible result is known exactly."""
+
+    seeds: int = 3
+    """Runs of each task and learning rate."""
+    only: str = ""
+    """Run only the tasks whose name contains this."""
+    out: Path = Path("runs/basics")
+    """Where results.json and basics.png are written."""
+
+
+def main(args: list[str] | None = None) -> int:
+    """Runs the experiment; returns 1 where a result is too good, 2 after a wrong argument."""
+    missing = [name for name in EXTRA if find_spec(name) is None]
+    if missing:
+        print(
+            f"error: {', '.join(missing)} not installed; run: pip install -e '.[experiments]'",
+            file=sys.stderr,
+        )
+        return 2
+    import tyro
+
+    config = tyro.cli(
+        Annotated[Config, tyro.conf.arg()], args=args, prog="python -m experiments.basics"
+    )
+    try:
+        return run_experiment(config)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def run_experiment(config: Config) -> int:
+    """Every task in turn, then the report; 1 where a loss lies below what is possible."""
+    from experiments.basics import report, streams, topologies, training, transfer
+
+    if config.seeds < 1:
+        raise ValueError(f"seeds is {config.seeds}; expected at least 1")
+    everything = streams.tasks() + topologies.tasks() + transfer.tasks()
+    tasks = [task for task in everything if config.only in task.name]
+    if not tasks:
+        names = "; ".join(task.name for task in everything)
+        raise ValueError(f"only is {config.only!r}; expected part of one of: {names}")
+    config.out.mkdir(parents=True, exist_ok=True)
+    begun = time.perf_counter()
+    results = {}
+    for task in tasks:
+        print(f"{task.name} ...", flush=True)
+        results[task.name] = training.sweep(task, range(config.seeds))
+    seconds = time.perf_counter() - begun
+    print(f"\non test data, {config.seeds} seeds, learning rate chosen on validation data:")
+    print(report.table(tasks, results))
+    report.write_results(config.out, tasks, results, seconds)
+    report.draw(config.out, tasks, results)
+    print(f"{seconds:.0f} s; results.json and basics.png are in {config.out}")
+    found = (metric for result in results.values() for metric in result["test"].values())
+    if any(metric["leak"] for metric in found):
+        print("error: a loss below the exact bound: the target leaks into the input")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,138 @@
+"""Every seed and learning rate of a task in one compiled loop."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import seqjax as sj
+
+MAX_NORM = 1.0
+POINTS = 50  # of a learning curve
+VALID, TEST = 0, 1
+TOLERANCE = 5.0  # standard errors; below an exact bound by more is impossible without a leak
+
+
+class Estimate(NamedTuple):
+    """A mean over independent rows and its standard error."""
+
+    mean: Any
+    error: Any
+
+
+def estimate(values: jax.Array) -> Estimate:
+    """The mean of values [N, ...], rows independent of one another."""
+    rows = values.astype(jnp.float32).reshape(values.shape[0], -1).mean(axis=1)
+    return Estimate(rows.mean(), rows.std() / jnp.sqrt(jnp.float32(rows.size)))
+
+
+@dataclass(frozen=True)
+class Task:
+    """What to learn, and what is known about it.
+
+    Attributes:
+      name: of the row in the table.
+      init: key -> params.
+      loss: (params, key) -> mean loss of a batch drawn with key, in nats.
+      evaluate: (params, key, split) -> estimates by name; split is VALID or TEST, traced.
+      metric: the estimate that chooses the learning rate, on validation data.
+      optimum: by metric, the exact best; no expected loss is lower.
+      baseline: the metric of the best predictor that ignores the input, exact.
+      gate: what a seed has to reach on test data.
+      steps: of training.
+      rates: learning rates to choose from.
+      rises: whether higher is better.
+      gated: the estimate that has to reach the gate; None is `metric`.
+    """
+
+    name: str
+    init: Callable
+    loss: Callable
+    evaluate: Callable
+    metric: str
+    optimum: Mapping[str, float]
+    baseline: float
+    gate: float
+    steps: int
+    rates: tuple[float, ...] = (3e-3, 1e-2, 3e-2)
+    rises: bool = True
+    gated: str | None = None
+
+    def passes(self, value: float) -> bool:
+        """Whether the gate is reached; NaN does not."""
+        return value >= self.gate if self.rises else value <= self.gate
+
+    def leaks(self, name: str, found: Estimate) -> bool:
+        """Whether a loss is lower than any predictor's can be."""
+        if self.rises or name not in self.optimum:
+            return False
+        return bool(found.mean < self.optimum[name] - TOLERANCE * found.error - 1e-5)
+
+
+def train(task: Task, key: jax.Array, rate: jax.Array):
+    """One run: its learning curve, skipped steps, and what it reaches on both splits."""
+    key_p, key_t = jax.random.split(key)
+    decay = optax.cosine_decay_schedule(1.0, task.steps)
+    optimizer = optax.adam(lambda count: rate * decay(count))
+    loss_fn = lambda params, carry, batch, key: (task.loss(params, key), carry)
+    step = sj.make_train_step(loss_fn, optimizer, max_norm=MAX_NORM, donate=False)
+    state = sj.init_train_state(task.init(key_p), optimizer, key=key_t)
+    state, metrics = jax.lax.scan(lambda s, _: step(s, None), state, length=task.steps)
+    points = min(POINTS, task.steps)
+    each = task.steps // points
+    curve = metrics.loss[: each * points].reshape(points, each).mean(axis=1)
+    # One trace of the evaluation for both splits; their data is the same for every run.
+    data = lambda split: jax.random.fold_in(jax.random.key(2**31 - 1), split)
+    score = lambda split: task.evaluate(state.params, data(split), split)
+    return curve, state.skipped, jax.lax.map(score, jnp.array([VALID, TEST]))
+
+
+def sweep(task: Task, seeds: Sequence[int]) -> dict[str, Any]:
+    """Trains with every rate and seed; the test results of the rate best on validation."""
+    keys = jax.vmap(jax.random.key)(jnp.array(seeds))
+    rates = jnp.array(task.rates, jnp.float32)
+    runs = jax.vmap(lambda rate: jax.vmap(lambda key: train(task, key, rate))(keys))
+    begun = time.perf_counter()
+    compiled = jax.jit(runs).lower(rates).compile()
+    middle = time.perf_counter()
+    curve, skipped, scores = jax.tree.map(np.asarray, compiled(rates))  # [rates, seeds, ...]
+    ended = time.perf_counter()
+    valid = scores[task.metric].mean[:, :, VALID].mean(axis=1)
+    order = valid if task.rises else -valid
+    best = int(np.argmax(np.where(np.isfinite(order), order, -np.inf)))
+    names = sorted(scores, key=lambda name: name != task.metric)  # the metric first
+    test = {name: Estimate(*(a[best, :, TEST] for a in scores[name])) for name in names}
+    reached = test[task.gated or task.metric].mean
+    return {
+        "rate": task.rates[best],
+        "validation": dict(zip(map(str, task.rates), valid.tolist(), strict=True)),
+        "test": {name: summary(task, name, found) for name, found in test.items()},
+        "failed_seeds": _seeds(seeds, [not task.passes(x) for x in reached]),
+        "skipped_steps": skipped[best].tolist(),
+        "curve": curve[best].tolist(),
+        "compile_seconds": middle - begun,
+        "run_seconds": ended - middle,
+    }
+
+
+def summary(task: Task, name: str, found: Estimate) -> dict[str, Any]:
+    """One metric over the seeds; `leak` where a seed's is below what is possible."""
+    each = [Estimate(float(m), float(e)) for m, e in zip(*found, strict=True)]
+    return {
+        "mean": float(np.mean(found.mean)),
+        "min": float(np.min(found.mean)),
+        "max": float(np.max(found.mean)),
+        "seeds": [one.mean for one in each],
+        "standard_errors": [one.error for one in each],
+        "optimum": task.optimum.get(name),
+        "leak": any(task.leaks(name, one) for one in each),
+    }
+
+
+def _seeds(seeds: Sequence[int], chosen: list) -> list[int]:
+    return [seed for seed, picked in zip(seeds, chosen, strict=True) if picked]
