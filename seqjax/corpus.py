@@ -24,7 +24,7 @@ class Batch(NamedTuple):
     Fields:
       inputs: [B, T] int32, what the model reads; 0 where masked.
       targets: [B, T] int32, what it should predict; 0 where masked.
-      mask: [B, T] bool, True = real.
+      mask: [B, T] bool, True = real (a token to predict).
       reset: [B, T] bool, True where a document begins, and in the first step of window 0.
     """
 
@@ -51,6 +51,10 @@ class Corpus:
       batch_size: B, the number of rows.
       window: T, the number of steps in a window.
 
+    Raises:
+      ValueError: if batch_size or window is not a positive integer, or there are fewer tokens
+        than either.
+
     Example:
       >>> corpus = Corpus.from_stream(np.arange(12), batch_size=2, window=4)
       >>> len(corpus), corpus.tokens
@@ -61,6 +65,10 @@ class Corpus:
       >>> print(corpus[1].targets, corpus[1].mask.sum())
       [[ 5  6  0  0]
        [11  0  0  0]] 3
+
+    References:
+      Zaremba, Sutskever and Vinyals, Recurrent Neural Network Regularization, 2014, section 4.1,
+      for windows that go on where the ones before them ended.
     """
 
     inputs: np.ndarray
@@ -167,7 +175,7 @@ class Corpus:
 
     @property
     def tokens(self) -> int:
-        """N, the number of tokens to predict, each once an epoch."""
+        """N, the number of tokens to predict, each once an epoch (the length of targets [N])."""
         return len(self.targets)
 
     def shuffled(self, seed: int | Sequence[int]) -> "Corpus":
@@ -179,7 +187,10 @@ class Corpus:
           seed: non-negative integer, or several such as (seed, epoch).
 
         Returns:
-          A new `Corpus`; of a stream, which is one document, an equal one.
+          A new `Corpus` of N tokens; of a stream, which is one document, an equal one.
+
+        Raises:
+          ValueError: if seed is negative.
 
         Example:
           >>> docs = [np.full(n, n) for n in (3, 4, 5)]
@@ -201,7 +212,7 @@ class Corpus:
         return -(-longest // self.window)
 
     def __getitem__(self, k: int) -> Batch:
-        """Window k; negative k counts from the end.
+        """Window k, a `Batch` of arrays [B, T]; negative k counts from the end.
 
         Raises:
           IndexError: if there is no such window.

@@ -30,7 +30,7 @@ class LossSum(NamedTuple):
 
     @property
     def mean(self) -> jax.Array:
-        """Nats per real token, 0 where there is none."""
+        """[] nats per real token, 0 where there is none."""
         return self.total / jnp.maximum(self.tokens, 1).astype(self.total.dtype)
 
 
@@ -62,6 +62,7 @@ def token_losses(logits, targets, *, mask=None, label_smoothing: float = 0.0) ->
       [[1.386 1.386 0.   ]]
 
     References:
+      Goodfellow et al., Deep Learning, 2016, sections 3.13 and 6.2.1.1, for cross-entropy.
       Szegedy et al., Rethinking the Inception Architecture for Computer Vision, 2016, section 7,
       for label smoothing.
     """
@@ -96,7 +97,7 @@ def cross_entropy_sum(logits, targets, *, mask=None, label_smoothing: float = 0.
       label_smoothing: as in `token_losses`.
 
     Returns:
-      `LossSum(total, tokens)`, the total in nats.
+      `LossSum(total, tokens)`, both [], the total in nats.
 
     Raises:
       ValueError: as `token_losses`.
@@ -106,6 +107,9 @@ def cross_entropy_sum(logits, targets, *, mask=None, label_smoothing: float = 0.
       >>> whole = jax.tree.map(jnp.add, *parts)
       >>> print(whole.tokens, whole.mean.round(3))
       4 0.693
+
+    References:
+      Goodfellow et al., Deep Learning, 2016, sections 3.13 and 6.2.1.1.
     """
     losses = token_losses(logits, targets, mask=mask, label_smoothing=label_smoothing)
     tokens = losses.size if mask is None else jnp.sum(mask, dtype=jnp.int32)
@@ -127,7 +131,7 @@ def cross_entropy(logits, targets, *, mask=None, label_smoothing: float = 0.0) -
       label_smoothing: ε, the probability spread evenly over all V classes, 0 <= ε < 1.
 
     Returns:
-      A scalar, 0 (with zero gradients) where no token is real.
+      A scalar [] in nats, 0 (with zero gradients) where no token is real.
 
     Raises:
       ValueError: as `token_losses`.
@@ -137,6 +141,10 @@ def cross_entropy(logits, targets, *, mask=None, label_smoothing: float = 0.0) -
       >>> mask = jnp.array([[True, False]])
       >>> print(cross_entropy(logits, jnp.array([[0, 7]]), mask=mask).round(3))
       0.127
+
+    References:
+      Shannon, A Mathematical Theory of Communication, 1948, section 6, for entropy. Goodfellow et
+      al., Deep Learning, 2016, sections 3.13 and 6.2.1.1, for cross-entropy as a loss.
     """
     return cross_entropy_sum(logits, targets, mask=mask, label_smoothing=label_smoothing).mean
 
@@ -145,14 +153,18 @@ def perplexity(nats_per_token) -> jax.Array:
     """exp of a mean loss in nats per token: the size of an equally uncertain fair die.
 
     Args:
-      nats_per_token: a number or an array of them.
+      nats_per_token: [...] nats per token, a number or an array of any shape.
 
     Returns:
-      The same shape; V for the uniform guess over V tokens.
+      [...] without a unit; V for the uniform guess over V tokens.
 
     Example:
       >>> print(perplexity(math.log(65)).round(1))
       65.0
+
+    References:
+      Jelinek, Mercer, Bahl and Baker, Perplexity: a measure of the difficulty of speech recognition
+      tasks, 1977. Shannon, A Mathematical Theory of Communication, 1948, for entropy.
     """
     return jnp.exp(jnp.asarray(nats_per_token, float))
 
@@ -164,14 +176,17 @@ def bits_per_character(nats_per_character) -> jax.Array:
     the tokens, before calling this.
 
     Args:
-      nats_per_character: a number or an array of them.
+      nats_per_character: [...] nats per character, a number or an array of any shape.
 
     Returns:
-      The same shape.
+      [...] bits per character.
 
     Example:
       >>> print(bits_per_character(math.log(2) * 1.5).round(2))
       1.5
+
+    References:
+      Shannon, Prediction and Entropy of Printed English, 1951.
     """
     return jnp.asarray(nats_per_character, float) / math.log(2.0)
 

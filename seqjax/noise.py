@@ -24,6 +24,18 @@ class Noise(NamedTuple):
       key: [B] typed keys, one a row.
       step: [B] int32, steps taken since the stream was started.
       start: [B] int32, the value of `step` at which the present sequence began.
+
+    Raises:
+      ValueError: from `from_key`, if key is not typed or does not fit the batch.
+
+    Example:
+      >>> noise = Noise.from_key(jax.random.key(0), batch_size=3)
+      >>> noise.each_step().shape, noise.advance().step.tolist()
+      ((3,), [1, 1, 1])
+
+    References:
+      Salmon et al., Parallel random numbers: as easy as 1, 2, 3, 2011, for draws that are a
+      function of a key and a counter.
     """
 
     key: jax.Array
@@ -37,6 +49,9 @@ class Noise(NamedTuple):
         Args:
           key: a typed key, or [B] typed keys, one a row.
           batch_size: B.
+
+        Returns:
+          A `Noise` with key, step and start [B], step and start 0.
 
         Raises:
           ValueError: if key is neither.
@@ -57,7 +72,7 @@ class Noise(NamedTuple):
         return fold_in_rows(self.key, self.start)
 
     def advance(self) -> "Noise":
-        """The stream one step later."""
+        """The stream one step later, all rows [B] of it."""
         return self._replace(step=self.step + 1)
 
 

@@ -24,7 +24,12 @@ _LEFTOVER = re.compile(r"checkpoint-\d{8}\..*")
 
 
 class Restored(NamedTuple):
-    """What a checkpoint gives back: a state like the one asked for, and the data position."""
+    """What a checkpoint gives back.
+
+    Fields:
+      state: like the one asked for, its leaves of the saved shapes [...].
+      position: where the data goes on, as it was saved.
+    """
 
     state: Any
     position: Any
@@ -39,7 +44,7 @@ def save_checkpoint(
 
     Args:
       directory: where the run's checkpoints are; made if it does not exist.
-      state: a pytree of arrays, typed keys and Python numbers, such as a `TrainState`.
+      state: a pytree of arrays [...], typed keys and Python numbers, such as a `TrainState`.
       spec: the model's configuration; its `repr` must be equal when the run resumes.
       position: where the data goes on, any value that JSON keeps as it is; often an int.
       keep: how many checkpoints to keep, the newest ones; None keeps all.
@@ -49,10 +54,13 @@ def save_checkpoint(
 
     Raises:
       ValueError: if directory cannot be written, a leaf is not an array, JSON would change
-        position, or the spec's repr changes from run to run.
+        position, the spec's repr changes from run to run, or keep is not a positive integer.
 
     Example:
-      See `restore_checkpoint`.
+      >>> import tempfile
+      >>> with tempfile.TemporaryDirectory() as directory:
+      ...     print(save_checkpoint(directory, {"w": jnp.ones(3)}, spec="LSTM(3)").name)
+      checkpoint-00000001
     """
     if keep is not None:
         _checks.positive_int("keep", keep, "None keeps all.")
@@ -83,7 +91,7 @@ def restore_checkpoint(directory: str | Path, like: Any, *, spec: Any) -> Restor
 
     Args:
       directory: what `save_checkpoint` was given.
-      like: a pytree of the same structure, shapes and dtypes: a fresh state, or the
+      like: a pytree of the same structure, shapes [...] and dtypes: a fresh state, or the
         `jax.eval_shape` of one. Its values are not used; each array goes where its `like` is.
       spec: the model's configuration, equal to the saved one.
 

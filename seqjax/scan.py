@@ -18,7 +18,8 @@ class Reset(NamedTuple):
 
     Attributes:
       flags: [B, T] bool; where True, the carry before step t is `initial`.
-      initial: a carry, split among the members of a composite cell as its carry is.
+      initial: a carry, leaves [B, ...], split among the members of a composite cell as its
+        carry is.
     """
 
     flags: Any
@@ -44,7 +45,7 @@ def scan(
 
     Args:
       step: (carry, x) -> (carry, y), where x is xs[:, t].
-      carry: pytree whose leaves lead with the batch axis B.
+      carry: pytree whose leaves are [B, ...].
       xs: [B, T, ...] inputs; a pytree of such arrays is allowed.
       mask: [B, T] bool, True = real. None means that every step is real.
       reset: [B, T] bool. Where True, the carry before step t is the initial one; streams of
@@ -56,7 +57,8 @@ def scan(
       The carry after the last step, and ys [B, T, ...], zero where masked.
 
     Raises:
-      ValueError: if xs has no batch and time axes, or mask or reset is not [B, T] bool.
+      ValueError: if xs has no batch and time axes, mask or reset is not [B, T] bool, a leaf of
+        carry is not [B, ...], or initial is not of carry's structure, shapes and dtypes.
 
     Example:
       >>> total = lambda carry, x: (carry + x, carry + x)

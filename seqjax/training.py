@@ -20,10 +20,10 @@ class TrainState(NamedTuple):
     """Everything a training run needs to go on, a plain pytree.
 
     Fields:
-      params: what is learned.
+      params: what is learned, leaves [...].
       opt_state: of the optimiser.
-      carry: where the next window starts; `()` for a loss without one.
-      key: typed key of the run, never advanced; step n draws from `fold_in(key, n)`.
+      carry: where the next window starts, leaves [B, ...]; `()` for a loss without one.
+      key: [] typed key of the run, never advanced; step n draws from `fold_in(key, n)`.
       step: [] int32, windows seen, skipped ones included.
       skipped: [] int32, windows skipped because something was not finite.
     """
@@ -40,7 +40,7 @@ class Metrics(NamedTuple):
     """What one step measured.
 
     Fields:
-      loss: [] as `loss_fn` returned it, before the update.
+      loss: [] as `loss_fn` returned it, before the update; nats for `cross_entropy`.
       grad_norm: [] global norm of the gradient before clipping.
       skipped: [] bool, whether this window was skipped.
     """
@@ -58,14 +58,20 @@ def global_norm(tree) -> jax.Array:
     The division by m keeps squares from overflowing (1e25² is inf in float32) and from vanishing.
 
     Args:
-      tree: floating-point or complex arrays of any shapes.
+      tree: floating-point or complex arrays [...] of any shapes.
 
     Returns:
-      A scalar, float32 (float64 where a leaf is); NaN or inf where a leaf is not finite.
+      A scalar [], float32 (float64 where a leaf is); NaN or inf where a leaf is not finite.
+
+    Raises:
+      ValueError: if a leaf holds integers.
 
     Example:
       >>> print(global_norm({"w": jnp.array([3.0, 0.0]), "b": jnp.array(4.0)}))
       5.0
+
+    References:
+      Blue, A Portable Fortran Program to Find the Euclidean Norm of a Vector, 1978, for scaling.
     """
     leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(tree) if jnp.size(leaf)]
     wide = any(jnp.finfo(leaf.dtype).bits == 64 for leaf in leaves)
@@ -99,7 +105,7 @@ def clip_by_global_norm(max_norm: float) -> optax.GradientTransformation:
       max_norm: θ, at least 0.
 
     Returns:
-      An `optax.GradientTransformation` without state.
+      An `optax.GradientTransformation` without state, of gradients with leaves [...].
 
     Raises:
       ValueError: if max_norm is negative or not a finite number.
@@ -129,10 +135,11 @@ def init_train_state(params, optimizer, *, key, carry=()) -> TrainState:
     Every array is copied: the step donates its state's buffers, and must not take the caller's.
 
     Args:
-      params: what `loss_fn` takes first.
+      params: what `loss_fn` takes first, leaves [...].
       optimizer: any `optax.GradientTransformation`.
-      key: a typed key, the root of all randomness in training.
-      carry: where the first window starts, such as `cell.initial_carry(params, batch_size)`.
+      key: [] a typed key, the root of all randomness in training.
+      carry: where the first window starts, leaves [B, ...], such as
+        `cell.initial_carry(params, batch_size)`.
 
     Returns:
       A `TrainState` at step 0.
@@ -174,7 +181,7 @@ def make_train_step(
     a window with few of them as much weight as a full one; divide by a constant to avoid it.
 
     Args:
-      loss_fn: (params, carry, batch, key) -> (scalar loss, carry). The carry that comes in is
+      loss_fn: (params, carry, batch, key) -> (loss [], carry). The carry that comes in is
         a constant; the one that goes out has its structure, shapes and dtypes.
       optimizer: any `optax.GradientTransformation`; `value`, `grad` and `value_fn` are passed to
         those that take them.

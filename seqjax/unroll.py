@@ -43,7 +43,7 @@ def unroll(
       cell: any `Cell`; its `unroll` is used where it has one.
       params: from `cell.init`.
       xs: [B, T, ...] inputs; a pytree of such arrays is allowed.
-      carry: where to start; None means `cell.initial_carry(params, B, key=key)`.
+      carry: where to start, leaves [B, ...]; None means `cell.initial_carry(params, B, key=key)`.
       key: starts the noise of a stochastic cell: one key, or [B] keys. Not together with carry,
         which holds its own.
       lengths: [B] integers, 0 <= lengths <= T: steps from there on do not exist. Length 0 returns
@@ -64,8 +64,9 @@ def unroll(
       The carry after each row's last real step, and ys [B, T, ...], zero where padded.
 
     Raises:
-      ValueError: if an argument has the wrong shape or dtype; if lengths, where its values are
-        known, leaves 0..T; if both carry and key are given; if remat or truncate is no window.
+      ValueError: if cell is not a cell, or an argument has the wrong shape or dtype; if lengths,
+        where its values are known, leaves 0..T; if both carry and key are given; if remat or
+        truncate is no window.
 
     Example:
       >>> import seqjax as sj

@@ -12,11 +12,11 @@ from seqjax.cells.coupled import CoupledLSTMParams as CoupledLSTMParams
 from seqjax.cells.dropout import Dropout as Dropout
 from seqjax.cells.elman import Elman as Elman
 from seqjax.cells.elman import ElmanParams as ElmanParams
-from seqjax.cells.elman import Jordan as Jordan
-from seqjax.cells.elman import JordanParams as JordanParams
 from seqjax.cells.gru import GRU as GRU
 from seqjax.cells.gru import GRUParams as GRUParams
 from seqjax.cells.gru import negate_update_gate as negate_update_gate
+from seqjax.cells.jordan import Jordan as Jordan
+from seqjax.cells.jordan import JordanParams as JordanParams
 from seqjax.cells.layer_norm import LayerNormLSTM as LayerNormLSTM
 from seqjax.cells.layer_norm import LayerNormLSTMParams as LayerNormLSTMParams
 from seqjax.cells.learned_carry import LearnedCarry as LearnedCarry

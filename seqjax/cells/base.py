@@ -23,6 +23,23 @@ class Cell(Protocol):
     Configuration lives in the spec, numbers in `params`, the past in `carry`. A class of one's
     own with these three methods is a cell; `seqjax.testing.check_cell` proves that it keeps the
     contract. With an `unroll(params, carry, xs, mask)` besides, it is a `SequenceCell`.
+
+        hₜ, yₜ = step(hₜ₋₁, xₜ),   leaves of h [B, ...], x [B, D], y [B, ...]
+
+    Goodfellow et al. 2016, section 10.1.
+
+    Example:
+      >>> import seqjax as sj
+      >>> class Total:
+      ...     def init(self, key, input_size):
+      ...         return ()
+      ...     def initial_carry(self, params, batch_size, key=None):
+      ...         return jnp.zeros((batch_size, 2))
+      ...     def step(self, params, carry, x):
+      ...         return carry + x, carry + x
+      >>> carry, ys = sj.unroll(Total(), (), jnp.ones((3, 5, 2)))
+      >>> ys.shape, carry[0].tolist()
+      ((3, 5, 2), [5.0, 5.0])
     """
 
     def init(self, key: jax.Array, input_size: int) -> Any:
@@ -30,7 +47,7 @@ class Cell(Protocol):
         ...
 
     def initial_carry(self, params: Any, batch_size: int, key: jax.Array | None = None) -> Any:
-        """The carry before the first step; every leaf leads with the batch axis.
+        """The carry before the first step; every leaf is [B, ...].
 
         With a key (or [B] keys) a stochastic cell puts `Noise.from_key(key, batch_size)` into its
         carry; without one it is its deterministic self.
@@ -38,7 +55,7 @@ class Cell(Protocol):
         ...
 
     def step(self, params: Any, carry: Any, x: Any) -> tuple[Any, Any]:
-        """One step: (carry, x [B, D]) -> (carry, y)."""
+        """One step: (carry, x [B, D]) -> (carry, y [B, ...])."""
         ...
 
 
@@ -47,6 +64,29 @@ class SequenceCell(Cell, Protocol):
 
     Its `unroll` owes what stepping gives: masked inputs are zeroed before they are used, the carry
     is held there and ys are 0. `reset` may be left out; there, the cell is stepped.
+
+        xs [B, T, ...], mask [B, T], leaves of the carry [B, ...] -> carry, ys [B, T, ...]
+
+    Such forms: Appleyard, Kočiský and Blunsom 2016 (input products of all steps at once); Martin
+    and Cundy 2018 (linear recurrences in parallel).
+
+    Example:
+      >>> import seqjax as sj
+      >>> class Total:
+      ...     def init(self, key, input_size):
+      ...         return ()
+      ...     def initial_carry(self, params, batch_size, key=None):
+      ...         return jnp.zeros((batch_size, 2))
+      ...     def step(self, params, carry, x):
+      ...         return carry + x, carry + x
+      ...     def unroll(self, params, carry, xs, mask):
+      ...         real = jnp.ones(xs.shape[:2], bool) if mask is None else mask
+      ...         xs = jnp.where(real[..., None], xs, 0)
+      ...         ys = carry[:, None] + jnp.cumsum(xs, axis=1)
+      ...         return carry + jnp.sum(xs, axis=1), jnp.where(real[..., None], ys, 0)
+      >>> carry, ys = sj.unroll(Total(), (), jnp.ones((2, 3, 2)), lengths=jnp.array([3, 1]))
+      >>> ys[..., 0].tolist(), carry[:, 0].tolist()
+      ([[1.0, 2.0, 3.0], [1.0, 0.0, 0.0]], [3.0, 1.0])
     """
 
     def unroll(
@@ -98,7 +138,31 @@ class RecurrentCell(abc.ABC):
 
     Write `recur` and `output` (and `project`, where it is not x w_x + b) and get both forms:
     `step`, and an `unroll` that projects all steps in one large product before the loop. This is
-    what makes a gated cell fast, one's own included.
+    what makes a gated cell fast, one's own included. Appleyard, Kočiský and Blunsom 2016.
+
+    x is [B, D], z [B, N], y [B, H]; leaves of the carry are [B, ...].
+
+    Raises:
+      TypeError: if a subclass leaves a method out.
+      ValueError: in a step, if `project` is not overridden and inputs are not floats [..., D].
+
+    Example:
+      >>> class Leaky(RecurrentCell):
+      ...     def init(self, key, input_size):
+      ...         return jax.random.normal(key, (input_size, 4))
+      ...     def initial_carry(self, params, batch_size, key=None):
+      ...         return jnp.zeros((batch_size, 4))
+      ...     def project(self, params, xs):
+      ...         return xs @ params
+      ...     def recur(self, params, carry, z):
+      ...         return 0.9 * carry + 0.1 * jnp.tanh(z)
+      ...     def output(self, params, carry):
+      ...         return carry
+      >>> cell = Leaky()
+      >>> params = cell.init(jax.random.key(0), input_size=2)
+      >>> carry, ys = cell.unroll(params, cell.initial_carry(params, 3), jnp.ones((3, 5, 2)))
+      >>> carry.shape, ys.shape
+      ((3, 4), (3, 5, 4))
     """
 
     @abc.abstractmethod
@@ -107,23 +171,27 @@ class RecurrentCell(abc.ABC):
 
     @abc.abstractmethod
     def initial_carry(self, params: Any, batch_size: int, key: jax.Array | None = None) -> Any:
-        """The carry before the first step."""
+        """The carry before the first step, leaves [B, ...]."""
 
     def project(self, params: Any, xs: jax.Array) -> Any:
-        """What needs no state, for all steps at once: [..., D] -> [..., N]; here x w_x + b."""
+        """What needs no state, for all steps at once: [..., D] -> [..., N]; here x w_x + b.
+
+        Raises:
+          ValueError: if xs is not floats [..., D].
+        """
         return add_bias(dot("xs", xs, params.w_x), params.b)
 
     @abc.abstractmethod
     def recur(self, params: Any, carry: Any, z: Any) -> Any:
-        """The next carry from the present one and a projected input [B, N]."""
+        """The next carry, leaves [B, ...], from the present one and a projected input z [B, N]."""
 
     @abc.abstractmethod
     def output(self, params: Any, carry: Any) -> Any:
-        """The output that goes with a carry."""
+        """The output [B, H] that goes with a carry."""
 
     @final
     def step(self, params: Any, carry: Any, x: jax.Array) -> tuple[Any, Any]:
-        """One step: (carry, x [..., D]) -> (carry, y [..., H])."""
+        """One step: (carry, x [B, D]) -> (carry, y [B, H])."""
         carry = self.recur(params, carry, self.project(params, x))
         return carry, self.output(params, carry)
 

@@ -21,14 +21,24 @@ MERGES = {
 
 
 class BidirectionalParams(NamedTuple):
-    """The params of the cell that reads forward and of the one that reads backward."""
+    """The params of `Bidirectional`.
+
+    Fields:
+      forward: of the cell that reads forward, as its `init` draws them.
+      backward: of the cell that reads backward.
+    """
 
     forward: Any
     backward: Any
 
 
 class BidirectionalCarry(NamedTuple):
-    """The carries; after an unroll forward holds h_{f,T}, backward h_{b,1}."""
+    """The carries of both directions, leaves [B, ...].
+
+    Fields:
+      forward: after an unroll, the state after each row's last real step.
+      backward: after an unroll, the state after each row's first step, which it reads last.
+    """
 
     forward: Any
     backward: Any
@@ -42,7 +52,8 @@ class Bidirectional:
         yₜ = merge(fₜ, bₜ),   f forward from the first step, b backward from each row's last
 
     An encoder: it needs the whole sequence, so it unrolls and stacks but has no `step`. Never
-    use it to predict its own next input, which it has seen.
+    use it to predict its own next input, which it has seen. Outputs are [B, T, N], N the sum of
+    both widths for "concat"; the carry is `BidirectionalCarry`, leaves [B, ...].
 
     Attributes:
       cell: reads forward, and backward too with params of its own unless `backward` is given.
@@ -72,7 +83,7 @@ class Bidirectional:
         _checks.one_of("merge", self.merge, tuple(MERGES))
 
     def init(self, key: jax.Array, input_size: int) -> BidirectionalParams:
-        """Draws params of both directions."""
+        """Draws params of both directions for inputs [..., D]."""
         forward, backward = self._cells()
         key_f, key_b = jax.random.split(key)
         return BidirectionalParams(
@@ -80,7 +91,7 @@ class Bidirectional:
         )
 
     def initial_carry(self, params: Any, batch_size: int, key=None) -> BidirectionalCarry:
-        """The initial carries of both directions."""
+        """The initial carries of both directions, leaves [B, ...]."""
         forward, backward = self._cells()
         return BidirectionalCarry(
             forward.initial_carry(params.forward, batch_size, fold_in(key, 0)),
@@ -102,7 +113,11 @@ class Bidirectional:
     def unroll(
         self, params: Any, carry: Any, xs: Any, mask=None, reset: Reset | None = None, *, run=run
     ):
-        """Both directions over xs [B, T, ...]; ys in the order of xs."""
+        """Both directions over xs [B, T, ...], mask [B, T] or None; ys [B, T, N] in xs' order.
+
+        Raises:
+          ValueError: if widths that must be equal differ.
+        """
         forward, backward = self._cells()
         reset_f = reset and Reset(reset.flags, reset.initial.forward)
         carry_f, ys_f = run(forward, params.forward, carry.forward, xs, mask, reset_f)

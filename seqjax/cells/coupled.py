@@ -13,7 +13,13 @@ from seqjax.initializers import GlorotUniform, Initializer, Orthogonal, blocks
 
 
 class CoupledLSTMParams(NamedTuple):
-    """w_x [D, 3H], w_h [H, 3H], b [3H]; gates in the order f, g, o."""
+    """The params of `CoupledLSTM`; gates in the order f, g, o.
+
+    Fields:
+      w_x: [D, 3H] of the inputs.
+      w_h: [H, 3H] of the state.
+      b: [3H].
+    """
 
     w_x: jax.Array
     w_h: jax.Array
@@ -31,6 +37,8 @@ class CoupledLSTM(RecurrentCell):
 
     A quarter fewer parameters than `LSTM`, and |c| <= 1 from a zero start.
 
+    The carry is `LSTMCarry`, h [B, H] and c [B, H].
+
     Attributes:
       hidden_size: H.
       forget_bias: initial value of b's forget gate.
@@ -38,7 +46,15 @@ class CoupledLSTM(RecurrentCell):
       w_h_init: initialiser of each gate's [H, H] block of w_h.
 
     Raises:
-      ValueError: if hidden_size is not positive.
+      ValueError: if hidden_size, or input_size in `init`, is not a positive integer, if
+        forget_bias is not a finite number, or in a step if inputs are not floats [..., D].
+
+    Example:
+      >>> cell = CoupledLSTM(hidden_size=3)
+      >>> params = cell.init(jax.random.key(0), input_size=2)
+      >>> carry, y = cell.step(params, cell.initial_carry(params, 4), jnp.ones((4, 2)))
+      >>> y.shape, carry.h.shape, carry.c.shape
+      ((4, 3), (4, 3), (4, 3))
     """
 
     hidden_size: int
@@ -52,7 +68,7 @@ class CoupledLSTM(RecurrentCell):
         _checks.hold_numbers(self, "forget_bias")
 
     def init(self, key: jax.Array, input_size: int) -> CoupledLSTMParams:
-        """Draws params; b is 0 but for forget_bias."""
+        """Draws `CoupledLSTMParams` for inputs [..., D]; b is 0 but for forget_bias."""
         _checks.positive_int("input_size", input_size)
         size = self.hidden_size
         key_x, key_h = jax.random.split(key)
@@ -63,11 +79,11 @@ class CoupledLSTM(RecurrentCell):
         )
 
     def initial_carry(self, params: CoupledLSTMParams, batch_size: int, key=None) -> LSTMCarry:
-        """h = c = 0, [B, H]."""
+        """h = c = 0, both [B, H]."""
         return zero_lstm_carry(params.w_h, batch_size, params.w_h.shape[0])
 
     def recur(self, params: CoupledLSTMParams, carry: LSTMCarry, z: jax.Array) -> LSTMCarry:
-        """The next h and c."""
+        """The next h [B, H] and c [B, H], given z [B, 3H]."""
         f, g, o = jnp.split(z + dot("carry.h", carry.h, params.w_h), 3, axis=-1)
         keep = jax.nn.sigmoid(f)
         c = keep * carry.c + (1 - keep) * jnp.tanh(g)
@@ -75,5 +91,5 @@ class CoupledLSTM(RecurrentCell):
         return LSTMCarry(h.astype(carry.h.dtype), c)
 
     def output(self, params: CoupledLSTMParams, carry: LSTMCarry) -> jax.Array:
-        """h."""
+        """h [B, H], the output."""
         return carry.h

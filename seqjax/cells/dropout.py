@@ -16,9 +16,12 @@ from seqjax.scan import zero_rows
 class Dropout:
     """Zeroes a share `rate` of its inputs and scales the rest by 1 / (1 - rate).
 
+        yₜ = mₜ ⊙ xₜ / (1 - rate),   mₜ ~ Bernoulli(1 - rate) a unit, row and step
+
     A member of a `Stack`, between the layers that it regularises: Zaremba, Sutskever and Vinyals
     2014, who leave the recurrent edges alone. It is at work only where the carry was started
-    with a key, and is the identity otherwise. It has no params: `()`.
+    with a key, and is the identity otherwise. Inputs and outputs are [B, T, ...]. It has no
+    params: `()`; the carry is a `Noise` of [B] rows, or `()` without a key.
 
     Attributes:
       rate: probability of dropping, 0 <= rate < 1.
@@ -26,7 +29,7 @@ class Dropout:
         begins a new sequence.
 
     Raises:
-      ValueError: if rate is outside [0, 1).
+      ValueError: if rate is outside [0, 1), or a key is not a typed key or [B] typed keys.
 
     Example:
       >>> layer = Dropout(0.5)
@@ -44,11 +47,11 @@ class Dropout:
         _checks.hold_numbers(self, "rate")
 
     def init(self, key: jax.Array, input_size: int) -> tuple[()]:
-        """No params."""
+        """No params, whatever the width of the inputs [..., D]."""
         return ()
 
     def initial_carry(self, params: Any, batch_size: int, key: jax.Array | None = None) -> Any:
-        """A stream of noise, or () without a key."""
+        """A `Noise` of [B] rows, or () without a key."""
         return () if key is None else Noise.from_key(key, batch_size)
 
     def step(self, params: Any, carry: Any, x: jax.Array) -> tuple[Any, jax.Array]:
@@ -58,7 +61,7 @@ class Dropout:
         return carry.advance(), self._drop(self._keys(carry), x)
 
     def unroll(self, params: Any, carry: Any, xs: jax.Array, mask=None, reset=None):
-        """All steps at once: xs [B, T, ...] -> ys [B, T, ...]."""
+        """All steps at once: xs [B, T, ...] -> ys [B, T, ...], 0 where mask [B, T] is False."""
         if isinstance(carry, Noise):
             carry, seen = over_time(carry, xs.shape[1], mask, reset and reset.flags)
             xs = self._drop(self._keys(seen), xs)

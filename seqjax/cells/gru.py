@@ -12,9 +12,13 @@ from seqjax.initializers import GlorotUniform, Initializer, Orthogonal, blocks
 
 
 class GRUParams(NamedTuple):
-    """w_x [D, 3H], w_h [H, 3H], b [3H], b_n [H]; gates in the order r, z, n.
+    """The params of `GRU`; gates in the order r, z, n.
 
-    b_n is None when the reset acts before the product, both biases when there are none.
+    Fields:
+      w_x: [D, 3H] of the inputs.
+      w_h: [H, 3H] of the state.
+      b: [3H], None where use_bias is False.
+      b_n: [H], None where use_bias is False or the reset acts before the product.
     """
 
     w_x: jax.Array
@@ -26,7 +30,7 @@ class GRUParams(NamedTuple):
 @final
 @dataclass(frozen=True)
 class GRU(RecurrentCell):
-    """The gated recurrent unit. Cho et al. 2014; z = 1 keeps the past.
+    """The gated recurrent unit. Cho et al. 2014, section 2.3; z = 1 keeps the past.
 
         r = σ(xₜ W_r + hₜ₋₁ U_r + b_r),   z = σ(xₜ W_z + hₜ₋₁ U_z + b_z)
         n = tanh(xₜ W_n + b + r ⊙ (hₜ₋₁ U_n + b_n))      reset="after" (cuDNN, torch, keras)
@@ -48,7 +52,8 @@ class GRU(RecurrentCell):
       w_h_init: initialiser of each gate's [H, H] block of w_h.
 
     Raises:
-      ValueError: if hidden_size is not positive or reset is not one of the two.
+      ValueError: if hidden_size, or input_size in `init`, is not a positive integer, if reset is
+        not one of the two, or in a step if inputs are not floats [..., D].
 
     Example:
       >>> cell = GRU(hidden_size=3, reset="before")
@@ -70,7 +75,7 @@ class GRU(RecurrentCell):
         _checks.one_of("reset", self.reset, ("after", "before"))
 
     def init(self, key: jax.Array, input_size: int) -> GRUParams:
-        """Draws params; biases are 0."""
+        """Draws `GRUParams` for inputs [..., D]; biases are 0."""
         _checks.positive_int("input_size", input_size)
         size = self.hidden_size
         key_x, key_h = jax.random.split(key)
@@ -87,7 +92,7 @@ class GRU(RecurrentCell):
         return jnp.zeros((batch_size, params.w_h.shape[0]), accumulator(params.w_h.dtype))
 
     def recur(self, params: GRUParams, carry: jax.Array, z: jax.Array) -> jax.Array:
-        """The next h."""
+        """The next h [B, H], given z [B, 3H]."""
         size = params.w_h.shape[0]
         x_rz, x_n = z[..., : 2 * size], z[..., 2 * size :]
         if self.reset == "after":
@@ -100,7 +105,7 @@ class GRU(RecurrentCell):
         return (1 - keep) * n + keep * carry
 
     def output(self, params: GRUParams, carry: jax.Array) -> jax.Array:
-        """h in the dtype of the params."""
+        """h [B, H] in the dtype of the params."""
         return carry.astype(params.w_h.dtype)
 
 
@@ -121,6 +126,12 @@ def negate_update_gate(params: GRUParams) -> GRUParams:
 
     Returns:
       The same params with the columns of z negated.
+
+    Example:
+      >>> params = GRU(2).init(jax.random.key(0), input_size=1)
+      >>> negated = negate_update_gate(params)
+      >>> print((negated.w_x / params.w_x).astype(int))
+      [[ 1  1 -1 -1  1  1]]
     """
     size = params.w_h.shape[0]
 

@@ -13,9 +13,16 @@ from seqjax.initializers import GlorotUniform, Initializer, Orthogonal, blocks
 
 
 class LayerNormLSTMParams(NamedTuple):
-    """w_x [D, 4H], w_h [H, 4H], b [4H], gates i, f, g, o.
+    """The params of `LayerNormLSTM`; gates in the order i, f, g, o.
 
-    Gains scale_x, scale_h [4H] of the two products; scale_c, bias_c [H] of the memory.
+    Fields:
+      w_x: [D, 4H] of the inputs.
+      w_h: [H, 4H] of the state.
+      b: [4H].
+      scale_x: [4H] gain of the normalised x w_x.
+      scale_h: [4H] gain of the normalised h w_h.
+      scale_c: [H] gain of the normalised memory.
+      bias_c: [H] shift of the normalised memory.
     """
 
     w_x: jax.Array
@@ -39,6 +46,8 @@ class LayerNormLSTM(RecurrentCell):
     LN(a; s, b) = s ⊙ (a - mean a) / √(var a + epsilon) + b over the last axis, all four gates of
     a product together as in the paper. Its separate shifts of the two products add up to b.
 
+    The carry is `LSTMCarry`, h [B, H] and c [B, H].
+
     Attributes:
       hidden_size: H.
       forget_bias: initial value of b's forget gate.
@@ -47,7 +56,16 @@ class LayerNormLSTM(RecurrentCell):
       w_h_init: initialiser of each gate's [H, H] block of w_h.
 
     Raises:
-      ValueError: if hidden_size or epsilon is not positive.
+      ValueError: if hidden_size, or input_size in `init`, is not a positive integer, if
+        forget_bias is not a finite number or epsilon not a positive one, or in a step if
+        inputs are not floats [..., D].
+
+    Example:
+      >>> cell = LayerNormLSTM(hidden_size=3)
+      >>> params = cell.init(jax.random.key(0), input_size=2)
+      >>> carry, y = cell.step(params, cell.initial_carry(params, 4), jnp.ones((4, 2)))
+      >>> y.shape, carry.h.shape, carry.c.shape
+      ((4, 3), (4, 3), (4, 3))
     """
 
     hidden_size: int
@@ -66,7 +84,10 @@ class LayerNormLSTM(RecurrentCell):
         )
 
     def init(self, key: jax.Array, input_size: int) -> LayerNormLSTMParams:
-        """Draws params; gains are 1, shifts are 0 but for forget_bias."""
+        """Draws `LayerNormLSTMParams` for inputs [..., D].
+
+        Gains are 1, shifts are 0 but for forget_bias.
+        """
         _checks.positive_int("input_size", input_size)
         size = self.hidden_size
         key_x, key_h = jax.random.split(key)
@@ -81,15 +102,15 @@ class LayerNormLSTM(RecurrentCell):
         )
 
     def initial_carry(self, params: LayerNormLSTMParams, batch_size: int, key=None) -> LSTMCarry:
-        """h = c = 0, [B, H]."""
+        """h = c = 0, both [B, H]."""
         return zero_lstm_carry(params.w_h, batch_size, params.w_h.shape[0])
 
     def project(self, params: LayerNormLSTMParams, xs: jax.Array) -> jax.Array:
-        """LN(x w_x) + b, [..., 4H]."""
+        """LN(x w_x; scale_x) + b: xs [..., D] -> [..., 4H]."""
         return add_bias(self._norm(dot("xs", xs, params.w_x), params.scale_x), params.b)
 
     def recur(self, params: LayerNormLSTMParams, carry: LSTMCarry, z: jax.Array) -> LSTMCarry:
-        """The next h and c."""
+        """The next h [B, H] and c [B, H], given z [B, 4H]."""
         z = z + self._norm(dot("carry.h", carry.h, params.w_h), params.scale_h)
         i, f, g, o = jnp.split(z, 4, axis=-1)
         c = jax.nn.sigmoid(f) * carry.c + jax.nn.sigmoid(i) * jnp.tanh(g)
@@ -98,7 +119,7 @@ class LayerNormLSTM(RecurrentCell):
         return LSTMCarry(h.astype(carry.h.dtype), c)
 
     def output(self, params: LayerNormLSTMParams, carry: LSTMCarry) -> jax.Array:
-        """h."""
+        """h [B, H], the output."""
         return carry.h
 
     def _norm(self, a: jax.Array, scale: jax.Array) -> jax.Array:

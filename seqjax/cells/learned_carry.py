@@ -13,7 +13,12 @@ from seqjax.cells.stack import check_steppable
 
 
 class LearnedCarryParams(NamedTuple):
-    """The wrapped cell's params, and its initial carry without the batch axis."""
+    """The params of `LearnedCarry`.
+
+    Fields:
+      cell: the wrapped cell's params.
+      carry: its initial carry without the batch axis, leaves [...]; None where not learned.
+    """
 
     cell: Any
     carry: Any
@@ -24,14 +29,18 @@ class LearnedCarryParams(NamedTuple):
 class LearnedCarry:
     """Makes a cell's initial carry part of its params, the same for every row.
 
+        h₀ = params.carry, [...] repeated over B rows;   hₜ, yₜ = step(hₜ₋₁, xₜ)
+
     Every floating-point leaf of the carry is learned, from the wrapped cell's own initial carry
     on; counters and noise are not. A reset returns to the learned carry, and its gradient counts.
+
+    Forcada and Carrasco 1995.
 
     Attributes:
       cell: any cell or encoder.
 
     Raises:
-      ValueError: if cell is not a cell.
+      ValueError: if cell is not a cell; otherwise as the wrapped cell.
 
     Example:
       >>> import seqjax as sj
@@ -54,7 +63,7 @@ class LearnedCarry:
         return LearnedCarryParams(params, jax.tree.map(learn, carry))
 
     def initial_carry(self, params: LearnedCarryParams, batch_size: int, key=None) -> Any:
-        """The learned carry, once a row."""
+        """The learned carry, once a row: leaves [B, ...]."""
         learned = iter(jax.tree.leaves(params.carry))
 
         def fill(leaf):
@@ -78,5 +87,5 @@ class LearnedCarry:
         return self.cell.step(params.cell, carry, x)
 
     def unroll(self, params: Any, carry: Any, xs: Any, mask=None, reset=None, *, run=run):
-        """The wrapped cell over time."""
+        """The wrapped cell over time: xs [B, T, ...], mask [B, T] -> carry, ys [B, T, ...]."""
         return run(self.cell, params.cell, carry, xs, mask, reset)

@@ -12,7 +12,13 @@ from seqjax.initializers import GlorotUniform, Initializer, Orthogonal, blocks
 
 
 class LSTMParams(NamedTuple):
-    """w_x [D, 4H], w_h [H, 4H], b [4H] or None; gates in the order i, f, g, o."""
+    """The params of `LSTM`; gates in the order i, f, g, o.
+
+    Fields:
+      w_x: [D, 4H] of the inputs.
+      w_h: [H, 4H] of the state.
+      b: [4H], None where use_bias is False.
+    """
 
     w_x: jax.Array
     w_h: jax.Array
@@ -20,9 +26,11 @@ class LSTMParams(NamedTuple):
 
 
 class LSTMCarry(NamedTuple):
-    """Hidden state h [B, H], and memory c [B, H], which is kept in at least float32.
+    """The state of an LSTM, or a number for each part where a setting differs, as in `Zoneout`.
 
-    Arrays; or one number for each where a setting differs between them, as in `Zoneout`.
+    Fields:
+      h: [B, H] hidden state ([B, P] in `ProjectedLSTM`), in the dtype of the params.
+      c: [B, H] memory, in at least float32.
     """
 
     h: Any
@@ -42,6 +50,8 @@ class LSTM(RecurrentCell):
     bias is part of b from `init` on and is never added in the step (Jozefowicz et al. 2015 for
     its value). Two biases, as in torch and cuDNN, are one: b = b_ih + b_hh.
 
+    The carry is `LSTMCarry`, h [B, H] and c [B, H].
+
     Attributes:
       hidden_size: H.
       forget_bias: initial value of b's forget gate; σ(b) is the share of c kept a step.
@@ -50,7 +60,9 @@ class LSTM(RecurrentCell):
       w_h_init: initialiser of each gate's [H, H] block of w_h.
 
     Raises:
-      ValueError: if hidden_size is not positive, or there is a forget bias but no bias.
+      ValueError: if hidden_size, or input_size in `init`, is not a positive integer, if
+        forget_bias is not a finite number, or not 0 while use_bias is False, or in a step if
+        inputs are not floats [..., D].
 
     Example:
       >>> cell = LSTM(hidden_size=3)
@@ -77,7 +89,7 @@ class LSTM(RecurrentCell):
         )
 
     def init(self, key: jax.Array, input_size: int) -> LSTMParams:
-        """Draws params; b is 0 but for the forget gate's forget_bias."""
+        """Draws `LSTMParams` for inputs [..., D]; b is 0 but for the forget gate's forget_bias."""
         _checks.positive_int("input_size", input_size)
         size = self.hidden_size
         key_x, key_h = jax.random.split(key)
@@ -88,18 +100,18 @@ class LSTM(RecurrentCell):
         )
 
     def initial_carry(self, params: LSTMParams, batch_size: int, key=None) -> LSTMCarry:
-        """h = c = 0, [B, H]."""
+        """h = c = 0, both [B, H]."""
         return zero_lstm_carry(params.w_h, batch_size, params.w_h.shape[0])
 
     def recur(self, params: LSTMParams, carry: LSTMCarry, z: jax.Array) -> LSTMCarry:
-        """The next h and c."""
+        """The next h [B, H] and c [B, H], given z [B, 4H]."""
         i, f, g, o = jnp.split(z + dot("carry.h", carry.h, params.w_h), 4, axis=-1)
         c = jax.nn.sigmoid(f) * carry.c + jax.nn.sigmoid(i) * jnp.tanh(g)
         h = jax.nn.sigmoid(o) * jnp.tanh(c)
         return LSTMCarry(h.astype(carry.h.dtype), c)
 
     def output(self, params: LSTMParams, carry: LSTMCarry) -> jax.Array:
-        """h."""
+        """h [B, H], the output."""
         return carry.h
 
 

@@ -13,7 +13,16 @@ from seqjax.initializers import GlorotUniform, Initializer, Orthogonal, blocks
 
 
 class PeepholeLSTMParams(NamedTuple):
-    """w_x [D, 4H], w_h [H, 4H], b [4H], gates i, f, g, o; peepholes p_i, p_f, p_o [H]."""
+    """The params of `PeepholeLSTM`; gates in the order i, f, g, o.
+
+    Fields:
+      w_x: [D, 4H] of the inputs.
+      w_h: [H, 4H] of the state.
+      b: [4H].
+      p_i: [H] peephole of the input gate.
+      p_f: [H] peephole of the forget gate.
+      p_o: [H] peephole of the output gate.
+    """
 
     w_x: jax.Array
     w_h: jax.Array
@@ -35,6 +44,8 @@ class PeepholeLSTM(RecurrentCell):
     The input and forget gates see the old memory, the output gate the new one. With all
     peepholes at 0, as `init` leaves them, it is `LSTM`.
 
+    The carry is `LSTMCarry`, h [B, H] and c [B, H].
+
     Attributes:
       hidden_size: H.
       forget_bias: initial value of b's forget gate.
@@ -42,7 +53,15 @@ class PeepholeLSTM(RecurrentCell):
       w_h_init: initialiser of each gate's [H, H] block of w_h.
 
     Raises:
-      ValueError: if hidden_size is not positive.
+      ValueError: if hidden_size, or input_size in `init`, is not a positive integer, if
+        forget_bias is not a finite number, or in a step if inputs are not floats [..., D].
+
+    Example:
+      >>> cell = PeepholeLSTM(hidden_size=3)
+      >>> params = cell.init(jax.random.key(0), input_size=2)
+      >>> carry, y = cell.step(params, cell.initial_carry(params, 4), jnp.ones((4, 2)))
+      >>> y.shape, carry.h.shape, carry.c.shape
+      ((4, 3), (4, 3), (4, 3))
     """
 
     hidden_size: int
@@ -56,7 +75,10 @@ class PeepholeLSTM(RecurrentCell):
         _checks.hold_numbers(self, "forget_bias")
 
     def init(self, key: jax.Array, input_size: int) -> PeepholeLSTMParams:
-        """Draws params; peepholes are 0, b is 0 but for forget_bias."""
+        """Draws `PeepholeLSTMParams` for inputs [..., D].
+
+        Peepholes are 0, b is 0 but for forget_bias.
+        """
         _checks.positive_int("input_size", input_size)
         size = self.hidden_size
         key_x, key_h = jax.random.split(key)
@@ -70,11 +92,11 @@ class PeepholeLSTM(RecurrentCell):
         )
 
     def initial_carry(self, params: PeepholeLSTMParams, batch_size: int, key=None) -> LSTMCarry:
-        """h = c = 0, [B, H]."""
+        """h = c = 0, both [B, H]."""
         return zero_lstm_carry(params.w_h, batch_size, params.w_h.shape[0])
 
     def recur(self, params: PeepholeLSTMParams, carry: LSTMCarry, z: jax.Array) -> LSTMCarry:
-        """The next h and c."""
+        """The next h [B, H] and c [B, H], given z [B, 4H]."""
         i, f, g, o = jnp.split(z + dot("carry.h", carry.h, params.w_h), 4, axis=-1)
         peep = lambda p, c: p.astype(c.dtype) * c
         keep = jax.nn.sigmoid(f + peep(params.p_f, carry.c))
@@ -84,5 +106,5 @@ class PeepholeLSTM(RecurrentCell):
         return LSTMCarry(h.astype(carry.h.dtype), c)
 
     def output(self, params: PeepholeLSTMParams, carry: LSTMCarry) -> jax.Array:
-        """h."""
+        """h [B, H], the output."""
         return carry.h

@@ -13,7 +13,14 @@ from seqjax.initializers import GlorotUniform, Initializer, blocks
 
 
 class ProjectedLSTMParams(NamedTuple):
-    """w_x [D, 4H], w_h [P, 4H], b [4H], gates i, f, g, o; projection w_p [H, P]."""
+    """The params of `ProjectedLSTM`; gates in the order i, f, g, o.
+
+    Fields:
+      w_x: [D, 4H] of the inputs.
+      w_h: [P, 4H] of the projected state.
+      b: [4H].
+      w_p: [H, P] projection.
+    """
 
     w_x: jax.Array
     w_h: jax.Array
@@ -30,7 +37,10 @@ class ProjectedLSTM(RecurrentCell):
         cₜ = σ(f) ⊙ cₜ₋₁ + σ(i) ⊙ tanh(g)
         hₜ = (σ(o) ⊙ tanh(cₜ)) w_p,   yₜ = hₜ
 
-    A large memory with a small recurrent product: h is [B, P], c is [B, H].
+    A large memory with a small recurrent product. The paper's peepholes and its second,
+    non-recurrent projection are left out.
+
+    The carry is `LSTMCarry`, h [B, P] and c [B, H].
 
     Attributes:
       hidden_size: H.
@@ -40,7 +50,15 @@ class ProjectedLSTM(RecurrentCell):
       w_h_init: initialiser of each gate's [P, H] block of w_h.
 
     Raises:
-      ValueError: if a size is not positive.
+      ValueError: if a size, input_size in `init` included, is not a positive integer, if
+        forget_bias is not a finite number, or in a step if inputs are not floats [..., D].
+
+    Example:
+      >>> cell = ProjectedLSTM(hidden_size=5, projection_size=3)
+      >>> params = cell.init(jax.random.key(0), input_size=2)
+      >>> carry, y = cell.step(params, cell.initial_carry(params, 4), jnp.ones((4, 2)))
+      >>> y.shape, carry.h.shape, carry.c.shape
+      ((4, 3), (4, 3), (4, 5))
     """
 
     hidden_size: int
@@ -56,7 +74,7 @@ class ProjectedLSTM(RecurrentCell):
         _checks.hold_numbers(self, "forget_bias")
 
     def init(self, key: jax.Array, input_size: int) -> ProjectedLSTMParams:
-        """Draws params; b is 0 but for forget_bias."""
+        """Draws `ProjectedLSTMParams` for inputs [..., D]; b is 0 but for forget_bias."""
         _checks.positive_int("input_size", input_size)
         hidden, projection = self.hidden_size, self.projection_size
         key_x, key_h, key_p = jax.random.split(key, 3)
@@ -72,12 +90,12 @@ class ProjectedLSTM(RecurrentCell):
         return zero_lstm_carry(params.w_h, batch_size, params.w_p.shape[0])
 
     def recur(self, params: ProjectedLSTMParams, carry: LSTMCarry, z: jax.Array) -> LSTMCarry:
-        """The next h and c."""
+        """The next h [B, P] and c [B, H], given z [B, 4H]."""
         i, f, g, o = jnp.split(z + dot("carry.h", carry.h, params.w_h), 4, axis=-1)
         c = jax.nn.sigmoid(f) * carry.c + jax.nn.sigmoid(i) * jnp.tanh(g)
         h = dot("h", jax.nn.sigmoid(o) * jnp.tanh(c), params.w_p)
         return LSTMCarry(h.astype(carry.h.dtype), c)
 
     def output(self, params: ProjectedLSTMParams, carry: LSTMCarry) -> jax.Array:
-        """h, [..., P]."""
+        """h [B, P], the output."""
         return carry.h

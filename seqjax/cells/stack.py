@@ -16,7 +16,11 @@ from seqjax.scan import Reset, zero_rows
 @final
 @dataclass(frozen=True)
 class Stack:
-    """Cells in series: the outputs of one are the inputs of the next. Graves 2013, eq. 3-5.
+    """Cells in series: the outputs of one are the inputs of the next.
+
+        hⁱₜ, yⁱₜ = cellᵢ(hⁱₜ₋₁, yⁱ⁻¹ₜ),   y⁰ₜ = xₜ,   yₜ of the stack is that of the last cell
+
+    Graves, Mohamed and Hinton 2013, section 2.
 
     Params and carry are plain tuples, one entry a member. Members map [B, T, D] floats to an array
     [B, T, N] of any width; embed tokens before. With an encoder among them the stack is an
@@ -26,7 +30,7 @@ class Stack:
       cells: the members, first to last.
 
     Raises:
-      ValueError: if there is no member, or one is not a cell.
+      ValueError: if there is no member, or one is not a cell; otherwise as the members.
 
     Example:
       >>> import seqjax as sj
@@ -50,7 +54,7 @@ class Stack:
             check_cell_like(f"cells[{index}]", cell)
 
     def init(self, key: jax.Array, input_size: int) -> tuple[Any, ...]:
-        """Draws each member's params, each for the width of the one before."""
+        """Draws each member's params, each for the width of the one before; the first reads D."""
         params, size = [], input_size
         for index, cell in enumerate(self.cells):
             params.append(cell.init(jax.random.fold_in(key, index), size))
@@ -58,7 +62,7 @@ class Stack:
         return tuple(params)
 
     def initial_carry(self, params: Any, batch_size: int, key=None) -> tuple[Any, ...]:
-        """Each member's carry; member i starts its noise from `fold_in(key, i)`."""
+        """Each member's carry, leaves [B, ...]; member i's noise is from `fold_in(key, i)`."""
         return tuple(
             cell.initial_carry(p, batch_size, fold_in(key, index))
             for index, (cell, p) in enumerate(zip(self.cells, params, strict=True))
@@ -66,7 +70,7 @@ class Stack:
 
     @property
     def step(self) -> Callable:
-        """One step through all members: (params, carry, x) -> (carry, y).
+        """One step through all members: (params, carry, x [B, D]) -> (carry, y [B, N]).
 
         Raises:
           EncoderError: (a ValueError) if a member is an encoder.
@@ -83,7 +87,10 @@ class Stack:
         return tuple(new), x
 
     def unroll(self, params: Any, carry: Any, xs: Any, mask=None, reset=None, *, run=run):
-        """Layer by layer: each member over the whole sequence in its fastest form."""
+        """Layer by layer: each member over the whole sequence in its fastest form.
+
+        xs [B, T, D], mask [B, T] or None -> carry, ys [B, T, N].
+        """
         new = []
         for index, cell in enumerate(self.cells):
             inner = reset and Reset(reset.flags, reset.initial[index])
@@ -97,13 +104,14 @@ class Stack:
 class Residual:
     """Adds a cell's inputs to its outputs: y = x + cell(x). He et al. 2016; Wu et al. 2016.
 
-    Params and carry are the wrapped cell's.
+    Inputs and outputs are [B, T, D]. Params and carry are the wrapped cell's.
 
     Attributes:
       cell: any cell or encoder whose outputs are as wide as its inputs.
 
     Raises:
-      ValueError: if cell is not a cell; from `init` on, if the widths differ.
+      ValueError: if cell is not a cell; from `init` on, if the widths differ; otherwise as the
+        wrapped cell.
 
     Example:
       >>> import seqjax as sj
@@ -120,18 +128,22 @@ class Residual:
         check_cell_like("cell", self.cell)
 
     def init(self, key: jax.Array, input_size: int) -> Any:
-        """Draws the wrapped cell's params."""
+        """Draws the wrapped cell's params for inputs [..., D].
+
+        Raises:
+          ValueError: if the cell does not put out D for inputs of width D.
+        """
         params = self.cell.init(key, input_size)
         self._check(output_size(self.cell, params, input_size), input_size)
         return params
 
     def initial_carry(self, params: Any, batch_size: int, key=None) -> Any:
-        """The wrapped cell's."""
+        """The wrapped cell's, leaves [B, ...]."""
         return self.cell.initial_carry(params, batch_size, key)
 
     @property
     def step(self) -> Callable:
-        """One step: (params, carry, x) -> (carry, x + y).
+        """One step: (params, carry, x [B, D]) -> (carry, x + y [B, D]).
 
         Raises:
           EncoderError: (a ValueError) if the wrapped cell is an encoder.
@@ -144,7 +156,10 @@ class Residual:
         return carry, self._add(x, y)
 
     def unroll(self, params: Any, carry: Any, xs: jax.Array, mask=None, reset=None, *, run=run):
-        """The wrapped cell over the whole sequence, plus its inputs where they are real."""
+        """The wrapped cell over the whole sequence, plus its inputs where they are real.
+
+        xs [B, T, D], mask [B, T] or None -> carry, ys [B, T, D].
+        """
         if mask is not None:
             xs = zero_rows(mask, xs)
         carry, ys = run(self.cell, params, carry, xs, mask, reset)

@@ -15,7 +15,12 @@ LEAF = jax.tree.structure(0.0)
 
 
 class ZoneoutCarry(NamedTuple):
-    """The wrapped cell's carry, and the stream of noise, None without a key."""
+    """The carry of `Zoneout`.
+
+    Fields:
+      cell: the wrapped cell's carry, leaves [B, ...].
+      noise: a `Noise` of [B] rows, None without a key.
+    """
 
     cell: Any
     noise: Noise | None
@@ -30,7 +35,7 @@ class Zoneout(RecurrentCell):
 
     Without a key d is its expectation, `rate`. Padding overrides it: a masked step holds the
     whole carry. Params are those of the wrapped cell, and the output is read off the state after
-    zoneout.
+    zoneout. The carry is `ZoneoutCarry`, the wrapped cell's (leaves [B, ...]) and the noise.
 
     Attributes:
       cell: a `RecurrentCell` (all of the package's plain and gated cells are).
@@ -38,7 +43,8 @@ class Zoneout(RecurrentCell):
         `LSTMCarry(h=0.05, c=0.5)`.
 
     Raises:
-      ValueError: if the cell is not a RecurrentCell or a rate is outside [0, 1).
+      ValueError: if the cell is not a RecurrentCell, a rate is outside [0, 1), or, when the carry
+        is made, rate has neither one number nor the structure of the carry; otherwise as the cell.
 
     Example:
       >>> from seqjax.cells import GRU
@@ -70,11 +76,15 @@ class Zoneout(RecurrentCell):
         object.__setattr__(self, "rate", jax.tree.map(float, self.rate))
 
     def init(self, key: jax.Array, input_size: int) -> Any:
-        """Draws the wrapped cell's params."""
+        """Draws the wrapped cell's params for inputs [..., D]."""
         return self.cell.init(key, input_size)
 
     def initial_carry(self, params: Any, batch_size: int, key=None) -> ZoneoutCarry:
-        """The wrapped cell's carry and, with a key, a stream of noise."""
+        """The wrapped cell's carry, leaves [B, ...], and with a key a `Noise` of [B] rows.
+
+        Raises:
+          ValueError: if rate fits the carry in no way, or key is not typed.
+        """
         own = fold_in(key, 1)
         carry = self.cell.initial_carry(params, batch_size, fold_in(key, 0))
         fits = jax.tree.structure(self.rate) in (LEAF, jax.tree.structure(carry))
@@ -89,11 +99,11 @@ class Zoneout(RecurrentCell):
         )
 
     def project(self, params: Any, xs: jax.Array) -> Any:
-        """The wrapped cell's."""
+        """The wrapped cell's: [..., D] -> [..., N]."""
         return self.cell.project(params, xs)
 
     def recur(self, params: Any, carry: ZoneoutCarry, z: Any) -> ZoneoutCarry:
-        """The wrapped cell's, with some units held."""
+        """The wrapped cell's, given z [B, N], with some units held."""
         new = self.cell.recur(params, carry.cell, z)
         old_leaves, structure = jax.tree.flatten(carry.cell)
         rates = jax.tree.leaves(jax.tree.broadcast(self.rate, carry.cell))
@@ -108,7 +118,7 @@ class Zoneout(RecurrentCell):
         return ZoneoutCarry(jax.tree.unflatten(structure, mixed), noise)
 
     def output(self, params: Any, carry: ZoneoutCarry) -> Any:
-        """The wrapped cell's."""
+        """The wrapped cell's, [B, ...]."""
         return self.cell.output(params, carry.cell)
 
 

@@ -16,12 +16,19 @@ from seqjax.scan import where_rows
 
 
 class Beams(NamedTuple):
-    """The K best hypotheses of each row, best first."""
+    """The K best hypotheses of each row, best first.
 
-    tokens: jax.Array  # [B, K, L]: no bos, no prompt; eos repeats after the first
-    scores: jax.Array  # [B, K]: length_penalty(log_probs, lengths)
-    log_probs: jax.Array  # [B, K]
-    lengths: jax.Array  # [B, K]: eos counted
+    Fields:
+      tokens: [B, K, L] int32, without bos and prompt; eos repeats after the first.
+      scores: [B, K] floats, length_penalty(log_probs, lengths).
+      log_probs: [B, K] floats, in nats.
+      lengths: [B, K] int32, in tokens, eos counted.
+    """
+
+    tokens: jax.Array
+    scores: jax.Array
+    log_probs: jax.Array
+    lengths: jax.Array
 
 
 class _Search(NamedTuple):

@@ -25,7 +25,7 @@ class GNMTLengthPenalty:
         score = log p / ((5 + n) / 6)^alpha
 
     n counts eos and leaves the prompt out. alpha 0 ranks by log p; a negative alpha favours short
-    hypotheses.
+    hypotheses. Both arguments and the scores are [...] of one shape; log p is in nats.
 
     Raises:
       ValueError: if alpha is not a finite number (a traced scalar is taken as it is).
@@ -56,12 +56,19 @@ class PowerLengthPenalty:
 
         score = log p / n^alpha
 
+    n counts eos and leaves the prompt out. Both arguments and the scores are [...] of one shape;
+    log p is in nats.
+
     Raises:
       ValueError: if alpha is not a finite number (a traced scalar is taken as it is).
 
     Example:
       >>> PowerLengthPenalty()(jnp.array([-3.0, -3.0]), jnp.array([1, 2])).tolist()
       [-3.0, -1.5]
+
+    References:
+      Graves, Sequence Transduction with Recurrent Neural Networks, 2012, section 2.5, for alpha 1.
+      Wu et al., Google's Neural Machine Translation System, 2016, section 7.
     """
 
     alpha: Any = 1.0

@@ -15,11 +15,17 @@ from seqjax.scan import where_rows
 
 
 class Samples(NamedTuple):
-    """One sampled sequence a row."""
+    """One sampled sequence a row.
 
-    tokens: jax.Array  # [B, L]: no bos, no prompt; eos repeats after the first
-    log_probs: jax.Array  # [B]: log p of tokens[:lengths] under the model's own law
-    lengths: jax.Array  # [B]: eos counted
+    Fields:
+      tokens: [B, L] int32, without bos and prompt; eos repeats after the first.
+      log_probs: [B] floats, log p of tokens[:lengths] under the model's own law, in nats.
+      lengths: [B] int32, in tokens, eos counted.
+    """
+
+    tokens: jax.Array
+    log_probs: jax.Array
+    lengths: jax.Array
 
 
 class _Rows(NamedTuple):
@@ -98,6 +104,12 @@ def sample(
       [[1, 0, 1, 0], [0, 1, 0, 1]]
       >>> print(jnp.exp(samples.log_probs))
       [0.25 0.25]
+
+    References:
+      Fan, Lewis and Dauphin, Hierarchical Neural Story Generation, 2018, for top-k. Holtzman et
+      al., The Curious Case of Neural Text Degeneration, 2020, for top-p. Nguyen et al., Turning Up
+      the Heat: Min-p Sampling, 2024. Maddison, Tarlow and Minka, A* Sampling, 2014, for drawing
+      by the Gumbel-max trick.
     """
     length = positive_int("max_len", max_len)
     begin = start(step, carry, bos, eos, prompt, prompt_lengths)
