@@ -28,8 +28,8 @@ def positive_int(name: str, value: Any, remedy: str = "") -> int:
 
 def is_positive_int(value: Any) -> bool:
     """Whether a static value is an integer (NumPy's included, bool not) of at least 1."""
-    is_int = hasattr(value, "__index__") and not isinstance(value, (bool, np.bool_))
-    return is_int and np.ndim(value) == 0 and operator.index(value) >= 1
+    is_int = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    return is_int and bool(value >= 1)
 
 
 def hold_ints(spec: Any, *names: str) -> None:

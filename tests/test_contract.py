@@ -22,9 +22,7 @@ SHAPES = [(3, 6, 3), (2, 8, 1), (4, 4, 5)]
 @hypothesis.given(seed=st.integers(0, 2**31 - 1))
 def test_every_cell_keeps_the_contract(name, seed):
     batch_size, length, input_size = SHAPES[list(CELLS).index(name) % len(SHAPES)]
-    check_cell(
-        CELLS[name], seed=seed, batch_size=batch_size, length=length, input_size=input_size
-    )
+    check_cell(CELLS[name], seed=seed, batch_size=batch_size, length=length, input_size=input_size)
 
 
 @dataclass(frozen=True)

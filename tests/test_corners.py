@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -103,10 +104,13 @@ def test_a_stochastic_cell_can_be_mapped_over_the_batch():
 
 
 def test_numbers_of_numpy_become_pythons_own():
-    assert repr(sj.GRU(np.int64(3))) == repr(sj.GRU(3))
-    assert repr(sj.Dropout(np.float64(0.5))) == repr(sj.Dropout(0.5))
-    assert repr(sj.LSTM(3, np.float32(1.0))) == repr(sj.LSTM(3))
-    cell = sj.Zoneout(sj.Elman(2), np.float64(0.5))
+    three: Any = np.int64(3)
+    half: Any = np.float64(0.5)
+    one: Any = np.float32(1.0)
+    assert repr(sj.GRU(three)) == repr(sj.GRU(3))
+    assert repr(sj.Dropout(half)) == repr(sj.Dropout(0.5))
+    assert repr(sj.LSTM(3, one)) == repr(sj.LSTM(3))
+    cell = sj.Zoneout(sj.Elman(2), half)
     params = jax.tree.map(lambda a: a.astype(jnp.bfloat16), cell.init(jax.random.key(0), 2))
-    carry, ys = sj.unroll(cell, params, jnp.ones((1, 2, 2), jnp.bfloat16), remat=np.int64(2))
+    carry, ys = sj.unroll(cell, params, jnp.ones((1, 2, 2), jnp.bfloat16), remat=three)
     assert ys.dtype == jnp.bfloat16
