@@ -12,7 +12,6 @@ from zoo import CELLS
 import seqjax as sj
 from seqjax.testing import check_cell
 
-
 # (B, T, D), dealt out to the cells: each compiles for one of them.
 SHAPES = [(3, 6, 3), (2, 8, 1), (4, 4, 5)]
 
