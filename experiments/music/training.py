@@ -20,6 +20,7 @@ from experiments.music.model import Model
 
 VALIDATIONS = 10  # in the course of a run
 MAX_NORM = 1.0
+WARM_UP, TIMED = 5, 60  # steps, to plan a run
 
 
 class Data(NamedTuple):
@@ -61,16 +62,19 @@ class Run:
         """Plans the steps that fit the budget, from a few timed ones; clears an older run."""
         for name in ("last", "best"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
-        step = self._train_step(100)
-        state, batch = self._fresh(), self.data.train[0]
-        times = []
-        for _ in range(12):
-            begun = time.perf_counter()
-            state, metrics = step(state, batch)
+        step, state = self._train_step(100), self._fresh()
+        begun = time.perf_counter()
+        for k in range(WARM_UP + TIMED):
+            if k == WARM_UP:
+                begun = time.perf_counter()
+            state, metrics = step(state, self.data.train[k % len(self.data.train)])
             jax.block_until_ready(metrics)
-            times.append(time.perf_counter() - begun)
-        typical = sorted(times[2:])[len(times[2:]) // 2]
-        self.history.total_steps = max(20, round(0.93 * 60 * self.config.minutes / typical))
+        a_step = (time.perf_counter() - begun) / TIMED
+        begun = time.perf_counter()
+        self.bits(state.params, self.data.valid)
+        validating = VALIDATIONS * (time.perf_counter() - begun)
+        left = 60 * self.config.minutes - validating
+        self.history.total_steps = max(20, round(0.92 * left / a_step))
 
     def resume(self) -> None:
         """Takes up the run in the folder where it was left.
