@@ -78,7 +78,7 @@ def test_failures_say_why_and_leave_no_file(tmp_path, capfd):
 
 def test_missing_music21(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "music21", None)
-    with pytest.raises(DataError, match=r"need music21; run: pip install 'seqjax\[experiments\]'"):
+    with pytest.raises(DataError, match=r"need music21; run: pip install -e '\.\[experiments\]'"):
         write_midi(HEADER + "A4|", tmp_path / "tune.mid")
 
 

@@ -145,7 +145,7 @@ def test_reading_does_not_import_music21():
 
 def test_missing_music21(monkeypatch, tmp_path):
     monkeypatch.setattr(tunes, "find_spec", lambda name: None)
-    with pytest.raises(DataError, match=r"run: pip install 'seqjax\[experiments\]'"):
+    with pytest.raises(DataError, match=r"run: pip install -e '\.\[experiments\]'"):
         tunes.read_music()
 
 
