@@ -278,3 +278,18 @@ def test_float64(x64):
     beams = beam_search(step, jnp.ones((2, 3)), **how)
     assert beams.scores.dtype == beams.log_probs.dtype == jnp.float64
     assert beams.tokens.dtype == beams.lengths.dtype == jnp.int32
+
+
+def test_all_beams_of_all_rows_take_one_step_together():
+    """One batched call a step however many beams there are, not "B forward passes"."""
+    widths = []
+
+    def step(carry, tokens):
+        widths.append(tokens.shape)
+        return carry, jnp.zeros((tokens.shape[0], 4))
+
+    for beam_size in (1, 3, 8):
+        widths.clear()
+        beam_search(step, jnp.zeros((2, 1)), bos=0, eos=1, beam_size=beam_size, max_len=5)
+        assert set(widths) <= {(2,), (2 * beam_size,)} and (2 * beam_size,) in widths
+        assert len(widths) <= 2  # traced for shapes, and once for the loop

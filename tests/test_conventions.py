@@ -218,6 +218,28 @@ def test_orders_of_gates_are_permutations_of_blocks(order, forget_bias, x64):
         assert np.abs(lstm_ys(as_it_is) - expected).max() > 0.05
 
 
+def test_reset_gate_forgets_inside_the_candidate_only(x64):
+    """Prose that says r "forgets": a closed reset gate leaves what the update gate keeps alone."""
+    params = draw_gru()
+    close_r = lambda keep: params._replace(
+        w_x=params.w_x.at[:, : 2 * SIZE].set(0),
+        w_h=params.w_h.at[:, : 2 * SIZE].set(0),
+        b=params.b.at[: 2 * SIZE].set(jnp.repeat(jnp.array([-800.0, keep]), SIZE)),
+    )
+    np.testing.assert_array_equal(gru_ys(close_r(800.0))[:, -1], H0)  # r = 0, z = 1
+    w_n, b = np.asarray(params.w_x)[:, 2 * SIZE :], np.asarray(params.b)[2 * SIZE :]
+    expected = np.tanh(XS @ w_n + b)  # r = z = 0: no trace of the past
+    np.testing.assert_allclose(gru_ys(close_r(-800.0)), expected, rtol=1e-12)
+
+
+def test_input_gate_is_logistic_and_candidate_is_tanh(x64):
+    """Some call the input gate the "candidate choice" and tanh(g) the "candidate values"."""
+    shut = jnp.repeat(jnp.array([0.0, -800.0, 2.0, 800.0]), SIZE)  # i, f, g, o
+    params = sj.LSTMParams(jnp.zeros((SIZE, 4 * SIZE)), jnp.zeros((SIZE, 4 * SIZE)), shut)
+    expected = np.full(XS.shape, np.tanh(sigmoid(0.0) * np.tanh(2.0)))
+    np.testing.assert_allclose(lstm_ys(params), expected, rtol=1e-12)
+
+
 def test_slopes_of_the_activations(x64):
     """tanh' reaches 1, so it alone makes no gradient vanish; that of the sigmoid is 1/4 at most."""
     points = jnp.arange(-6.0, 6.125, 0.125)

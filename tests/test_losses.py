@@ -187,3 +187,36 @@ def test_errors(change, text):
     with pytest.raises(ValueError) as caught:
         cross_entropy(arguments.pop("logits"), arguments.pop("targets"), **arguments)
     assert text in str(caught.value)
+
+
+def test_reward_augmented_likelihood_is_the_divergence_from_the_payoff_to_the_model(x64):
+    """RAML minimises KL(q || p), not KL(p || q): one optimum, two gradients (Norouzi et al. 2016).
+
+    q is the softened payoff over all outputs; the loss of RAML is cross-entropy under draws of q.
+    """
+    rewards, logits = jnp.array([1.0, 0.2, -0.5, 0.0]), jnp.array([0.3, -1.0, 0.8, 0.1])
+    q = jax.nn.softmax(rewards / 0.7)
+    classes = jnp.arange(4)
+
+    def raml(logits):
+        losses = jax.vmap(lambda y: cross_entropy(logits[None], y[None]))(classes)
+        return jnp.sum(q * losses)
+
+    def divergence(a, log_a, log_b):
+        return jnp.sum(a * (log_a - log_b))
+
+    def forward(logits):
+        return divergence(q, jnp.log(q), jax.nn.log_softmax(logits))
+
+    def backward(logits):
+        log_p = jax.nn.log_softmax(logits)
+        return divergence(jnp.exp(log_p), log_p, jnp.log(q))
+
+    entropy = -jnp.sum(q * jnp.log(q))
+    np.testing.assert_allclose(raml(logits), forward(logits) + entropy, rtol=1e-12)
+    got = jax.grad(raml)(logits)
+    np.testing.assert_allclose(got, jax.grad(forward)(logits), atol=1e-12)
+    np.testing.assert_allclose(got, jax.nn.softmax(logits) - q, atol=1e-12)
+    assert jnp.abs(got - jax.grad(backward)(logits)).max() > 0.05
+    for loss in (raml, forward, backward):  # the same optimum: the model is the payoff
+        np.testing.assert_allclose(jax.grad(loss)(jnp.log(q) + 3), 0, atol=1e-12)

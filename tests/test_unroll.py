@@ -52,15 +52,25 @@ def library(cell, params, xs, carry, arrays, reverse, remat, truncate):
     return gradients(run, params, xs, carry)
 
 
+@functools.partial(jax.jit, static_argnames=("cell", "reverse", "remat", "truncate"))
+def library_from_key(cell, params, xs, key, arrays, reverse, remat, truncate):
+    how = {"reverse": reverse, "remat": remat, "truncate": truncate, **arrays}
+    run = lambda params, xs, _: sj.unroll(cell, params, xs, key=key, **how)
+    return gradients(run, params, xs, ())
+
+
 def python(cell, params, xs, carry, arrays, reverse, truncate):
-    key = jax.random.key(0) if has_noise(carry) else None
+    """The loop, from a carry or, where it is a function of the params, from what that makes."""
+    make = carry if callable(carry) else None
+    key = jax.random.key(0) if make is None and has_noise(carry) else None
     how = {"lengths": None, "mask": None, "reset": None, **arrays}
 
     def run(params, xs, carry):
-        initial = cell.initial_carry(params, xs.shape[0], key=key)
+        initial = make(params) if make else cell.initial_carry(params, xs.shape[0], key=key)
+        carry = initial if make else carry
         return loop(cell, params, carry, initial, xs, reverse=reverse, truncate=truncate, **how)
 
-    return gradients(run, params, xs, carry)
+    return gradients(run, params, xs, () if make else carry)
 
 
 def assert_same(got, expected):
@@ -85,18 +95,23 @@ ARGUMENTS = st.fixed_dictionaries(
     how=ARGUMENTS,
     given_arrays=st.sets(st.sampled_from(["lengths", "mask", "reset"])),
     noisy=st.booleans(),
+    from_carry=st.booleans(),
 )
-def test_every_combination_equals_a_python_loop(name, seed, how, given_arrays, noisy):
+def test_every_combination_equals_a_python_loop(name, seed, how, given_arrays, noisy, from_carry):
     with jax.enable_x64(True):
         cell, case = CELLS[name], random_case(seed)
         params = cell.init(jax.random.key(0), 2)
         params = jax.tree.map(lambda a: a + jnp.sin(jnp.arange(a.size)).reshape(a.shape), params)
         key = jax.random.key(seed) if noisy else None
-        carry = cell.initial_carry(params, case["xs"].shape[0], key=key)
+        start = lambda params: cell.initial_carry(params, case["xs"].shape[0], key=key)
         arrays = {name: case[name] for name in given_arrays}
         xs = jnp.asarray(case["xs"])
-        got = library(cell, params, xs, carry, arrays, **how)
+        if from_carry:
+            got = library(cell, params, xs, start(params), arrays, **how)
+        else:
+            got = library_from_key(cell, params, xs, key, arrays, **how)
         how.pop("remat")
+        carry = start(params) if from_carry else start
         assert_same(got, python(cell, params, xs, carry, arrays, **how))
 
 
