@@ -59,6 +59,9 @@ from seqjax.saving import restore_checkpoint as restore_checkpoint
 from seqjax.saving import save_checkpoint as save_checkpoint
 from seqjax.scan import Reset as Reset
 from seqjax.scan import scan as scan
+from seqjax.schedules import Schedule as Schedule
+from seqjax.schedules import binomial_schedule as binomial_schedule
+from seqjax.schedules import mixed_schedule as mixed_schedule
 from seqjax.training import Metrics as Metrics
 from seqjax.training import TrainState as TrainState
 from seqjax.training import clip_by_global_norm as clip_by_global_norm

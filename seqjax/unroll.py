@@ -1,5 +1,6 @@
 """A cell over whole sequences."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, Literal
@@ -12,10 +13,12 @@ from jax.typing import ArrayLike
 from seqjax import _checks
 from seqjax.cells.base import check_cell_like, run, takes
 from seqjax.noise import check_key, is_noise
+from seqjax.remat import Block, run_schedule
 from seqjax.reverse import reverse_time
 from seqjax.scan import Reset, check_batch, check_flags, check_xs, strong, where_rows
+from seqjax.schedules import Schedule
 
-Remat = int | Literal["sqrt"] | None
+Remat = int | Literal["sqrt"] | Schedule | None
 
 
 def unroll(
@@ -55,7 +58,9 @@ def unroll(
         The boundaries of reset are those of the forward order.
       remat: activation checkpointing: an int K stores the carry every K steps and recomputes the
         steps between in the backward pass; "sqrt" takes K = ⌈√T⌉. Same numbers, any T.
-        Chen et al. 2016, section 4.
+        Chen et al. 2016, section 4. A `Schedule` for T steps (`binomial_schedule`,
+        `mixed_schedule`) needs less memory for more recomputation; under it there is no
+        `jax.jvp`, and second derivatives are those of `jax.jvp` of `jax.grad`.
       truncate: an int K: no gradient crosses the boundaries between windows of K steps, counted
         from where each row begins (truncated backpropagation through time; Williams and Peng
         1990 with h = h' = K).
@@ -66,7 +71,7 @@ def unroll(
     Raises:
       ValueError: if cell is not a cell, or an argument has the wrong shape or dtype; if lengths,
         where its values are known, leaves 0..T; if both carry and key are given; if remat or
-        truncate is no window.
+        truncate is no window, or remat is a schedule for another T.
 
     Example:
       >>> import seqjax as sj
@@ -108,64 +113,73 @@ def _windowed(remat: Remat, truncate: int | None, length: int) -> Callable:
             )
             return cell.unroll(params, carry, xs, mask, reset, run=run_windows)
         flags, initial = reset or (None, None)
+        cuts = None if truncate is None or truncate >= length else _cuts(xs, mask, truncate)
 
-        def one(carry, xs, mask, flags):
+        def plain(shared, carry, inputs):
+            (params, initial), (xs, mask, flags, cuts) = shared, inputs
+            if cuts is not None:
+                carry = where_rows(cuts[:, 0], jax.lax.stop_gradient(carry), carry)
             reset = None if flags is None else Reset(flags, initial)
             return run(cell, params, carry, xs, mask, reset)
 
+        block: Block = plain
+        shared, inputs = (params, initial), (xs, mask, flags, cuts)
+        if isinstance(remat, Schedule):
+            if cuts is not None and truncate is not None:  # no window of a unit crosses a cut
+                block = _split(block, math.gcd(remat.block, truncate))
+            return run_schedule(remat, block, shared, carry, inputs)
         if remat is not None:
             size = math.isqrt(max(length - 1, 0)) + 1 if remat == "sqrt" else remat
-            one = _split(jax.checkpoint(one, prevent_cse=False), size, cut=False)
+            block = _split(jax.checkpoint(block, prevent_cse=False), size)
         if truncate is not None:
-            one = _split(one, truncate, cut=True)
-        return one(carry, xs, mask, flags)
+            block = _split(block, truncate)
+        return block(shared, carry, inputs)
 
-    if remat != "sqrt":
-        _check_window("remat", remat, "None, 'sqrt' or")
+    if isinstance(remat, Schedule):
+        _checks.require(
+            remat.length == length,
+            f"remat is a schedule for {remat.length} steps but xs has T = {length}; expected one "
+            f"for T steps. Make it with binomial_schedule({length}, slots).",
+        )
+    elif remat != "sqrt":
+        _check_window("remat", remat, "None, 'sqrt', a Schedule or")
     _check_window("truncate", truncate, "None or")
     return run_windows
 
 
-def _split(run_window: Callable, size: int, *, cut: bool) -> Callable:
-    """Runs `run_window` over windows of `size` steps, the last one shorter where it must be.
+def _cuts(xs: Any, mask: jax.Array | None, size: int) -> jax.Array:
+    """Where no gradient flows from a step to the one before it, [B, T] bool.
 
-    With `cut` no gradient flows from a window into the one before it.
+    Those are the first steps of all windows but the first one. A row whose window is all padding
+    is left alone: it holds its carry, and the gradient of a final carry must reach the row's last
+    real window however much padding follows.
     """
+    batch_size, length = jax.tree.leaves(xs)[0].shape[:2]
+    real = jnp.ones((batch_size, length), bool) if mask is None else mask
+    real = jnp.pad(real, ((0, 0), (0, -length % size)))
+    rows = jnp.any(_windows(real, real.shape[1] // size), axis=2)  # [B, windows]
+    steps = jnp.arange(length)
+    return rows[:, steps // size] & (steps > 0) & (steps % size == 0)
 
-    def run_all(carry, *inputs):  # inputs: xs, mask, flags, each [B, T, ...] or None
+
+def _split(block: Block, size: int) -> Block:
+    """Runs a block over windows of `size` steps, the last one shorter where it must be."""
+
+    def run_all(shared, carry, inputs):
         length = jax.tree.leaves(inputs)[0].shape[1]
         count, rest = divmod(length, size)
         if count == 0 or length == size:
-            return run_window(carry, *inputs)
-
-        def window(state, inputs):
-            later, carry = state
-            if cut:
-                carry = _cut(carry, later, inputs[1])
-            carry, ys = run_window(carry, *inputs)
-            return (jnp.ones((), bool), carry), ys
-
+            return block(shared, carry, inputs)
+        window = functools.partial(block, shared)
         split = lambda a: jnp.moveaxis(_windows(a[:, : count * size], count), 1, 0)
-        state = (jnp.zeros((), bool), strong(carry))
-        state, ys = jax.lax.scan(window, state, jax.tree.map(split, inputs))
+        carry, ys = jax.lax.scan(window, strong(carry), jax.tree.map(split, inputs))
         ys = jax.tree.map(lambda a: _merge(jnp.moveaxis(a, 0, 1)), ys)
         if rest:
-            (_, carry), last = window(state, jax.tree.map(lambda a: a[:, count * size :], inputs))
+            carry, last = window(carry, jax.tree.map(lambda a: a[:, count * size :], inputs))
             ys = jax.tree.map(lambda a, b: jnp.concatenate([a, b], axis=1), ys, last)
-            return carry, ys
-        return state[1], ys
+        return carry, ys
 
     return run_all
-
-
-def _cut(carry: Any, later: jax.Array, mask: jax.Array | None) -> Any:
-    """Stops gradients at the beginning of every window but the first.
-
-    A row whose window is all padding is left alone: it holds its carry, and the gradient of a
-    final carry must reach the row's last real window however much padding follows.
-    """
-    rows = later if mask is None else later & jnp.any(mask, axis=1)
-    return where_rows(rows, jax.lax.stop_gradient(carry), carry)
 
 
 def _windows(a: jax.Array, count: int) -> jax.Array:

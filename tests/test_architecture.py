@@ -8,10 +8,11 @@ import seqjax
 ROOT = Path(seqjax.__file__).parent
 ORDER = [
     {"_checks"},
-    {"noise", "initializers"},
+    {"noise", "initializers", "schedules"},
     {"scan"},
     {"reverse"},
     {"cells"},
+    {"remat"},
     {"unroll"},
     {"corpus", "decoding", "losses", "saving", "training"},
     {"testing"},

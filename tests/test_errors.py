@@ -227,11 +227,47 @@ BAD = {
     ),
     "remat_zero": (
         lambda: unroll(remat=0),
-        "remat is 0; expected None, 'sqrt' or a number of steps of at least 1.",
+        "remat is 0; expected None, 'sqrt', a Schedule or a number of steps of at least 1.",
     ),
     "remat_word": (
         lambda: unroll(remat="cube"),
-        "remat is 'cube'; expected None, 'sqrt' or a number of steps of at least 1.",
+        "remat is 'cube'; expected None, 'sqrt', a Schedule or a number of steps of at least 1.",
+    ),
+    "remat_length": (
+        lambda: unroll(remat=sj.binomial_schedule(20, 3)),
+        "remat is a schedule for 20 steps but xs has T = 5; expected one for T steps. Make it with binomial_schedule(5, slots).",
+    ),
+    "schedule_length": (
+        lambda: sj.Schedule(0, 1),
+        "length is 0; expected an integer of at least 1.",
+    ),
+    "schedule_block": (
+        lambda: sj.Schedule(5, 1, block=True),
+        "block is True; expected an integer of at least 1.",
+    ),
+    "schedule_tapes": (
+        lambda: sj.Schedule(5, 1, tapes=-1),
+        "tapes is -1; expected an integer of at least 0.",
+    ),
+    "schedule_slots_type": (
+        lambda: sj.Schedule(5, False),
+        "slots is False; expected an integer of at least 0.",
+    ),
+    "schedule_nothing_stored": (
+        lambda: sj.Schedule(5, 0, tapes=3),
+        "slots is 0 and tapes is 3; expected at least 1 slot, or 4 tapes, one for each unit but the last.",
+    ),
+    "binomial_slots": (
+        lambda: sj.binomial_schedule(5, 0),
+        "slots is 0; expected an integer of at least 1.",
+    ),
+    "mixed_budget": (
+        lambda: sj.mixed_schedule(5, -2, 4),
+        "budget is -2; expected an integer of at least 1.",
+    ),
+    "mixed_tape_cost": (
+        lambda: sj.mixed_schedule(5, 10, 1.5),
+        "tape_cost is 1.5; expected an integer of at least 1.",
     ),
     "truncate_negative": (
         lambda: unroll(truncate=-1),

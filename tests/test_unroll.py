@@ -82,7 +82,9 @@ def assert_same(got, expected):
 ARGUMENTS = st.fixed_dictionaries(
     {
         "reverse": st.booleans(),
-        "remat": st.sampled_from([None, 2, "sqrt", 7, 9]),
+        "remat": st.sampled_from(
+            [None, 2, "sqrt", 9, sj.Schedule(7, 2, block=2), sj.Schedule(7, 2, tapes=1)]
+        ),
         "truncate": st.sampled_from([None, 1, 3, 9]),
     }
 )

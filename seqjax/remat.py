@@ -1,0 +1,277 @@
+"""A recurrence over time under a checkpointing schedule, as a program whose size is flat in T.
+
+The actions of the schedule are data: one loop runs them, whatever T is.
+"""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
+
+from seqjax.cells.base import accumulator
+from seqjax.scan import strong
+from seqjax.schedules import REVERSE, TAPE, Actions, Schedule
+
+# (shared, carry, inputs [B, K, ...]) -> (carry, ys [B, K, ...]), for any number of steps K.
+Block = Callable[[Any, Any, Any], tuple[Any, Any]]
+
+
+def run_schedule(
+    schedule: Schedule, block: Block, shared: Any, carry: Any, inputs: Any
+) -> tuple[Any, Any]:
+    """Runs a block over all T steps; its gradient stores and recomputes as a schedule says.
+
+    Args:
+      schedule: for the T steps of inputs.
+      block: (shared, carry, inputs [B, K, ...]) -> (carry, ys [B, K, ...]), for any K.
+      shared: what all steps share, such as params.
+      carry: leaves [B, ...].
+      inputs: leaves [B, T, ...] of any dtype.
+
+    Returns:
+      The carry after the last step, and ys [B, T, ...]. They have gradients (`jax.vjp`) and, over
+      those, forward derivatives (`jax.jvp` of `jax.grad`); others are refused by JAX.
+    """
+
+    @jax.custom_vjp
+    def whole(shared, carry, inputs):
+        return _Run(schedule, block, None).sweep(shared, carry, inputs)[0]
+
+    def forward(shared, carry, inputs):
+        args = (shared, carry, inputs)
+        live = jax.tree.map(lambda a: a.perturbed and _is_inexact(a.value), args)
+        shared, carry, inputs = jax.tree.map(lambda a: a.value, args)
+        # A carry depends on all that the steps before it depend on.
+        live = (live[0], jax.tree.map(_is_inexact, carry), live[2])
+        run = _Run(schedule, block, live)
+        out, stored = run.sweep(shared, carry, inputs)
+        return out, jax.tree_util.Partial(run.reverse, shared, inputs, stored)
+
+    whole.defvjp(forward, lambda reverse, cotangents: reverse(cotangents), symbolic_zeros=True)
+    return whole(shared, strong(carry), inputs)
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """A block under a schedule.
+
+    Attributes:
+      schedule: over T steps.
+      block: what runs a unit.
+      live: bools of the structure of (shared, carry, inputs): of which leaves a gradient is taken;
+        None where none is.
+    """
+
+    schedule: Schedule
+    block: Block
+    live: Any
+
+    def sweep(self, shared: Any, carry: Any, inputs: Any) -> tuple[Any, Any]:
+        """The first sweep: (carry, ys), and what it stores: slots, tapes, the last unit's."""
+        schedule = self.schedule
+        slots = jax.tree.map(
+            lambda a: jnp.broadcast_to(a, (schedule.stored[0] + 1, *a.shape)), carry
+        )
+        state = (slots, self._tape_buffers(shared, carry, inputs))
+        ys = jax.eval_shape(self.block, shared, carry, inputs)[1]
+        ys = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), ys)
+        forward, reversals, _ = _program(schedule)
+        if schedule.units > 1:
+
+            def body(state, row):
+                state, ys = state
+                state, part = self._act(state, row, shared, inputs)
+                return (state, _put(ys, part, row.unit * schedule.block)), None
+
+            rows = jax.tree.map(lambda a: jnp.asarray(a[: schedule.units - 1]), forward)
+            (state, ys), _ = jax.lax.scan(body, (state, ys), rows)
+        start = schedule.block * (schedule.units - 1)
+        carry = _at(state[0], int(reversals.source[0]))
+        last = jax.tree.map(lambda a: a[:, start:], inputs)
+        if self.live is None:
+            (carry, part), tape = self.block(shared, carry, last), None
+        else:
+            (carry, part), tape = self._tape(shared, carry, last)
+        return (carry, _put(ys, part, start)), (state, tape)
+
+    def reverse(self, shared: Any, inputs: Any, stored: Any, cotangents: Any) -> Any:
+        """The cotangents of (shared, carry, inputs) from those of (carry, ys)."""
+        state, tape = stored
+        schedule, (later, ys) = self.schedule, cotangents
+        start, length = schedule.block * (schedule.units - 1), schedule.length
+        later = jax.tree.map(lambda a: _cotangent(a, lambda a: a, a.shape), later)
+        of_shared, later, of_inputs = tape((later, _part(ys, start, length - start)))[0]
+        # Sums over units are kept in float32 at least.
+        wide = lambda a: a.astype(accumulator(a.dtype))
+        zeros = jax.tree.map(
+            lambda live, a: jnp.zeros(a.shape, a.dtype) if live else None, self.live[2], inputs
+        )
+        total = (jax.tree.map(wide, of_shared), _put(zeros, of_inputs, start))
+        forward, reversals, bounds = jax.tree.map(jnp.asarray, _program(schedule))
+
+        def body(carried, row):
+            state, later, (total, collected) = carried
+            begin, end, row = row
+            act = lambda i, state: self._act(state, _at(forward, i), shared, inputs)[0]
+            state = jax.lax.fori_loop(begin, end, act, state)
+            start = row.unit * schedule.block
+            pull = self._pull(state, row, shared, inputs)
+            of_shared, later, of_inputs = pull((later, _part(ys, start, schedule.block)))[0]
+            total = jax.tree.map(lambda a, b: a + b.astype(a.dtype), total, of_shared)
+            return (state, later, (total, _put(collected, of_inputs, start))), None
+
+        if schedule.units > 1:
+            rows = (bounds[:-1], bounds[1:], jax.tree.map(lambda a: a[1:], reversals))
+            (_, later, total), _ = jax.lax.scan(body, (state, later, total), rows)
+        of_shared = jax.tree.map(lambda a, b: a.astype(b.dtype), total[0], of_shared)
+        return of_shared, later, total[1]
+
+    def _act(self, state: Any, row: Actions, shared: Any, inputs: Any) -> tuple[Any, Any]:
+        """One advance or tape: the state after it, and the unit's ys."""
+        slots, tapes = state
+        carry, part = _at(slots, row.source), self._unit(inputs, row)
+        if not tapes:
+            carry, ys = self.block(shared, carry, part)
+            return (_set(slots, carry, row.target), tapes), ys
+        at = jnp.maximum(row.tape, 0)  # an advance puts back what it finds
+
+        def tape(carry, part):
+            out, pull = self._tape(shared, carry, part)
+            return strong(out), self._kept(pull, shared, carry, part)
+
+        def advance(carry, part):
+            return strong(self.block(shared, carry, part)), _at(tapes, at)
+
+        (carry, ys), kept = jax.lax.cond(row.kind == TAPE, tape, advance, carry, part)
+        return (_set(slots, carry, row.target), _set(tapes, kept, at)), ys
+
+    def _tape(self, shared: Any, carry: Any, inputs: Any) -> tuple[Any, Any]:
+        """A unit's (carry, ys), and the function from their cotangents to those of the live."""
+        args = (shared, carry, inputs)
+        fixed = jax.tree.map(lambda live, a: None if live else a, self.live, args)
+
+        def run(chosen):
+            out = self.block(*_merge(chosen, fixed))
+            return _only(out, True), _only(out, False)
+
+        chosen = jax.tree.map(lambda live, a: a if live else None, self.live, args)
+        out, pull, rest = jax.vjp(run, chosen, has_aux=True)
+        return _merge(out, rest), pull
+
+    def _pull(self, state: Any, row: Actions, shared: Any, inputs: Any) -> Any:
+        """What `_tape` gives for the unit that is to be reversed, from a stored tape if any."""
+        slots, tapes = state
+        carry, part = _at(slots, row.source), self._unit(inputs, row)
+        pull = self._tape(shared, carry, part)[1]
+        if not tapes:
+            return pull
+
+        def compute(carry, part):
+            return self._kept(self._tape(shared, carry, part)[1], shared, carry, part)
+
+        load = lambda carry, part: _at(tapes, row.tape)
+        kept = iter(jax.lax.cond(row.tape >= 0, load, compute, carry, part))
+        leaves, structure = jax.tree.flatten(pull)
+        which = self._varying(shared, carry, part)
+        # The other leaves need no carry: they are those of any tape of this unit.
+        leaves = [next(kept) if varies else a for a, varies in zip(leaves, which, strict=True)]
+        return jax.tree.unflatten(structure, leaves)
+
+    def _kept(self, pull: Any, shared: Any, carry: Any, part: Any) -> list[Any]:
+        """The arrays of a tape that must be stored."""
+        which = self._varying(shared, carry, part)
+        return [a for a, varies in zip(jax.tree.leaves(pull), which, strict=True) if varies]
+
+    def _varying(self, shared: Any, carry: Any, part: Any) -> list[bool]:
+        """Which arrays of a tape are made of the carry or the inputs, and are no input as it is."""
+        tape = lambda *args: jax.tree.leaves(self._tape(*args)[1])
+        jaxpr = jax.make_jaxpr(tape)(shared, carry, part).jaxpr
+        first = len(jax.tree.leaves(shared))
+        inputs = {id(var) for var in jaxpr.invars[first + len(jax.tree.leaves(carry)) :]}
+        varying = {id(var) for var in jaxpr.invars[first:]}
+        for equation in jaxpr.eqns:
+            if any(id(var) in varying for var in equation.invars):
+                varying |= {id(var) for var in equation.outvars}
+        return [id(var) in varying - inputs for var in jaxpr.outvars]
+
+    def _tape_buffers(self, shared: Any, carry: Any, inputs: Any) -> list[Any]:
+        count = self.schedule.stored[1]
+        if self.live is None or count == 0:
+            return []
+
+        def kept(shared, carry, inputs):
+            part = _take(inputs, 0, self.schedule.block)
+            return self._kept(self._tape(shared, carry, part)[1], shared, carry, part)
+
+        shapes = jax.eval_shape(kept, shared, carry, inputs)
+        return [jnp.zeros((count, *a.shape), a.dtype) for a in shapes]
+
+    def _unit(self, inputs: Any, row: Actions) -> Any:
+        return _take(inputs, row.unit * self.schedule.block, self.schedule.block)
+
+
+@functools.lru_cache(maxsize=64)
+def _program(schedule: Schedule) -> tuple[Actions, Actions, Any]:
+    """Advances and tapes, reversals, and how many of the first stand before each reversal."""
+    actions = schedule.actions
+    last = actions.kind == REVERSE
+    forward, reversals = (jax.tree.map(lambda a: a[which], actions) for which in (~last, last))  # noqa: B023
+    return forward, reversals, (~last).cumsum()[last].astype("int32")
+
+
+def _is_inexact(a: Any) -> bool:
+    return jnp.issubdtype(a.dtype, jnp.inexact)
+
+
+def _only(tree: Any, inexact: bool) -> Any:
+    """The leaves with a gradient, or those without, and None for the others."""
+    return jax.tree.map(lambda a: a if _is_inexact(a) == inexact else None, tree)
+
+
+def _merge(tree: Any, other: Any) -> Any:
+    """The leaves of both trees, each of which is None where the other is not."""
+    return jax.tree.map(lambda a, b: b if a is None else a, tree, other, is_leaf=_is_none)
+
+
+def _is_none(a: Any) -> bool:
+    return a is None
+
+
+def _part(cotangents: Any, start: Any, size: int) -> Any:
+    """The cotangents of ys [B, T, ...] at `size` steps from `start` on."""
+
+    def one(a):
+        return _cotangent(a, lambda a: _take(a, start, size), (a.shape[0], size, *a.shape[2:]))
+
+    return jax.tree.map(one, cotangents)
+
+
+def _cotangent(a: Any, take: Callable, shape: tuple[int, ...]) -> Any:
+    if not isinstance(a, SymbolicZero):
+        return take(a)
+    dtype: Any = a.dtype
+    return jnp.zeros(shape, dtype) if _is_inexact(a) else None
+
+
+def _at(tree: Any, index: Any) -> Any:
+    return jax.tree.map(lambda a: jax.lax.dynamic_index_in_dim(a, index, 0, keepdims=False), tree)
+
+
+def _set(tree: Any, values: Any, index: Any) -> Any:
+    return jax.tree.map(
+        lambda a, b: jax.lax.dynamic_update_index_in_dim(a, b, index, 0), tree, values
+    )
+
+
+def _take(tree: Any, start: Any, size: int) -> Any:
+    return jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, start, size, 1), tree)
+
+
+def _put(tree: Any, part: Any, start: Any) -> Any:
+    return jax.tree.map(
+        lambda a, b: jax.lax.dynamic_update_slice_in_dim(a, b, start, 1), tree, part
+    )
