@@ -4,6 +4,7 @@ The actions of the schedule are data: one loop runs them, whatever T is.
 """
 
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
+from seqjax import _trees
 from seqjax.cells.base import accumulator
 from seqjax.scan import strong
 from seqjax.schedules import REVERSE, TAPE, Actions, Schedule
@@ -36,6 +38,8 @@ def run_schedule(
       The carry after the last step, and ys [B, T, ...]. They have gradients (`jax.vjp`) and, over
       those, forward derivatives (`jax.jvp` of `jax.grad`); others are refused by JAX.
     """
+    shared, carry = jax.tree.map(jnp.asarray, shared), strong(carry)
+    block, captured = _hoisted(schedule, block, shared, carry, inputs)
 
     @jax.custom_vjp
     def whole(shared, carry, inputs):
@@ -43,16 +47,55 @@ def run_schedule(
 
     def forward(shared, carry, inputs):
         args = (shared, carry, inputs)
-        live = jax.tree.map(lambda a: a.perturbed and _is_inexact(a.value), args)
+        live = jax.tree.map(lambda a: a.perturbed and _trees.is_inexact(a.value), args)
         shared, carry, inputs = jax.tree.map(lambda a: a.value, args)
         # A carry depends on all that the steps before it depend on.
-        live = (live[0], jax.tree.map(_is_inexact, carry), live[2])
+        live = (live[0], jax.tree.map(_trees.is_inexact, carry), live[2])
         run = _Run(schedule, block, live)
         out, stored = run.sweep(shared, carry, inputs)
         return out, jax.tree_util.Partial(run.reverse, shared, inputs, stored)
 
     whole.defvjp(forward, lambda reverse, cotangents: reverse(cotangents), symbolic_zeros=True)
-    return whole(shared, strong(carry), inputs)
+    return whole((shared, captured), carry, inputs)
+
+
+def _hoisted(schedule: Schedule, block: Block, shared: Any, carry: Any, inputs: Any):
+    """A block that takes (shared, captured), and the arrays it captured from outside."""
+    last = schedule.length - schedule.block * (schedule.units - 1)
+    blocks, captured = {}, {}
+    for size in {last, min(schedule.block, schedule.length)}:
+        part = jax.tree.map(lambda a: a[:, :size], inputs)  # noqa: B023
+        blocks[size], captured[size] = jax.closure_convert(block, shared, carry, part)
+
+    def run(shared, carry, inputs):
+        shared, captured = shared
+        size = jax.tree.leaves(inputs)[0].shape[1]
+        return blocks[size](shared, carry, inputs, *captured[size])
+
+    return run, captured
+
+
+def square_root_schedule(block: Block, shared: Any, carry: Any, inputs: Any) -> Schedule:
+    """Every K-th carry of T stored, with the K that makes carries and one window's tape smallest.
+
+    T / K · |carry| + K · |tape of a step| is least at K = √(T r), r = |carry| / |tape of a step|;
+    r is kept in 1/16 .. 1, so that neither loops nor windows become too long. Arguments as in
+    `run_schedule`.
+    """
+    length = jax.tree.leaves(inputs)[0].shape[1]
+    shared, carry = jax.tree.map(jnp.asarray, (shared, carry))
+    live = jax.tree.map(_trees.is_inexact, (shared, carry, inputs))
+
+    def tape_size(steps):
+        def tape(shared, carry, inputs):
+            part = jax.tree.map(lambda a: a[:, :steps], inputs)
+            return _Run(Schedule(1, 1), block, live)._tape(shared, carry, part)[1]
+
+        return _trees.size_in_bytes(jax.eval_shape(tape, shared, carry, inputs))
+
+    step = max(tape_size(2) - tape_size(1), 1)
+    window = math.ceil(math.sqrt(length * min(max(_trees.size_in_bytes(carry) / step, 1 / 16), 1)))
+    return Schedule(length, -(-length // window), block=window)
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,26 +120,26 @@ class _Run:
             lambda a: jnp.broadcast_to(a, (schedule.stored[0] + 1, *a.shape)), carry
         )
         state = (slots, self._tape_buffers(shared, carry, inputs))
-        ys = jax.eval_shape(self.block, shared, carry, inputs)[1]
-        ys = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), ys)
+        start, length = schedule.block * (schedule.units - 1), schedule.length
+        last = jax.tree.map(lambda a: a[:, start:], inputs)
+        ys = jax.eval_shape(self.block, shared, carry, last)[1]
+        ys = jax.tree.map(lambda a: jnp.zeros((a.shape[0], length, *a.shape[2:]), a.dtype), ys)
         forward, reversals, _ = _program(schedule)
         if schedule.units > 1:
 
             def body(state, row):
                 state, ys = state
                 state, part = self._act(state, row, shared, inputs)
-                return (state, _put(ys, part, row.unit * schedule.block)), None
+                return (state, _trees.put_steps(ys, part, row.unit * schedule.block)), None
 
             rows = jax.tree.map(lambda a: jnp.asarray(a[: schedule.units - 1]), forward)
             (state, ys), _ = jax.lax.scan(body, (state, ys), rows)
-        start = schedule.block * (schedule.units - 1)
-        carry = _at(state[0], int(reversals.source[0]))
-        last = jax.tree.map(lambda a: a[:, start:], inputs)
+        carry = _trees.at_index(state[0], int(reversals.source[0]))
         if self.live is None:
             (carry, part), tape = self.block(shared, carry, last), None
         else:
             (carry, part), tape = self._tape(shared, carry, last)
-        return (carry, _put(ys, part, start)), (state, tape)
+        return (carry, _trees.put_steps(ys, part, start)), (state, tape)
 
     def reverse(self, shared: Any, inputs: Any, stored: Any, cotangents: Any) -> Any:
         """The cotangents of (shared, carry, inputs) from those of (carry, ys)."""
@@ -110,19 +153,19 @@ class _Run:
         zeros = jax.tree.map(
             lambda live, a: jnp.zeros(a.shape, a.dtype) if live else None, self.live[2], inputs
         )
-        total = (jax.tree.map(wide, of_shared), _put(zeros, of_inputs, start))
+        total = (jax.tree.map(wide, of_shared), _trees.put_steps(zeros, of_inputs, start))
         forward, reversals, bounds = jax.tree.map(jnp.asarray, _program(schedule))
 
         def body(carried, row):
             state, later, (total, collected) = carried
             begin, end, row = row
-            act = lambda i, state: self._act(state, _at(forward, i), shared, inputs)[0]
+            act = lambda i, state: self._act(state, _trees.at_index(forward, i), shared, inputs)[0]
             state = jax.lax.fori_loop(begin, end, act, state)
             start = row.unit * schedule.block
             pull = self._pull(state, row, shared, inputs)
             of_shared, later, of_inputs = pull((later, _part(ys, start, schedule.block)))[0]
             total = jax.tree.map(lambda a, b: a + b.astype(a.dtype), total, of_shared)
-            return (state, later, (total, _put(collected, of_inputs, start))), None
+            return (state, later, (total, _trees.put_steps(collected, of_inputs, start))), None
 
         if schedule.units > 1:
             rows = (bounds[:-1], bounds[1:], jax.tree.map(lambda a: a[1:], reversals))
@@ -133,10 +176,10 @@ class _Run:
     def _act(self, state: Any, row: Actions, shared: Any, inputs: Any) -> tuple[Any, Any]:
         """One advance or tape: the state after it, and the unit's ys."""
         slots, tapes = state
-        carry, part = _at(slots, row.source), self._unit(inputs, row)
+        carry, part = _trees.at_index(slots, row.source), self._unit(inputs, row)
         if not tapes:
             carry, ys = self.block(shared, carry, part)
-            return (_set(slots, carry, row.target), tapes), ys
+            return (_trees.set_index(slots, carry, row.target), tapes), ys
         at = jnp.maximum(row.tape, 0)  # an advance puts back what it finds
 
         def tape(carry, part):
@@ -144,10 +187,10 @@ class _Run:
             return strong(out), self._kept(pull, shared, carry, part)
 
         def advance(carry, part):
-            return strong(self.block(shared, carry, part)), _at(tapes, at)
+            return strong(self.block(shared, carry, part)), _trees.at_index(tapes, at)
 
         (carry, ys), kept = jax.lax.cond(row.kind == TAPE, tape, advance, carry, part)
-        return (_set(slots, carry, row.target), _set(tapes, kept, at)), ys
+        return (_trees.set_index(slots, carry, row.target), _trees.set_index(tapes, kept, at)), ys
 
     def _tape(self, shared: Any, carry: Any, inputs: Any) -> tuple[Any, Any]:
         """A unit's (carry, ys), and the function from their cotangents to those of the live."""
@@ -155,17 +198,17 @@ class _Run:
         fixed = jax.tree.map(lambda live, a: None if live else a, self.live, args)
 
         def run(chosen):
-            out = self.block(*_merge(chosen, fixed))
-            return _only(out, True), _only(out, False)
+            out = self.block(*_trees.merge(chosen, fixed))
+            return _trees.only(out, True), _trees.only(out, False)
 
         chosen = jax.tree.map(lambda live, a: a if live else None, self.live, args)
         out, pull, rest = jax.vjp(run, chosen, has_aux=True)
-        return _merge(out, rest), pull
+        return _trees.merge(out, rest), pull
 
     def _pull(self, state: Any, row: Actions, shared: Any, inputs: Any) -> Any:
         """What `_tape` gives for the unit that is to be reversed, from a stored tape if any."""
         slots, tapes = state
-        carry, part = _at(slots, row.source), self._unit(inputs, row)
+        carry, part = _trees.at_index(slots, row.source), self._unit(inputs, row)
         pull = self._tape(shared, carry, part)[1]
         if not tapes:
             return pull
@@ -173,7 +216,7 @@ class _Run:
         def compute(carry, part):
             return self._kept(self._tape(shared, carry, part)[1], shared, carry, part)
 
-        load = lambda carry, part: _at(tapes, row.tape)
+        load = lambda carry, part: _trees.at_index(tapes, row.tape)
         kept = iter(jax.lax.cond(row.tape >= 0, load, compute, carry, part))
         leaves, structure = jax.tree.flatten(pull)
         which = self._varying(shared, carry, part)
@@ -204,14 +247,14 @@ class _Run:
             return []
 
         def kept(shared, carry, inputs):
-            part = _take(inputs, 0, self.schedule.block)
+            part = _trees.take_steps(inputs, 0, self.schedule.block)
             return self._kept(self._tape(shared, carry, part)[1], shared, carry, part)
 
         shapes = jax.eval_shape(kept, shared, carry, inputs)
         return [jnp.zeros((count, *a.shape), a.dtype) for a in shapes]
 
     def _unit(self, inputs: Any, row: Actions) -> Any:
-        return _take(inputs, row.unit * self.schedule.block, self.schedule.block)
+        return _trees.take_steps(inputs, row.unit * self.schedule.block, self.schedule.block)
 
 
 @functools.lru_cache(maxsize=64)
@@ -223,29 +266,13 @@ def _program(schedule: Schedule) -> tuple[Actions, Actions, Any]:
     return forward, reversals, (~last).cumsum()[last].astype("int32")
 
 
-def _is_inexact(a: Any) -> bool:
-    return jnp.issubdtype(a.dtype, jnp.inexact)
-
-
-def _only(tree: Any, inexact: bool) -> Any:
-    """The leaves with a gradient, or those without, and None for the others."""
-    return jax.tree.map(lambda a: a if _is_inexact(a) == inexact else None, tree)
-
-
-def _merge(tree: Any, other: Any) -> Any:
-    """The leaves of both trees, each of which is None where the other is not."""
-    return jax.tree.map(lambda a, b: b if a is None else a, tree, other, is_leaf=_is_none)
-
-
-def _is_none(a: Any) -> bool:
-    return a is None
-
-
 def _part(cotangents: Any, start: Any, size: int) -> Any:
     """The cotangents of ys [B, T, ...] at `size` steps from `start` on."""
 
     def one(a):
-        return _cotangent(a, lambda a: _take(a, start, size), (a.shape[0], size, *a.shape[2:]))
+        return _cotangent(
+            a, lambda a: _trees.take_steps(a, start, size), (a.shape[0], size, *a.shape[2:])
+        )
 
     return jax.tree.map(one, cotangents)
 
@@ -254,24 +281,4 @@ def _cotangent(a: Any, take: Callable, shape: tuple[int, ...]) -> Any:
     if not isinstance(a, SymbolicZero):
         return take(a)
     dtype: Any = a.dtype
-    return jnp.zeros(shape, dtype) if _is_inexact(a) else None
-
-
-def _at(tree: Any, index: Any) -> Any:
-    return jax.tree.map(lambda a: jax.lax.dynamic_index_in_dim(a, index, 0, keepdims=False), tree)
-
-
-def _set(tree: Any, values: Any, index: Any) -> Any:
-    return jax.tree.map(
-        lambda a, b: jax.lax.dynamic_update_index_in_dim(a, b, index, 0), tree, values
-    )
-
-
-def _take(tree: Any, start: Any, size: int) -> Any:
-    return jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, start, size, 1), tree)
-
-
-def _put(tree: Any, part: Any, start: Any) -> Any:
-    return jax.tree.map(
-        lambda a, b: jax.lax.dynamic_update_slice_in_dim(a, b, start, 1), tree, part
-    )
+    return jnp.zeros(shape, dtype) if _trees.is_inexact(a) else None

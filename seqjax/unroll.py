@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 from seqjax import _checks
 from seqjax.cells.base import check_cell_like, run, takes
 from seqjax.noise import check_key, is_noise
-from seqjax.remat import Block, run_schedule
+from seqjax.remat import run_schedule, square_root_schedule
 from seqjax.reverse import reverse_time
 from seqjax.scan import Reset, check_batch, check_flags, check_xs, strong, where_rows
 from seqjax.schedules import Schedule
@@ -56,11 +56,11 @@ def unroll(
         episodes), at masked steps too; flags beyond lengths are ignored. Noise goes on.
       reverse: runs from each row's last real step to its first; ys stay in the order of xs.
         The boundaries of reset are those of the forward order.
-      remat: activation checkpointing: an int K stores the carry every K steps and recomputes the
-        steps between in the backward pass; "sqrt" takes K = ⌈√T⌉. Same numbers, any T.
-        Chen et al. 2016, section 4. A `Schedule` for T steps (`binomial_schedule`,
-        `mixed_schedule`) needs less memory for more recomputation; under it there is no
-        `jax.jvp`, and second derivatives are those of `jax.jvp` of `jax.grad`.
+      remat: activation checkpointing, same numbers for less memory. An int K stores the carry
+        every K steps and recomputes the steps between in the backward pass; "sqrt" chooses K
+        near √(T |carry| / |what a step stores|), at most ⌈√T⌉; Chen et al. 2016, section 4. A
+        `Schedule` for T steps (`binomial_schedule`, `mixed_schedule`) stores what it says. Under
+        the last two `jax.jvp` is refused, but not that of `jax.grad`.
       truncate: an int K: no gradient crosses the boundaries between windows of K steps, counted
         from where each row begins (truncated backpropagation through time; Williams and Peng
         1990 with h = h' = K).
@@ -100,41 +100,7 @@ def unroll(
 
 
 def _windowed(remat: Remat, truncate: int | None, length: int) -> Callable:
-    """`run` in windows: truncation outside, recomputation inside."""
-    if remat is None and truncate is None:
-        return run
-
-    def run_windows(cell, params, carry, xs, mask, reset):
-        if not hasattr(cell, "step"):  # an encoder: its members run in windows, each its own way
-            _checks.require(
-                takes(cell.unroll, "run"),
-                f"remat or truncate was given but {type(cell).__name__}, an encoder, has an "
-                "unroll without a run argument, by which it would run its members in windows.",
-            )
-            return cell.unroll(params, carry, xs, mask, reset, run=run_windows)
-        flags, initial = reset or (None, None)
-        cuts = None if truncate is None or truncate >= length else _cuts(xs, mask, truncate)
-
-        def plain(shared, carry, inputs):
-            (params, initial), (xs, mask, flags, cuts) = shared, inputs
-            if cuts is not None:
-                carry = where_rows(cuts[:, 0], jax.lax.stop_gradient(carry), carry)
-            reset = None if flags is None else Reset(flags, initial)
-            return run(cell, params, carry, xs, mask, reset)
-
-        block: Block = plain
-        shared, inputs = (params, initial), (xs, mask, flags, cuts)
-        if isinstance(remat, Schedule):
-            if cuts is not None and truncate is not None:  # no window of a unit crosses a cut
-                block = _split(block, math.gcd(remat.block, truncate))
-            return run_schedule(remat, block, shared, carry, inputs)
-        if remat is not None:
-            size = math.isqrt(max(length - 1, 0)) + 1 if remat == "sqrt" else remat
-            block = _split(jax.checkpoint(block, prevent_cse=False), size)
-        if truncate is not None:
-            block = _split(block, truncate)
-        return block(shared, carry, inputs)
-
+    """`run` in windows, after checks of both arguments."""
     if isinstance(remat, Schedule):
         _checks.require(
             remat.length == length,
@@ -144,7 +110,45 @@ def _windowed(remat: Remat, truncate: int | None, length: int) -> Callable:
     elif remat != "sqrt":
         _check_window("remat", remat, "None, 'sqrt', a Schedule or")
     _check_window("truncate", truncate, "None or")
+    if length == 0 or (remat is None and truncate is None):
+        return run
+
+    def run_windows(cell, params, carry, xs, mask, reset):
+        if hasattr(cell, "step"):
+            return _in_windows(remat, truncate, cell, params, carry, xs, mask, reset)
+        _checks.require(  # an encoder: its members run in windows, each its own way
+            takes(cell.unroll, "run"),
+            f"remat or truncate was given but {type(cell).__name__}, an encoder, has an "
+            "unroll without a run argument, by which it would run its members in windows.",
+        )
+        return cell.unroll(params, carry, xs, mask, reset, run=run_windows)
+
     return run_windows
+
+
+def _in_windows(remat: Remat, truncate: int | None, cell, params, carry, xs, mask, reset):
+    """`run` for a cell with a step: truncation outside, recomputation inside."""
+    flags, initial = reset or (None, None)
+    length = jax.tree.leaves(xs)[0].shape[1]
+    cuts = None if truncate is None or truncate >= length else _cuts(xs, mask, truncate)
+
+    def block(shared, carry, inputs):
+        (params, initial), (xs, mask, flags, cuts) = shared, inputs
+        if cuts is not None:
+            carry = where_rows(cuts[:, 0], jax.lax.stop_gradient(carry), carry)
+        reset = None if flags is None else Reset(flags, initial)
+        return run(cell, params, carry, xs, mask, reset)
+
+    args = (params, initial), carry, (xs, mask, flags, cuts)
+    policy = square_root_schedule(block, *args) if remat == "sqrt" else remat
+    if isinstance(policy, Schedule):
+        # No part of a unit goes across a cut.
+        part = policy.block if cuts is None else math.gcd(policy.block, truncate or 0)
+        return run_schedule(policy, _split(block, part), *args)
+    inner = block
+    if policy is not None:
+        inner = _split(jax.checkpoint(block, prevent_cse=False), policy)
+    return (inner if truncate is None else _split(inner, truncate))(*args)
 
 
 def _cuts(xs: Any, mask: jax.Array | None, size: int) -> jax.Array:
@@ -162,7 +166,7 @@ def _cuts(xs: Any, mask: jax.Array | None, size: int) -> jax.Array:
     return rows[:, steps // size] & (steps > 0) & (steps % size == 0)
 
 
-def _split(block: Block, size: int) -> Block:
+def _split(block: Callable, size: int) -> Callable:
     """Runs a block over windows of `size` steps, the last one shorter where it must be."""
 
     def run_all(shared, carry, inputs):

@@ -221,7 +221,7 @@ def test_integers_in_carry_inputs_and_outputs(x64):
 
 
 def test_noise_replays(x64):
-    cell = sj.LearnedCarry(sj.Stack((sj.LSTM(3), sj.Dropout(0.4), sj.Zoneout(sj.GRU(3), 0.3))))
+    cell = sj.LearnedCarry(sj.Stack((sj.Zoneout(sj.Elman(3), 0.3), sj.Dropout(0.4))))
     params = cell.init(jax.random.key(0), 2)
     xs = jax.random.normal(jax.random.key(1), (3, 7, 2))
 
@@ -233,7 +233,7 @@ def test_noise_replays(x64):
 
 
 def test_under_vmap_an_encoder_and_given_carries(x64):
-    cell = sj.Bidirectional(sj.GRU(3), sj.LSTM(2))
+    cell = sj.Bidirectional(sj.GRU(3), sj.Elman(2))
     params = cell.init(jax.random.key(0), 2)
     xs = jax.random.normal(jax.random.key(1), (4, 3, 7, 2))
     carry = jax.tree.map(lambda a: a + 0.1, cell.initial_carry(params, 3))
@@ -272,12 +272,35 @@ def test_memory_is_that_of_slots_and_tapes():
         assert memory is not None
         return memory.temp_size_in_bytes
 
-    carry = 2 * 4 * 32 * 4
+    carry = 2 * 4 * 32 * 4  # bytes of h and c
     few, many = (temporaries(sj.Schedule(1000, slots, block=5)) for slots in (5, 105))
-    assert few < temporaries(None) / 50
+    plain = temporaries(None)
+    assert few < plain / 50 and temporaries("sqrt") < plain / 12
     assert 100 * carry <= many - few < 220 * carry
     taped = temporaries(sj.Schedule(1000, 5, tapes=10, block=5))
     assert few + 10 * 5 * 2 * carry < taped < few + 10 * 5 * 12 * carry
+
+
+@pytest.mark.parametrize("remat", ["sqrt", sj.Schedule(5, 2, tapes=1, block=2)])
+def test_a_cell_may_close_over_what_is_differentiated(remat):
+    xs = jax.random.normal(jax.random.key(0), (2, 5, 2))
+
+    def loss(factor, remat):
+        class Leaky:
+            def init(self, key, input_size):
+                return ()
+
+            def initial_carry(self, params, batch_size, key=None):
+                return jnp.zeros((batch_size, 2))
+
+            def step(self, params, carry, x):
+                carry = factor * carry + x
+                return carry, carry
+
+        return jnp.sum(sj.unroll(Leaky(), (), xs, remat=remat)[1] ** 2)
+
+    grad = jax.grad(loss)
+    np.testing.assert_allclose(grad(0.5, remat), grad(0.5, None), rtol=1e-5)
 
 
 def test_second_derivatives_are_forward_over_reverse(x64):

@@ -1,0 +1,49 @@
+"""Operations on all leaves of a tree: choosing, indexing by slot [N, ...], slicing by time."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+
+def is_inexact(leaf: Any) -> bool:
+    """Whether a leaf can have a gradient: floats and complex numbers can, typed keys cannot."""
+    return jnp.issubdtype(leaf.dtype, jnp.inexact)
+
+
+def only(tree: Any, inexact: bool) -> Any:
+    """The leaves that can have a gradient, or those that cannot; None for the others."""
+    return jax.tree.map(lambda a: a if is_inexact(a) == inexact else None, tree)
+
+
+def merge(tree: Any, other: Any) -> Any:
+    """The leaves of both trees, each of which is None where the other is not."""
+    pick = lambda a, b: b if a is None else a
+    return jax.tree.map(pick, tree, other, is_leaf=lambda a: a is None)
+
+
+def size_in_bytes(tree: Any) -> int:
+    """Bytes of all leaves together."""
+    return sum(a.size * a.dtype.itemsize for a in jax.tree.leaves(tree))
+
+
+def at_index(tree: Any, index: Any) -> Any:
+    """Entry `index` of every leaf [N, ...]."""
+    return jax.tree.map(lambda a: jax.lax.dynamic_index_in_dim(a, index, 0, keepdims=False), tree)
+
+
+def set_index(tree: Any, values: Any, index: Any) -> Any:
+    """The tree of leaves [N, ...] with the entries `index` replaced."""
+    one = lambda a, b: jax.lax.dynamic_update_index_in_dim(a, b, index, 0)
+    return jax.tree.map(one, tree, values)
+
+
+def take_steps(tree: Any, start: Any, size: int) -> Any:
+    """`size` steps of every leaf [B, T, ...] from `start` on."""
+    return jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, start, size, 1), tree)
+
+
+def put_steps(tree: Any, part: Any, start: Any) -> Any:
+    """The tree of leaves [B, T, ...] with the steps from `start` on replaced by a part."""
+    one = lambda a, b: jax.lax.dynamic_update_slice_in_dim(a, b, start, 1)
+    return jax.tree.map(one, tree, part)
