@@ -55,14 +55,15 @@ def _row(step, carry, initial, xs, *, real, begins, reverse, truncate):
     end = max((t + 1 for t in range(length) if real[t]), default=0)
     order = range(end - 1, -1, -1) if reverse else range(length)
     outputs = [None] * length
-    window = 0
     for position, t in enumerate(order):
+        if truncate is not None and position > 0 and position % truncate == 0:
+            # A window without a real step holds the carry, and so its gradient.
+            if any(real[later] for later in order[position : position + truncate]):
+                carry = jax.lax.stop_gradient(carry)
         boundary = (t + 1 < end and begins[t + 1]) if reverse else begins[t]
         if boundary:
             carry = jax.tree.map(_restart, initial, carry, is_leaf=is_noise)
         if real[t]:
-            if truncate is not None and position // truncate != window:
-                carry, window = jax.lax.stop_gradient(carry), position // truncate
             carry, y = step(carry, xs[None, t])
             outputs[t] = y[0]
     shape = jax.eval_shape(step, carry, xs[None, 0])[1]
