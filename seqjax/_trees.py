@@ -22,6 +22,11 @@ def merge(tree: Any, other: Any) -> Any:
     return jax.tree.map(pick, tree, other, is_leaf=lambda a: a is None)
 
 
+def widen(tree: Any) -> Any:
+    """The leaves, all inexact, in float32 where they have fewer bits."""
+    return jax.tree.map(lambda a: a.astype(jnp.float32) if jnp.finfo(a).bits < 32 else a, tree)
+
+
 def size_in_bytes(tree: Any) -> int:
     """Bytes of all leaves together."""
     return sum(a.size * a.dtype.itemsize for a in jax.tree.leaves(tree))

@@ -14,7 +14,6 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
 from seqjax import _trees
-from seqjax.cells.base import accumulator
 from seqjax.scan import strong
 from seqjax.schedules import REVERSE, TAPE, Actions, Schedule
 
@@ -83,19 +82,22 @@ def square_root_schedule(block: Block, shared: Any, carry: Any, inputs: Any) -> 
     `run_schedule`.
     """
     length = jax.tree.leaves(inputs)[0].shape[1]
-    shared, carry = jax.tree.map(jnp.asarray, (shared, carry))
-    live = jax.tree.map(_trees.is_inexact, (shared, carry, inputs))
-
-    def tape_size(steps):
-        def tape(shared, carry, inputs):
-            part = jax.tree.map(lambda a: a[:, :steps], inputs)
-            return _Run(Schedule(1, 1), block, live)._tape(shared, carry, part)[1]
-
-        return _trees.size_in_bytes(jax.eval_shape(tape, shared, carry, inputs))
-
-    step = max(tape_size(2) - tape_size(1), 1)
+    step = max(tape_size(block, shared, carry, inputs, 1), 1)
     window = math.ceil(math.sqrt(length * min(max(_trees.size_in_bytes(carry) / step, 1 / 16), 1)))
     return Schedule(length, -(-length // window), block=window)
+
+
+def tape_size(block: Block, shared: Any, carry: Any, inputs: Any, steps: int) -> int:
+    """The bytes of the tape of a unit of some steps, by shapes; arguments as in `run_schedule`."""
+    shared, carry = jax.tree.map(jnp.asarray, (shared, carry))
+    live = jax.tree.map(_trees.is_inexact, (shared, carry, inputs))
+    run = _Run(Schedule(steps, 1), block, live)
+
+    def kept(shared, carry, inputs):
+        part = _trees.take_steps(inputs, 0, steps)
+        return run._kept(run._tape(shared, carry, part)[1], shared, carry, part)
+
+    return _trees.size_in_bytes(jax.eval_shape(kept, shared, carry, inputs))
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,12 +150,11 @@ class _Run:
         start, length = schedule.block * (schedule.units - 1), schedule.length
         later = jax.tree.map(lambda a: _cotangent(a, lambda a: a, a.shape), later)
         of_shared, later, of_inputs = tape((later, _part(ys, start, length - start)))[0]
-        # Sums over units are kept in float32 at least.
-        wide = lambda a: a.astype(accumulator(a.dtype))
         zeros = jax.tree.map(
             lambda live, a: jnp.zeros(a.shape, a.dtype) if live else None, self.live[2], inputs
         )
-        total = (jax.tree.map(wide, of_shared), _trees.put_steps(zeros, of_inputs, start))
+        # Sums over units are kept in float32 at least.
+        total = (_trees.widen(of_shared), _trees.put_steps(zeros, of_inputs, start))
         forward, reversals, bounds = jax.tree.map(jnp.asarray, _program(schedule))
 
         def body(carried, row):

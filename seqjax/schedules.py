@@ -142,14 +142,14 @@ def binomial_schedule(length: int, slots: int, *, block: int = 1) -> Schedule:
 def mixed_schedule(length: int, budget: int, tape_cost: int, *, block: int = 1) -> Schedule:
     """The schedule that recomputes least with memory for carries or for tapes.
 
-    A stored tape saves its unit any further run but takes the room of several carries. Gruslys
-    et al. 2016, section 3.4, for arrays whose kind is fixed: of all pairs with slots +
-    tape_cost · tapes <= budget, the one whose optimal schedule advances least.
+    A stored tape saves its unit any further run but takes the room of several carries. Of all
+    pairs with slots + tape_cost · tapes <= budget, the one whose optimal schedule advances least:
+    the mixed strategy of Gruslys et al. 2016 for memory that is split once between the two kinds.
 
     Args:
       length: T, the size of axis 1 of xs [B, T, ...].
       budget: memory, in carries.
-      tape_cost: the size of the tape of one unit, in carries.
+      tape_cost: the size of the tape of one unit, in carries; `tape_cost` tells it.
       block: steps of a unit.
 
     Returns:

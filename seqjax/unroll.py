@@ -1,6 +1,5 @@
 """A cell over whole sequences."""
 
-import functools
 import math
 from collections.abc import Callable
 from typing import Any, Literal
@@ -10,13 +9,14 @@ import jax.numpy as jnp
 from jax.experimental import checkify
 from jax.typing import ArrayLike
 
-from seqjax import _checks
+from seqjax import _checks, _trees
 from seqjax.cells.base import check_cell_like, run, takes
 from seqjax.noise import check_key, is_noise
-from seqjax.remat import run_schedule, square_root_schedule
+from seqjax.remat import run_schedule, square_root_schedule, tape_size
 from seqjax.reverse import reverse_time
-from seqjax.scan import Reset, check_batch, check_flags, check_xs, strong, where_rows
+from seqjax.scan import Reset, check_batch, check_flags, check_xs, where_rows
 from seqjax.schedules import Schedule
+from seqjax.windows import cut_flags, split_time
 
 Remat = int | Literal["sqrt"] | Schedule | None
 
@@ -99,6 +99,52 @@ def unroll(
     return carry, restore(ys)
 
 
+def tape_cost(cell: Any, params: Any, xs: Any, *, block: int = 1, key=None) -> int:
+    """What the gradient of a block of steps stores, in carries: for `mixed_schedule`.
+
+    Read off shapes; nothing is computed.
+
+    Args:
+      cell: a cell with a step.
+      params: from `cell.init`.
+      xs: [B, T, ...] inputs; a pytree of such arrays is allowed.
+      block: steps of a unit, at most T.
+      key: as in `unroll`, for a stochastic cell.
+
+    Returns:
+      The size of the tape, divided by that of the carry and rounded up; at least 1.
+
+    Raises:
+      ValueError: if cell is not a cell, xs has no batch and time axes, block is no integer of
+        1..T, or the cell's carry is empty.
+
+    Example:
+      >>> import seqjax as sj
+      >>> cell, xs = sj.LSTM(hidden_size=3), jnp.ones((2, 100, 2))
+      >>> cost = sj.tape_cost(cell, cell.init(jax.random.key(0), input_size=2), xs, block=5)
+      >>> cost > 5, sj.mixed_schedule(100, 4 * cost, cost, block=5).tapes
+      (True, 3)
+    """
+    check_cell_like("cell", cell)
+    batch_size, length = check_xs(xs)
+    _checks.require(
+        _checks.is_positive_int(block) and block <= length,
+        f"block is {block!r}; expected an integer of 1..T = {length}, the size of axis 1 of xs.",
+    )
+    carry = cell.initial_carry(params, batch_size, key=key)
+    size = _trees.size_in_bytes(carry)
+    _checks.require(
+        size > 0,
+        f"cell is {cell!r}, whose carry is empty; expected one with a state. Without a state "
+        "there is nothing to store between units: pass remat an int.",
+    )
+
+    def one(params, carry, xs):
+        return run(cell, params, carry, xs)
+
+    return max(-(-tape_size(one, params, carry, jax.tree.map(jnp.asarray, xs), block) // size), 1)
+
+
 def _windowed(remat: Remat, truncate: int | None, length: int) -> Callable:
     """`run` in windows, after checks of both arguments."""
     if isinstance(remat, Schedule):
@@ -130,7 +176,7 @@ def _in_windows(remat: Remat, truncate: int | None, cell, params, carry, xs, mas
     """`run` for a cell with a step: truncation outside, recomputation inside."""
     flags, initial = reset or (None, None)
     length = jax.tree.leaves(xs)[0].shape[1]
-    cuts = None if truncate is None or truncate >= length else _cuts(xs, mask, truncate)
+    cuts = None if truncate is None or truncate >= length else cut_flags(xs, mask, truncate)
 
     def block(shared, carry, inputs):
         (params, initial), (xs, mask, flags, cuts) = shared, inputs
@@ -144,54 +190,11 @@ def _in_windows(remat: Remat, truncate: int | None, cell, params, carry, xs, mas
     if isinstance(policy, Schedule):
         # No part of a unit goes across a cut.
         part = policy.block if cuts is None else math.gcd(policy.block, truncate or 0)
-        return run_schedule(policy, _split(block, part), *args)
+        return run_schedule(policy, split_time(block, part), *args)
     inner = block
     if policy is not None:
-        inner = _split(jax.checkpoint(block, prevent_cse=False), policy)
-    return (inner if truncate is None else _split(inner, truncate))(*args)
-
-
-def _cuts(xs: Any, mask: jax.Array | None, size: int) -> jax.Array:
-    """Where no gradient flows from a step to the one before it, [B, T] bool.
-
-    Those are the first steps of all windows but the first one. A row whose window is all padding
-    is left alone: it holds its carry, and the gradient of a final carry must reach the row's last
-    real window however much padding follows.
-    """
-    batch_size, length = jax.tree.leaves(xs)[0].shape[:2]
-    real = jnp.ones((batch_size, length), bool) if mask is None else mask
-    real = jnp.pad(real, ((0, 0), (0, -length % size)))
-    rows = jnp.any(_windows(real, real.shape[1] // size), axis=2)  # [B, windows]
-    steps = jnp.arange(length)
-    return rows[:, steps // size] & (steps > 0) & (steps % size == 0)
-
-
-def _split(block: Callable, size: int) -> Callable:
-    """Runs a block over windows of `size` steps, the last one shorter where it must be."""
-
-    def run_all(shared, carry, inputs):
-        length = jax.tree.leaves(inputs)[0].shape[1]
-        count, rest = divmod(length, size)
-        if count == 0 or length == size:
-            return block(shared, carry, inputs)
-        window = functools.partial(block, shared)
-        split = lambda a: jnp.moveaxis(_windows(a[:, : count * size], count), 1, 0)
-        carry, ys = jax.lax.scan(window, strong(carry), jax.tree.map(split, inputs))
-        ys = jax.tree.map(lambda a: _merge(jnp.moveaxis(a, 0, 1)), ys)
-        if rest:
-            carry, last = window(carry, jax.tree.map(lambda a: a[:, count * size :], inputs))
-            ys = jax.tree.map(lambda a, b: jnp.concatenate([a, b], axis=1), ys, last)
-        return carry, ys
-
-    return run_all
-
-
-def _windows(a: jax.Array, count: int) -> jax.Array:
-    return a.reshape(a.shape[0], count, a.shape[1] // count, *a.shape[2:])  # [B, n, K, ...]
-
-
-def _merge(a: jax.Array) -> jax.Array:
-    return a.reshape(a.shape[0], a.shape[1] * a.shape[2], *a.shape[3:])  # [B, n * K, ...]
+        inner = split_time(jax.checkpoint(block, prevent_cse=False), policy)
+    return (inner if truncate is None else split_time(inner, truncate))(*args)
 
 
 def _check_window(name: str, value: Any, others: str) -> None:

@@ -12,7 +12,7 @@ ORDER = [
     {"scan"},
     {"reverse"},
     {"cells"},
-    {"remat"},
+    {"remat", "windows"},
     {"unroll"},
     {"corpus", "decoding", "losses", "saving", "training"},
     {"testing"},

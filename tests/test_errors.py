@@ -269,6 +269,14 @@ BAD = {
         lambda: sj.mixed_schedule(5, 10, 1.5),
         "tape_cost is 1.5; expected an integer of at least 1.",
     ),
+    "tape_cost_block": (
+        lambda: sj.tape_cost(cell, params, xs, block=6),
+        "block is 6; expected an integer of 1..T = 5, the size of axis 1 of xs.",
+    ),
+    "tape_cost_stateless": (
+        lambda: sj.tape_cost(sj.Dropout(0.5), (), xs),
+        "cell is Dropout(rate=0.5, variational=False), whose carry is empty; expected one with a state. Without a state there is nothing to store between units: pass remat an int.",
+    ),
     "truncate_negative": (
         lambda: unroll(truncate=-1),
         "truncate is -1; expected None or a number of steps of at least 1.",

@@ -162,7 +162,7 @@ def test_mixed_schedule_in_the_limits():
         for budget in range(1, 100, 7)
     ]
     assert all(fixed >= shared for fixed, shared in pairs)
-    assert max(fixed / shared for fixed, shared in pairs) < 1.3
+    assert max(fixed / shared for fixed, shared in pairs) < 1.4
 
 
 class Counter:
@@ -278,7 +278,9 @@ def test_memory_is_that_of_slots_and_tapes():
     assert few < plain / 50 and temporaries("sqrt") < plain / 12
     assert 100 * carry <= many - few < 220 * carry
     taped = temporaries(sj.Schedule(1000, 5, tapes=10, block=5))
-    assert few + 10 * 5 * 2 * carry < taped < few + 10 * 5 * 12 * carry
+    cell, xs = sj.LSTM(32), jnp.ones((4, 1000, 8))
+    cost = sj.tape_cost(cell, cell.init(jax.random.key(0), 8), xs, block=5)
+    assert 0.9 < (taped - few) / (10 * cost * carry) < 1.5
 
 
 @pytest.mark.parametrize("remat", ["sqrt", sj.Schedule(5, 2, tapes=1, block=2)])
@@ -304,12 +306,12 @@ def test_a_cell_may_close_over_what_is_differentiated(remat):
 
 
 def test_second_derivatives_are_forward_over_reverse(x64):
-    cell = sj.Elman(3)
-    params = cell.init(jax.random.key(0), 2)
-    xs = jax.random.normal(jax.random.key(1), (2, 6, 2))
+    cell = Counter()
+    params = cell.init(jax.random.key(0), 0)
+    xs = {"token": jnp.array([[0, 3, 1, 4, 2, 2]]), "weight": jnp.ones((1, 6))}
 
     def loss(params, remat):
-        return jnp.sum(jnp.cos(sj.unroll(cell, params, xs, remat=remat)[1]))
+        return jnp.sum(jnp.cos(sj.unroll(cell, params, xs, remat=remat)[1][0]))
 
     def product(remat):
         return jax.jvp(lambda params: jax.grad(loss)(params, remat), (params,), (params,))
@@ -318,6 +320,6 @@ def test_second_derivatives_are_forward_over_reverse(x64):
     chex.assert_trees_all_close(product(schedule), product(None), rtol=1e-10)
     with pytest.raises(TypeError, match="forward-mode"):
         jax.jvp(lambda params: loss(params, schedule), (params,), (params,))
-    twice = jax.grad(lambda params: jax.grad(loss)(params, schedule).w_h.sum())
+    twice = jax.grad(lambda params: jnp.sum(jax.grad(loss)(params, schedule)))
     with pytest.raises(ValueError, match="Reverse-mode"):
         twice(params)
