@@ -6,7 +6,7 @@ The actions of the schedule are data: one loop runs them, whatever T is.
 import functools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -50,7 +50,7 @@ def run_schedule(
         shared, carry, inputs = jax.tree.map(lambda a: a.value, args)
         # A carry depends on all that the steps before it depend on.
         live = (live[0], jax.tree.map(_trees.is_inexact, carry), live[2])
-        run = _Run(schedule, block, live)
+        run = _Run(schedule, block, live).traced(shared, carry, inputs)
         out, stored = run.sweep(shared, carry, inputs)
         return out, jax.tree_util.Partial(run.reverse, shared, inputs, stored)
 
@@ -91,11 +91,10 @@ def tape_size(block: Block, shared: Any, carry: Any, inputs: Any, steps: int) ->
     """The bytes of the tape of a unit of some steps, by shapes; arguments as in `run_schedule`."""
     shared, carry = jax.tree.map(jnp.asarray, (shared, carry))
     live = jax.tree.map(_trees.is_inexact, (shared, carry, inputs))
-    run = _Run(Schedule(steps, 1), block, live)
 
     def kept(shared, carry, inputs):
-        part = _trees.take_steps(inputs, 0, steps)
-        return run._kept(run._tape(shared, carry, part)[1], shared, carry, part)
+        run = _Run(Schedule(2 * steps, 0, 1, steps), block, live).traced(shared, carry, inputs)
+        return run._kept(run.tape(shared, carry, _trees.take_steps(inputs, 0, steps))[1])
 
     return _trees.size_in_bytes(jax.eval_shape(kept, shared, carry, inputs))
 
@@ -109,11 +108,16 @@ class _Run:
       block: what runs a unit.
       live: bools of the structure of (shared, carry, inputs): of which leaves a gradient is taken;
         None where none is.
+      tape: `_tape` of a whole unit where tapes are stored, traced once so that all of them have
+        the same arrays.
+      varying: which arrays of a tape must be stored.
     """
 
     schedule: Schedule
     block: Block
     live: Any
+    tape: Any = None
+    varying: Any = ()
 
     def sweep(self, shared: Any, carry: Any, inputs: Any) -> tuple[Any, Any]:
         """The first sweep: (carry, ys), and what it stores: slots, tapes, the last unit's."""
@@ -184,8 +188,8 @@ class _Run:
         at = jnp.maximum(row.tape, 0)  # an advance puts back what it finds
 
         def tape(carry, part):
-            out, pull = self._tape(shared, carry, part)
-            return strong(out), self._kept(pull, shared, carry, part)
+            out, pull = self.tape(shared, carry, part)
+            return strong(out), self._kept(pull)
 
         def advance(carry, part):
             return strong(self.block(shared, carry, part)), _trees.at_index(tapes, at)
@@ -210,49 +214,47 @@ class _Run:
         """What `_tape` gives for the unit that is to be reversed, from a stored tape if any."""
         slots, tapes = state
         carry, part = _trees.at_index(slots, row.source), self._unit(inputs, row)
-        pull = self._tape(shared, carry, part)[1]
         if not tapes:
-            return pull
-
-        def compute(carry, part):
-            return self._kept(self._tape(shared, carry, part)[1], shared, carry, part)
-
+            return self._tape(shared, carry, part)[1]
         load = lambda carry, part: _trees.at_index(tapes, row.tape)
+        compute = lambda carry, part: self._kept(self.tape(shared, carry, part)[1])
         kept = iter(jax.lax.cond(row.tape >= 0, load, compute, carry, part))
-        leaves, structure = jax.tree.flatten(pull)
-        which = self._varying(shared, carry, part)
         # The other leaves need no carry: they are those of any tape of this unit.
-        leaves = [next(kept) if varies else a for a, varies in zip(leaves, which, strict=True)]
-        return jax.tree.unflatten(structure, leaves)
+        leaves, structure = jax.tree.flatten(self.tape(shared, carry, part)[1])
+        pairs = zip(leaves, self.varying, strict=True)
+        return jax.tree.unflatten(structure, [next(kept) if varies else a for a, varies in pairs])
 
-    def _kept(self, pull: Any, shared: Any, carry: Any, part: Any) -> list[Any]:
-        """The arrays of a tape that must be stored."""
-        which = self._varying(shared, carry, part)
-        return [a for a, varies in zip(jax.tree.leaves(pull), which, strict=True) if varies]
-
-    def _varying(self, shared: Any, carry: Any, part: Any) -> list[bool]:
-        """Which arrays of a tape are made of the carry or the inputs, and are no input as it is."""
-        tape = lambda *args: jax.tree.leaves(self._tape(*args)[1])
-        jaxpr = jax.make_jaxpr(tape)(shared, carry, part).jaxpr
+    def traced(self, shared: Any, carry: Any, inputs: Any) -> "_Run":
+        """The same with `tape` and `varying`, where tapes are stored."""
+        if self.schedule.stored[1] == 0:
+            return self
+        part = _trees.take_steps(inputs, 0, self.schedule.block)
+        tape, captured = jax.closure_convert(self._tape, shared, carry, part)
+        run = lambda *args: tape(*args, *captured)
+        arrays = lambda *args: jax.tree.leaves(run(*args)[1])
+        jaxpr = jax.make_jaxpr(arrays)(shared, carry, part).jaxpr
         first = len(jax.tree.leaves(shared))
-        inputs = {id(var) for var in jaxpr.invars[first + len(jax.tree.leaves(carry)) :]}
+        # What is made of shared alone, and inputs as they are, can be had again for nothing.
+        given = {id(var) for var in jaxpr.invars[first + len(jax.tree.leaves(carry)) :]}
         varying = {id(var) for var in jaxpr.invars[first:]}
         for equation in jaxpr.eqns:
             if any(id(var) in varying for var in equation.invars):
                 varying |= {id(var) for var in equation.outvars}
-        return [id(var) in varying - inputs for var in jaxpr.outvars]
+        flags = tuple(id(var) in varying - given for var in jaxpr.outvars)
+        return replace(self, tape=run, varying=flags)
+
+    def _kept(self, pull: Any) -> list[Any]:
+        """The arrays of a tape that must be stored."""
+        pairs = zip(jax.tree.leaves(pull), self.varying, strict=True)
+        return [a for a, varies in pairs if varies]
 
     def _tape_buffers(self, shared: Any, carry: Any, inputs: Any) -> list[Any]:
-        count = self.schedule.stored[1]
-        if self.live is None or count == 0:
+        if self.tape is None:
             return []
-
-        def kept(shared, carry, inputs):
-            part = _trees.take_steps(inputs, 0, self.schedule.block)
-            return self._kept(self._tape(shared, carry, part)[1], shared, carry, part)
-
-        shapes = jax.eval_shape(kept, shared, carry, inputs)
-        return [jnp.zeros((count, *a.shape), a.dtype) for a in shapes]
+        part = _trees.take_steps(inputs, 0, self.schedule.block)
+        kept = lambda *args: self._kept(self.tape(*args)[1])
+        shapes = jax.eval_shape(kept, shared, carry, part)
+        return [jnp.zeros((self.schedule.stored[1], *a.shape), a.dtype) for a in shapes]
 
     def _unit(self, inputs: Any, row: Actions) -> Any:
         return _trees.take_steps(inputs, row.unit * self.schedule.block, self.schedule.block)
