@@ -40,7 +40,9 @@ def unroll(
         hₜ, yₜ = step(hₜ₋₁, xₜ)   at real steps;   hₜ = hₜ₋₁, yₜ = 0   at padding
 
     All combinations of the arguments are legal and equal a Python loop over each row. What stands
-    in padding, NaN included, changes no value and no gradient.
+    in padding, NaN included, changes no value and no gradient. A `RecurrentCell` is differentiated
+    by a rule of its own: reverse mode (`jax.grad`) of any order and forward over reverse
+    (`jax.hessian`). For forward mode alone (`jax.jvp`, `jax.jacfwd`) run `cell.step` by `scan`.
 
     Args:
       cell: any `Cell`; its `unroll` is used where it has one.
@@ -60,7 +62,7 @@ def unroll(
         every K steps and recomputes the steps between in the backward pass; "sqrt" chooses K
         near √(T |carry| / |what a step stores|), at most ⌈√T⌉; Chen et al. 2016, section 4. A
         `Schedule` for T steps (`binomial_schedule`, `mixed_schedule`) stores what it says. Under
-        the last two `jax.jvp` is refused, but not that of `jax.grad`.
+        the last two, second derivatives go by `jax.jvp` of `jax.grad`.
       truncate: an int K: no gradient crosses the boundaries between windows of K steps, counted
         from where each row begins (truncated backpropagation through time; Williams and Peng
         1990 with h = h' = K).

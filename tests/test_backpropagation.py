@@ -56,8 +56,15 @@ gradient = jax.jit(jax.grad(value, argnums=1, has_aux=True), static_argnames="ce
 
 @functools.partial(jax.jit, static_argnames="cell")
 def slope(cell, inputs, along, weights):
-    """The derivative along a direction, by forward mode."""
-    return jax.jvp(lambda inputs: value(cell, inputs, weights)[0], (inputs,), (along,))[1]
+    """The derivative along a direction, by forward mode through the steps."""
+
+    def stepped(inputs):
+        params, carry, xs = inputs
+        result = sj.scan(lambda carry, x: cell.step(params, carry, x), carry, xs)
+        products = jax.tree.map(lambda a, b: jnp.sum(a * b), result, weights)
+        return sum(jax.tree.leaves(products))
+
+    return jax.jvp(stepped, (inputs,), (along,))[1]
 
 
 def close(got, expected, tolerance=1e-9):

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from seqjax import _checks
 
@@ -36,3 +37,18 @@ def named_activation(activation: Activation, argument: str = "activation") -> Ac
 def activation_function(activation: Activation) -> Callable[[jax.Array], jax.Array]:
     """The function that a name in `jax.nn` stands for."""
     return getattr(jax.nn, activation) if isinstance(activation, str) else activation
+
+
+def sigmoid(a: jax.Array) -> jax.Array:
+    """σ(a) = (1 + tanh(a / 2)) / 2, several times cheaper on a CPU than by an exponential."""
+    return 0.5 * jnp.tanh(0.5 * a) + 0.5
+
+
+def squash(a: jax.Array, kinds: str) -> list[jax.Array]:
+    """The gates in a [..., N H], N = len(kinds): "s" for σ, "t" for tanh; one tanh over all."""
+    halves = np.repeat([0.5 if kind == "s" else 1.0 for kind in kinds], a.shape[-1] // len(kinds))
+    blocks = jnp.split(jnp.tanh(a * halves.astype(a.dtype)), len(kinds), axis=-1)
+    return [
+        0.5 * block + 0.5 if kind == "s" else block
+        for kind, block in zip(kinds, blocks, strict=True)
+    ]

@@ -11,10 +11,11 @@ import inspect
 from typing import Any, Protocol, final
 
 import jax
-import jax.numpy as jnp
 
 from seqjax import _checks
-from seqjax.scan import Reset, scan, swap_time, time_major_scan, zero_rows
+from seqjax.cells.deferred import recur_over_time
+from seqjax.cells.products import Affine, add_bias, affine, dot
+from seqjax.scan import Reset, scan, swap_time, zero_rows
 
 
 class Cell(Protocol):
@@ -29,6 +30,7 @@ class Cell(Protocol):
     Goodfellow et al. 2016, section 10.1.
 
     Example:
+      >>> import jax.numpy as jnp
       >>> import seqjax as sj
       >>> class Total:
       ...     def init(self, key, input_size):
@@ -71,6 +73,7 @@ class SequenceCell(Cell, Protocol):
     and Cundy 2018 (linear recurrences in parallel).
 
     Example:
+      >>> import jax.numpy as jnp
       >>> import seqjax as sj
       >>> class Total:
       ...     def init(self, key, input_size):
@@ -137,8 +140,9 @@ class RecurrentCell(abc.ABC):
         zₜ = project(xₜ),  hₜ = recur(hₜ₋₁, zₜ),  yₜ = output(hₜ)
 
     Write `recur` and `output` (and `project`, where it is not x w_x + b) and get both forms:
-    `step`, and an `unroll` that projects all steps in one large product before the loop. This is
-    what makes a gated cell fast, one's own included. Appleyard, Kočiský and Blunsom 2016.
+    `step`, and an `unroll` that projects all steps in one large product before the loop and sums
+    the gradient of each weight in one after it. This is what makes a gated cell fast, one's own
+    included. Appleyard, Kočiský and Blunsom 2016.
 
     x is [B, D], z [B, N], y [B, H]; leaves of the carry are [B, ...].
 
@@ -147,15 +151,16 @@ class RecurrentCell(abc.ABC):
       ValueError: in a step, if `project` is not overridden and inputs are not floats [..., D].
 
     Example:
+      >>> import jax.numpy as jnp
       >>> class Leaky(RecurrentCell):
       ...     def init(self, key, input_size):
-      ...         return jax.random.normal(key, (input_size, 4))
+      ...         return jax.random.normal(key, (input_size + 4, 4))
       ...     def initial_carry(self, params, batch_size, key=None):
       ...         return jnp.zeros((batch_size, 4))
       ...     def project(self, params, xs):
-      ...         return xs @ params
-      ...     def recur(self, params, carry, z):
-      ...         return 0.9 * carry + 0.1 * jnp.tanh(z)
+      ...         return xs @ params[4:]
+      ...     def recur(self, params, carry, z, affine):
+      ...         return 0.9 * carry + 0.1 * jnp.tanh(affine(carry, params[:4], z))
       ...     def output(self, params, carry):
       ...         return carry
       >>> cell = Leaky()
@@ -182,8 +187,14 @@ class RecurrentCell(abc.ABC):
         return add_bias(dot("xs", xs, params.w_x), params.b)
 
     @abc.abstractmethod
-    def recur(self, params: Any, carry: Any, z: Any) -> Any:
-        """The next carry, leaves [B, ...], from the present one and a projected input z [B, N]."""
+    def recur(self, params: Any, carry: Any, z: Any, affine: Affine) -> Any:
+        """The next carry, leaves [B, ...], from the present one and a projected input z [B, N].
+
+        `affine(x, w, b)` is x w + b, x [B, N], w [N, M] made from params alone, b [B, M], [M] or
+        None. `unroll` keeps its results for the backward pass, which computes the rest again, and
+        sums the gradient of w in one product over all steps. Other uses of params are right too,
+        and slower.
+        """
 
     @abc.abstractmethod
     def output(self, params: Any, carry: Any) -> Any:
@@ -192,7 +203,7 @@ class RecurrentCell(abc.ABC):
     @final
     def step(self, params: Any, carry: Any, x: jax.Array) -> tuple[Any, Any]:
         """One step: (carry, x [B, D]) -> (carry, y [B, H])."""
-        carry = self.recur(params, carry, self.project(params, x))
+        carry = self.recur(params, carry, self.project(params, x), affine)
         return carry, self.output(params, carry)
 
     @final
@@ -203,43 +214,11 @@ class RecurrentCell(abc.ABC):
         if mask is not None:
             xs = zero_rows(mask, xs)
         zs = self.project(params, swap_time(xs))  # [T, B, N]
-
-        def step(carry, z):
-            carry = self.recur(params, carry, z)
-            return carry, self.output(params, carry)
-
-        flags, initial = reset or (None, None)
+        flags, initial = reset or (None, carry)
         mask, flags = swap_time(mask), swap_time(flags)
-        carry, ys = time_major_scan(step, carry, zs, mask, flags, initial)
-        return carry, swap_time(ys)
-
-
-def dot(name: str, x: jax.Array, w: jax.Array) -> jax.Array:
-    """x [..., N] times w [N, M] in w's dtype, accumulated in at least float32.
-
-    Raises:
-      ValueError: if x, called `name` in the message, is not floating or not of width N.
-    """
-    _checks.require(
-        _checks.is_float(x),
-        f"{name} has dtype {x.dtype}; expected floating point. Embed or one-hot tokens first.",
-    )
-    _checks.require(
-        x.shape[-1:] == w.shape[:1],
-        f"{name} has width {x.shape[-1] if x.ndim else None} but meets weights {list(w.shape)}; "
-        f"expected width {w.shape[0]}, the size that these params were initialised for.",
-    )
-    return jnp.matmul(x.astype(w.dtype), w, preferred_element_type=accumulator(w.dtype))
-
-
-def add_bias(z: jax.Array, b: jax.Array | None) -> jax.Array:
-    """z + b, in z's dtype; None adds nothing."""
-    return z if b is None else z + b.astype(z.dtype)
-
-
-def accumulator(dtype: Any) -> Any:
-    """The dtype in which sums over many terms or steps are kept: at least float32."""
-    return jnp.dtype(jnp.float32) if jnp.finfo(dtype).bits < 32 else jnp.dtype(dtype)
+        carry, carries = recur_over_time(self.recur, params, carry, zs, mask, flags, initial)
+        ys = jax.vmap(self.output, (None, 0))(params, carries)
+        return carry, swap_time(ys if mask is None else zero_rows(mask, ys))
 
 
 def check_cell_like(name: str, cell: Any) -> None:

@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from seqjax import _checks
-from seqjax.cells.base import RecurrentCell, dot
+from seqjax.cells.activations import squash
+from seqjax.cells.base import RecurrentCell
 from seqjax.cells.lstm import LSTMCarry, zero_lstm_carry
+from seqjax.cells.products import Affine
 from seqjax.initializers import GlorotUniform, Initializer, Orthogonal, blocks
 
 
@@ -82,12 +84,13 @@ class CoupledLSTM(RecurrentCell):
         """h = c = 0, both [B, H]."""
         return zero_lstm_carry(params.w_h, batch_size, params.w_h.shape[0])
 
-    def recur(self, params: CoupledLSTMParams, carry: LSTMCarry, z: jax.Array) -> LSTMCarry:
+    def recur(
+        self, params: CoupledLSTMParams, carry: LSTMCarry, z: jax.Array, affine: Affine
+    ) -> LSTMCarry:
         """The next h [B, H] and c [B, H], given z [B, 3H]."""
-        f, g, o = jnp.split(z + dot("carry.h", carry.h, params.w_h), 3, axis=-1)
-        keep = jax.nn.sigmoid(f)
-        c = keep * carry.c + (1 - keep) * jnp.tanh(g)
-        h = jax.nn.sigmoid(o) * jnp.tanh(c)
+        f, g, o = squash(affine(carry.h, params.w_h, z), "sts")
+        c = f * carry.c + (1 - f) * g
+        h = o * jnp.tanh(c)
         return LSTMCarry(h.astype(carry.h.dtype), c)
 
     def output(self, params: CoupledLSTMParams, carry: LSTMCarry) -> jax.Array:

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 
 from seqjax import _checks
 from seqjax.cells.activations import Activation, activation_function, named_activation
-from seqjax.cells.base import RecurrentCell, dot
+from seqjax.cells.base import RecurrentCell
+from seqjax.cells.products import Affine
 from seqjax.initializers import GlorotUniform, Initializer, Orthogonal
 
 
@@ -81,10 +82,12 @@ class Elman(RecurrentCell):
         """h = 0, [B, H]."""
         return jnp.zeros((batch_size, params.w_h.shape[0]), params.w_h.dtype)
 
-    def recur(self, params: ElmanParams, carry: jax.Array, z: jax.Array) -> jax.Array:
+    def recur(
+        self, params: ElmanParams, carry: jax.Array, z: jax.Array, affine: Affine
+    ) -> jax.Array:
         """The next h [B, H], given z [B, H]."""
         act = activation_function(self.activation)
-        return act(z + dot("carry", carry, params.w_h)).astype(carry.dtype)
+        return act(affine(carry, params.w_h, z)).astype(carry.dtype)
 
     def output(self, params: ElmanParams, carry: jax.Array) -> jax.Array:
         """h [B, H] itself."""

@@ -7,7 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from seqjax import _checks
-from seqjax.cells.base import RecurrentCell, accumulator, add_bias, dot
+from seqjax.cells.activations import squash
+from seqjax.cells.base import RecurrentCell
+from seqjax.cells.products import Affine, accumulator
 from seqjax.initializers import GlorotUniform, Initializer, Orthogonal, blocks
 
 
@@ -91,27 +93,24 @@ class GRU(RecurrentCell):
         """h = 0, [B, H]."""
         return jnp.zeros((batch_size, params.w_h.shape[0]), accumulator(params.w_h.dtype))
 
-    def recur(self, params: GRUParams, carry: jax.Array, z: jax.Array) -> jax.Array:
+    def recur(self, params: GRUParams, carry: jax.Array, z: jax.Array, affine: Affine) -> jax.Array:
         """The next h [B, H], given z [B, 3H]."""
         size = params.w_h.shape[0]
         x_rz, x_n = z[..., : 2 * size], z[..., 2 * size :]
         if self.reset == "after":
-            hidden = dot("carry", carry, params.w_h)
-            r, keep = _gates(x_rz + hidden[..., : 2 * size])
-            n = jnp.tanh(x_n + r * add_bias(hidden[..., 2 * size :], params.b_n))
+            b_n = params.b_n
+            b = None if b_n is None else jnp.concatenate([jnp.zeros(2 * size, b_n.dtype), b_n])
+            hidden = affine(carry, params.w_h, b)
+            r, keep = squash(x_rz + hidden[..., : 2 * size], "ss")
+            n = jnp.tanh(x_n + r * hidden[..., 2 * size :])
         else:
-            r, keep = _gates(x_rz + dot("carry", carry, params.w_h[:, : 2 * size]))
-            n = jnp.tanh(x_n + dot("carry", r * carry, params.w_h[:, 2 * size :]))
+            r, keep = squash(affine(carry, params.w_h[:, : 2 * size], x_rz), "ss")
+            n = jnp.tanh(affine(r * carry, params.w_h[:, 2 * size :], x_n))
         return (1 - keep) * n + keep * carry
 
     def output(self, params: GRUParams, carry: jax.Array) -> jax.Array:
         """h [B, H] in the dtype of the params."""
         return carry.astype(params.w_h.dtype)
-
-
-def _gates(pre_activations: jax.Array) -> tuple[jax.Array, jax.Array]:
-    r, z = jnp.split(jax.nn.sigmoid(pre_activations), 2, axis=-1)
-    return r, z
 
 
 def negate_update_gate(params: GRUParams) -> GRUParams:

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 
 from seqjax import _checks
 from seqjax.cells.activations import Activation, activation_function, named_activation
-from seqjax.cells.base import RecurrentCell, add_bias, dot
+from seqjax.cells.base import RecurrentCell
+from seqjax.cells.products import Affine
 from seqjax.initializers import GlorotUniform
 
 
@@ -85,10 +86,12 @@ class Jordan(RecurrentCell):
         """y = 0, [B, P]."""
         return jnp.zeros((batch_size, params.w_o.shape[1]), params.w_o.dtype)
 
-    def recur(self, params: JordanParams, carry: jax.Array, z: jax.Array) -> jax.Array:
+    def recur(
+        self, params: JordanParams, carry: jax.Array, z: jax.Array, affine: Affine
+    ) -> jax.Array:
         """The next y [B, P], given z [B, H]."""
-        hidden = activation_function(self.activation)(z + dot("carry", carry, params.w_y))
-        output = add_bias(dot("h", hidden, params.w_o), params.b_o)
+        hidden = activation_function(self.activation)(affine(carry, params.w_y, z))
+        output = affine(hidden, params.w_o, params.b_o)
         return activation_function(self.output_activation)(output).astype(carry.dtype)
 
     def output(self, params: JordanParams, carry: jax.Array) -> jax.Array:

@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from seqjax import _checks
-from seqjax.cells.base import RecurrentCell, add_bias, dot
+from seqjax.cells.activations import squash
+from seqjax.cells.base import RecurrentCell
 from seqjax.cells.lstm import LSTMCarry, lstm_bias, zero_lstm_carry
+from seqjax.cells.products import Affine, add_bias, dot
 from seqjax.initializers import GlorotUniform, Initializer, Orthogonal, blocks
 
 
@@ -109,13 +111,15 @@ class LayerNormLSTM(RecurrentCell):
         """LN(x w_x; scale_x) + b: xs [..., D] -> [..., 4H]."""
         return add_bias(self._norm(dot("xs", xs, params.w_x), params.scale_x), params.b)
 
-    def recur(self, params: LayerNormLSTMParams, carry: LSTMCarry, z: jax.Array) -> LSTMCarry:
+    def recur(
+        self, params: LayerNormLSTMParams, carry: LSTMCarry, z: jax.Array, affine: Affine
+    ) -> LSTMCarry:
         """The next h [B, H] and c [B, H], given z [B, 4H]."""
-        z = z + self._norm(dot("carry.h", carry.h, params.w_h), params.scale_h)
-        i, f, g, o = jnp.split(z, 4, axis=-1)
-        c = jax.nn.sigmoid(f) * carry.c + jax.nn.sigmoid(i) * jnp.tanh(g)
+        z = z + self._norm(affine(carry.h, params.w_h), params.scale_h)
+        i, f, g, o = squash(z, "ssts")
+        c = f * carry.c + i * g
         shown = add_bias(self._norm(c, params.scale_c), params.bias_c)
-        h = jax.nn.sigmoid(o) * jnp.tanh(shown)
+        h = o * jnp.tanh(shown)
         return LSTMCarry(h.astype(carry.h.dtype), c)
 
     def output(self, params: LayerNormLSTMParams, carry: LSTMCarry) -> jax.Array:

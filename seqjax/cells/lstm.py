@@ -7,7 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from seqjax import _checks
-from seqjax.cells.base import RecurrentCell, accumulator, dot
+from seqjax.cells.activations import squash
+from seqjax.cells.base import RecurrentCell
+from seqjax.cells.products import Affine, accumulator
 from seqjax.initializers import GlorotUniform, Initializer, Orthogonal, blocks
 
 
@@ -103,11 +105,13 @@ class LSTM(RecurrentCell):
         """h = c = 0, both [B, H]."""
         return zero_lstm_carry(params.w_h, batch_size, params.w_h.shape[0])
 
-    def recur(self, params: LSTMParams, carry: LSTMCarry, z: jax.Array) -> LSTMCarry:
+    def recur(
+        self, params: LSTMParams, carry: LSTMCarry, z: jax.Array, affine: Affine
+    ) -> LSTMCarry:
         """The next h [B, H] and c [B, H], given z [B, 4H]."""
-        i, f, g, o = jnp.split(z + dot("carry.h", carry.h, params.w_h), 4, axis=-1)
-        c = jax.nn.sigmoid(f) * carry.c + jax.nn.sigmoid(i) * jnp.tanh(g)
-        h = jax.nn.sigmoid(o) * jnp.tanh(c)
+        i, f, g, o = squash(affine(carry.h, params.w_h, z), "ssts")
+        c = f * carry.c + i * g
+        h = o * jnp.tanh(c)
         return LSTMCarry(h.astype(carry.h.dtype), c)
 
     def output(self, params: LSTMParams, carry: LSTMCarry) -> jax.Array:

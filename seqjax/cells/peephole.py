@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from seqjax import _checks
-from seqjax.cells.base import RecurrentCell, dot
+from seqjax.cells.activations import sigmoid
+from seqjax.cells.base import RecurrentCell
 from seqjax.cells.lstm import LSTMCarry, lstm_bias, zero_lstm_carry
+from seqjax.cells.products import Affine
 from seqjax.initializers import GlorotUniform, Initializer, Orthogonal, blocks
 
 
@@ -95,14 +97,16 @@ class PeepholeLSTM(RecurrentCell):
         """h = c = 0, both [B, H]."""
         return zero_lstm_carry(params.w_h, batch_size, params.w_h.shape[0])
 
-    def recur(self, params: PeepholeLSTMParams, carry: LSTMCarry, z: jax.Array) -> LSTMCarry:
+    def recur(
+        self, params: PeepholeLSTMParams, carry: LSTMCarry, z: jax.Array, affine: Affine
+    ) -> LSTMCarry:
         """The next h [B, H] and c [B, H], given z [B, 4H]."""
-        i, f, g, o = jnp.split(z + dot("carry.h", carry.h, params.w_h), 4, axis=-1)
+        i, f, g, o = jnp.split(affine(carry.h, params.w_h, z), 4, axis=-1)
         peep = lambda p, c: p.astype(c.dtype) * c
-        keep = jax.nn.sigmoid(f + peep(params.p_f, carry.c))
-        write = jax.nn.sigmoid(i + peep(params.p_i, carry.c))
+        keep = sigmoid(f + peep(params.p_f, carry.c))
+        write = sigmoid(i + peep(params.p_i, carry.c))
         c = keep * carry.c + write * jnp.tanh(g)
-        h = jax.nn.sigmoid(o + peep(params.p_o, c)) * jnp.tanh(c)
+        h = sigmoid(o + peep(params.p_o, c)) * jnp.tanh(c)
         return LSTMCarry(h.astype(carry.h.dtype), c)
 
     def output(self, params: PeepholeLSTMParams, carry: LSTMCarry) -> jax.Array:

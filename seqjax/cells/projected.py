@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from seqjax import _checks
-from seqjax.cells.base import RecurrentCell, dot
+from seqjax.cells.activations import squash
+from seqjax.cells.base import RecurrentCell
 from seqjax.cells.lstm import LSTMCarry, lstm_bias, zero_lstm_carry
+from seqjax.cells.products import Affine
 from seqjax.initializers import GlorotUniform, Initializer, blocks
 
 
@@ -89,11 +91,13 @@ class ProjectedLSTM(RecurrentCell):
         """h = 0 [B, P], c = 0 [B, H]."""
         return zero_lstm_carry(params.w_h, batch_size, params.w_p.shape[0])
 
-    def recur(self, params: ProjectedLSTMParams, carry: LSTMCarry, z: jax.Array) -> LSTMCarry:
+    def recur(
+        self, params: ProjectedLSTMParams, carry: LSTMCarry, z: jax.Array, affine: Affine
+    ) -> LSTMCarry:
         """The next h [B, P] and c [B, H], given z [B, 4H]."""
-        i, f, g, o = jnp.split(z + dot("carry.h", carry.h, params.w_h), 4, axis=-1)
-        c = jax.nn.sigmoid(f) * carry.c + jax.nn.sigmoid(i) * jnp.tanh(g)
-        h = dot("h", jax.nn.sigmoid(o) * jnp.tanh(c), params.w_p)
+        i, f, g, o = squash(affine(carry.h, params.w_h, z), "ssts")
+        c = f * carry.c + i * g
+        h = affine(o * jnp.tanh(c), params.w_p)
         return LSTMCarry(h.astype(carry.h.dtype), c)
 
     def output(self, params: ProjectedLSTMParams, carry: LSTMCarry) -> jax.Array:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from seqjax import _checks
 from seqjax.cells.base import RecurrentCell
+from seqjax.cells.products import Affine
 from seqjax.noise import Noise, draw_rows, fold_in
 
 LEAF = jax.tree.structure(0.0)
@@ -102,9 +103,9 @@ class Zoneout(RecurrentCell):
         """The wrapped cell's: [..., D] -> [..., N]."""
         return self.cell.project(params, xs)
 
-    def recur(self, params: Any, carry: ZoneoutCarry, z: Any) -> ZoneoutCarry:
+    def recur(self, params: Any, carry: ZoneoutCarry, z: Any, affine: Affine) -> ZoneoutCarry:
         """The wrapped cell's, given z [B, N], with some units held."""
-        new = self.cell.recur(params, carry.cell, z)
+        new = self.cell.recur(params, carry.cell, z, affine)
         old_leaves, structure = jax.tree.flatten(carry.cell)
         rates = jax.tree.leaves(jax.tree.broadcast(self.rate, carry.cell))
         keys = None if carry.noise is None else carry.noise.each_step()
