@@ -39,6 +39,54 @@ def activation_function(activation: Activation) -> Callable[[jax.Array], jax.Arr
     return getattr(jax.nn, activation) if isinstance(activation, str) else activation
 
 
+# The quotient of polynomials by which Eigen and XLA compute tanh in float32, highest power first
+# (Eigen, generic_fast_tanh_float), and where it reaches 1.
+TANH_NUMERATOR = (
+    -2.76076847742355e-16,
+    2.00018790482477e-13,
+    -8.60467152213735e-11,
+    5.12229709037114e-08,
+    1.48572235717979e-05,
+    6.37261928875436e-04,
+    4.89352455891786e-03,
+)
+TANH_DENOMINATOR = (
+    1.19825839466702e-06,
+    1.18534705686654e-04,
+    2.26843463243900e-03,
+    4.89352518554385e-03,
+)
+TANH_BOUND = 7.90531110763549805
+
+
+@jax.custom_jvp
+def tanh(a: jax.Array) -> jax.Array:
+    """tanh(a), in float32 spelled out, with an absolute error of at most 4e-7.
+
+    For a tanh of a tanh, as in `GRU`: XLA's CPU compiler leaves the loop that computes both from
+    its own tanh without vector instructions (measured: 45 us a step for [32, 128], these
+    polynomials 1 us). Elsewhere `jnp.tanh` is as fast.
+    """
+    if a.dtype != jnp.float32:
+        return jnp.tanh(a)
+    x = jnp.clip(a, -TANH_BOUND, TANH_BOUND)
+    square = x * x
+    return x * _horner(TANH_NUMERATOR, square) / _horner(TANH_DENOMINATOR, square)
+
+
+@tanh.defjvp
+def _tanh_jvp(primals, tangents):
+    y = tanh(*primals)
+    return y, (1 - y * y) * tangents[0]
+
+
+def _horner(coefficients: tuple[float, ...], x: jax.Array) -> jax.Array:
+    total = jnp.full_like(x, coefficients[0])
+    for coefficient in coefficients[1:]:
+        total = total * x + coefficient
+    return total
+
+
 def sigmoid(a: jax.Array) -> jax.Array:
     """σ(a) = (1 + tanh(a / 2)) / 2, several times cheaper on a CPU than by an exponential."""
     return 0.5 * jnp.tanh(0.5 * a) + 0.5
@@ -47,7 +95,8 @@ def sigmoid(a: jax.Array) -> jax.Array:
 def squash(a: jax.Array, kinds: str) -> list[jax.Array]:
     """The gates in a [..., N H], N = len(kinds): "s" for σ, "t" for tanh; one tanh over all."""
     halves = np.repeat([0.5 if kind == "s" else 1.0 for kind in kinds], a.shape[-1] // len(kinds))
-    blocks = jnp.split(jnp.tanh(a * halves.astype(a.dtype)), len(kinds), axis=-1)
+    scale = halves.astype(a.dtype) if "t" in kinds else 0.5
+    blocks = jnp.split(jnp.tanh(a * scale), len(kinds), axis=-1)
     return [
         0.5 * block + 0.5 if kind == "s" else block
         for kind, block in zip(kinds, blocks, strict=True)

@@ -213,10 +213,15 @@ class RecurrentCell(abc.ABC):
         """Over time: xs [B, T, D], mask [B, T] or None -> carry, ys [B, T, H]."""
         if mask is not None:
             xs = zero_rows(mask, xs)
-        zs = self.project(params, swap_time(xs))  # [T, B, N]
         flags, initial = reset or (None, carry)
-        mask, flags = swap_time(mask), swap_time(flags)
-        carry, carries = recur_over_time(self.recur, params, carry, zs, mask, flags, initial)
+        xs, mask, flags = swap_time(xs), swap_time(mask), swap_time(flags)
+        offset = None
+        if type(self).project is RecurrentCell.project:
+            zs, offset = dot("xs", xs, params.w_x), params.b  # [T, B, N], [N]
+        else:
+            zs = self.project(params, xs)
+        how = (mask, flags, initial, offset)
+        carry, carries = recur_over_time(self.recur, params, carry, zs, *how)
         ys = jax.vmap(self.output, (None, 0))(params, carries)
         return carry, swap_time(ys if mask is None else zero_rows(mask, ys))
 

@@ -19,7 +19,14 @@ Recur = Callable[[Any, Any, Any, Affine], Any]
 
 
 def recur_over_time(
-    recur: Recur, params: Any, carry: Any, zs: Any, mask: Any, flags: Any, initial: Any
+    recur: Recur,
+    params: Any,
+    carry: Any,
+    zs: Any,
+    mask: Any,
+    flags: Any,
+    initial: Any,
+    offset: jax.Array | None = None,
 ) -> tuple[Any, Any]:
     """Runs hₜ = recur(params, hₜ₋₁, zₜ, affine) over time-major inputs.
 
@@ -32,6 +39,7 @@ def recur_over_time(
       mask: [T, B] bool or None; where False the carry is held.
       flags: [T, B] bool or None; where True the carry before the step is `initial`.
       initial: a carry.
+      offset: [N], to be added to zs [T, B, N] in the loop, where it costs nothing; None adds none.
 
     Returns:
       The last carry, and all of them, leaves [T, B, ...].
@@ -40,9 +48,10 @@ def recur_over_time(
       ValueError: if weights given to `affine` depend on more than params.
     """
     carry, initial = strong(carry), strong(initial)
+    if offset is not None:
+        offset = offset.astype(zs.dtype)
     if jax.tree.leaves(zs)[0].shape[0] == 0:
-        last, (carries, _) = _forward(recur, params, carry, zs, initial, mask, flags)
-        return last, carries
+        return carry, jax.tree.map(lambda a: jnp.zeros((0, *a.shape), a.dtype), carry)
     _check_weights(recur, params, carry, zs)
 
     @jax.custom_vjp
@@ -58,15 +67,16 @@ def recur_over_time(
         return _backward(recur, *kept, *cotangents)
 
     run.defvjp(forward, backward)
-    return run(params, carry, zs, initial, mask, flags)
+    return run(params, carry, zs, offset, initial, mask, flags)
 
 
-def _forward(recur, params, carry, zs, initial, mask, flags):
+def _forward(recur, params, carry, zs, offset, initial, mask, flags):
     """The last carry, and the tape: all carries and the results of all products, [T, B, ...]."""
     weights = _weights(recur, params, carry, zs)
 
     def body(carry, inputs):
         z, real, restart = inputs
+        z = z if offset is None else z + offset
         if restart is not None:
             carry = restart_rows(restart, initial, carry)
         products = []
@@ -84,17 +94,18 @@ def _forward(recur, params, carry, zs, initial, mask, flags):
 
 
 def _backward(recur, arguments, tape, d_last, d_carries):
-    """Cotangents of the arguments: params, carry, zs, initial, and none of mask and flags."""
-    params, first, zs, initial, mask, flags = arguments
+    """Cotangents of the arguments, none of mask and flags."""
+    params, first, zs, offset, initial, mask, flags = arguments
     carries, products = tape
     weights, pull_weights = jax.vjp(
         lambda p: _weights(recur, _join(params, p), first, zs), _floats(params)
     )
-    shared: list = []  # for each float of z, the product whose cotangent is its own as well
+    shared: list = []  # for each product, the float of z whose cotangent is its own as well
 
     def body(state, inputs):
-        d_carry, d_initial, d_params = state
+        d_carry, d_initial, d_params, d_zs = state
         t, d_out, z, products, real, restart = inputs
+        z = z if offset is None else z + offset
         before = _carry_before(t, carries, first)
         if restart is not None:
             before = restart_rows(restart, initial, before)
@@ -115,19 +126,23 @@ def _backward(recur, arguments, tape, d_last, d_carries):
         if restart is not None:
             d_begun, d_carry = _divide(restart, d_carry)
             d_initial = _add(d_initial, d_begun)
-        shared[:] = [next((j for j, g in enumerate(d_products) if g is d), None) for d in d_z]
-        own = [d for d, j in zip(d_z, shared, strict=True) if j is None]
-        return (d_carry, d_initial, _add(d_params, d_here)), (own, d_products, read)
+        d_zs = [a.at[t].set(d) for a, d in zip(d_zs, d_z, strict=True)]
+        shared[:] = [next((j for j, d in enumerate(d_z) if d is g), None) for g in d_products]
+        own = [g for g, j in zip(d_products, shared, strict=True) if j is None]
+        return (d_carry, d_initial, _add(d_params, d_here), d_zs), (own, read)
 
     inputs = (jnp.arange(jax.tree.leaves(zs)[0].shape[0]), _floats(d_carries), zs, products)
-    start = (_floats(d_last), _zeros(_floats(first)), _zeros(_floats(params)))
-    state, stacks = jax.lax.scan(body, start, (*inputs, mask, flags), reverse=True)
-    (d_carry, d_initial, d_params), (own, d_products, read) = state, stacks
+    # Every d_zs[t] is written once, so that the buffer of zs, read for the last time, can be it.
+    start = (_floats(d_last), _zeros(_floats(first)), _zeros(_floats(params)), _floats(zs))
+    state, (own, read) = jax.lax.scan(body, start, (*inputs, mask, flags), reverse=True)
+    d_carry, d_initial, d_params, d_zs = state
+    rest = iter(own)
+    d_products = [next(rest) if j is None else d_zs[j] for j in shared]
     d_weights = [_pull_weights(*each) for each in zip(read, weights, d_products, strict=True)]
     d_params = _add(d_params, pull_weights(d_weights)[0])
-    rest = iter(own)
-    d_zs = [next(rest) if j is None else d_products[j] for j in shared]
-    pairs = ((params, d_params), (first, d_carry), (zs, d_zs), (initial, d_initial))
+    d_offset = [] if offset is None else [jnp.sum(d_zs[0], axis=(0, 1))]
+    before = ((params, d_params), (first, d_carry), (zs, d_zs), (offset, d_offset))
+    pairs = (*before, (initial, d_initial))
     return *(_join(tree, floats, other=None) for tree, floats in pairs), None, None
 
 

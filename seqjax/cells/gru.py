@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax import _checks
-from seqjax.cells.activations import squash
+from seqjax.cells.activations import squash, tanh
 from seqjax.cells.base import RecurrentCell
 from seqjax.cells.products import Affine, accumulator
 from seqjax.initializers import GlorotUniform, Initializer, Orthogonal, blocks
@@ -102,11 +102,11 @@ class GRU(RecurrentCell):
             b = None if b_n is None else jnp.concatenate([jnp.zeros(2 * size, b_n.dtype), b_n])
             hidden = affine(carry, params.w_h, b)
             r, keep = squash(x_rz + hidden[..., : 2 * size], "ss")
-            n = jnp.tanh(x_n + r * hidden[..., 2 * size :])
+            n = tanh(x_n + r * hidden[..., 2 * size :])
         else:
             r, keep = squash(affine(carry, params.w_h[:, : 2 * size], x_rz), "ss")
             n = jnp.tanh(affine(r * carry, params.w_h[:, 2 * size :], x_n))
-        return (1 - keep) * n + keep * carry
+        return n + keep * (carry - n)
 
     def output(self, params: GRUParams, carry: jax.Array) -> jax.Array:
         """h [B, H] in the dtype of the params."""
