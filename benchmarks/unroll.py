@@ -76,14 +76,20 @@ def workload(table: Table, shape: Shape, contender: Contender) -> Callable[..., 
 
 
 def inputs(table: Table, shape: Shape) -> tuple[Any, Any, Any]:
-    """xs [B, T, D], lengths [B] or None, and the cotangent of ys."""
+    """xs [B, T, D], lengths [B] or None, and the cotangent of ys, 0 at padding.
+
+    What stands in ys at padding differs between the libraries.
+    """
     batch_size, length, input_size, hidden_size = shape
     rng = np.random.default_rng(0)
     width = 2 * hidden_size if table == "bidirectional" else hidden_size
     xs = jnp.asarray(rng.normal(size=(batch_size, length, input_size)), jnp.float32)
     cotangent = jnp.asarray(rng.normal(size=(batch_size, length, width)), jnp.float32)
-    lengths = np.linspace(length // 4, length, batch_size).astype(np.int32)
-    return xs, jnp.asarray(lengths) if table == "ragged" else None, cotangent
+    if table != "ragged":
+        return xs, None, cotangent
+    lengths = jnp.asarray(np.linspace(length // 4, length, batch_size).astype(np.int32))
+    real = jnp.arange(length) < lengths[:, None]
+    return xs, lengths, jnp.where(real[..., None], cotangent, 0)
 
 
 def check_equal(name: str, contender: Contender, arguments: tuple) -> None:
