@@ -29,6 +29,8 @@ def draw_ratios(rows: list[dict[str, Any]], path: Path) -> None:
             panel.plot(*zip(*points, strict=True), marker, alpha=0.6, label=kind)
         panel.axhline(1, color="black", linewidth=0.8)
         panel.set(title=name, yscale="log", ylabel="time of seqjax / time of the other")
+        for axis_format in (panel.yaxis.set_major_formatter, panel.yaxis.set_minor_formatter):
+            axis_format("{x:.2g}")
         panel.set_xticks(range(len(others)), others, rotation=60, ha="right")
         panel.legend()
     path.parent.mkdir(parents=True, exist_ok=True)
