@@ -95,8 +95,7 @@ def sigmoid(a: jax.Array) -> jax.Array:
 def squash(a: jax.Array, kinds: str) -> list[jax.Array]:
     """The gates in a [..., N H], N = len(kinds): "s" for σ, "t" for tanh; one tanh over all."""
     halves = np.repeat([0.5 if kind == "s" else 1.0 for kind in kinds], a.shape[-1] // len(kinds))
-    scale = halves.astype(a.dtype) if "t" in kinds else 0.5
-    blocks = jnp.split(jnp.tanh(a * scale), len(kinds), axis=-1)
+    blocks = jnp.split(jnp.tanh(a * halves.astype(a.dtype)), len(kinds), axis=-1)
     return [
         0.5 * block + 0.5 if kind == "s" else block
         for kind, block in zip(kinds, blocks, strict=True)

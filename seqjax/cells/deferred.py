@@ -82,8 +82,8 @@ def _forward(recur, params, carry, zs, offset, initial, mask, flags):
         products = []
 
         def record(x, w, b=None):
-            w, offset = weights[len(products)]
-            products.append(affine(x, w, b if offset is None else offset))
+            w, bias = weights[len(products)]
+            products.append(affine(x, w, b if bias is None else bias))
             return products[-1]
 
         new = recur(params, carry, z, record)
@@ -149,14 +149,14 @@ def _backward(recur, arguments, tape, d_last, d_carries):
 def _replayer(weights: list, products: list, probes: list) -> tuple[list, Callable]:
     """An `affine` that gives the products of the tape, and the list of what it was given.
 
-    It passes the cotangent of a product to its probe, and none to the weights and offsets.
+    It passes the cotangent of a product to its probe, and none to the weights and biases.
     """
     read: list = []
 
     def call(x, w, b=None):
-        (w, offset), product, probe = weights[len(read)], products[len(read)], probes[len(read)]
+        (w, bias), product, probe = weights[len(read)], products[len(read)], probes[len(read)]
         read.append(x)
-        rows = None if b is None or offset is not None else jnp.broadcast_to(b, product.shape)
+        rows = None if b is None or bias is not None else jnp.broadcast_to(b, product.shape)
         return _replayed(x, w, rows, probe, product)
 
     return read, call
@@ -177,7 +177,7 @@ _replayed.defvjp(lambda x, w, b, _, product: (product, (x, w, b)), _replayed_bac
 
 
 def _pull_weights(read: jax.Array, weights: tuple, g: jax.Array) -> tuple:
-    """Gradients of (w, offset) from inputs [T, B, ..., N] and cotangents [T, B, ..., M]."""
+    """Gradients of (w, bias) from inputs [T, B, ..., N] and cotangents [T, B, ..., M]."""
     rows = read.reshape(-1, read.shape[-1])
     pull = jax.linear_transpose(lambda weights: affine(rows, *weights), weights)
     return pull(g.reshape(-1, g.shape[-1]))[0]
