@@ -8,6 +8,7 @@ it; what all hypotheses share (an encoder's memory, parameters) is closed over b
 
 from seqjax.decoding.beam import Beams as Beams
 from seqjax.decoding.beam import beam_search as beam_search
+from seqjax.decoding.logits import StatefulProcessor as StatefulProcessor
 from seqjax.decoding.penalties import GNMTLengthPenalty as GNMTLengthPenalty
 from seqjax.decoding.penalties import PowerLengthPenalty as PowerLengthPenalty
 from seqjax.decoding.sampling import Samples as Samples

@@ -9,7 +9,7 @@ from jax import lax
 
 from seqjax._checks import positive_int, require
 from seqjax.decoding.carries import repeat_rows, take_beams, take_rows
-from seqjax.decoding.logits import Processor, as_logits, process
+from seqjax.decoding.logits import Processor, as_logits, initial_states, process, update_states
 from seqjax.decoding.penalties import LengthPenalty
 from seqjax.decoding.start import Start, Step, start
 from seqjax.scan import where_rows
@@ -35,6 +35,7 @@ class _Search(NamedTuple):
     """What the loop carries: K live hypotheses, best first, and the K best finished ones."""
 
     carry: Any  # leaves [B * K, ...]
+    states: Any  # of the processors, leaves [B * K, ...]
     last: jax.Array  # [B, K]: the token to read next
     tokens: jax.Array  # [B, K, L]
     log_probs: jax.Array  # [B, K]: -inf where there is no such hypothesis
@@ -81,10 +82,11 @@ def beam_search(
       length_penalty: elementwise function (log_probs, lengths) -> scores, also called with [B, L]
         to find the stopping bound; at a fixed length it must not fall as log_probs rises. None
         ranks by log_probs. Lengths are integers that count eos and leave the prompt out.
-      processors: functions (logits [N, V], tokens [N, L], length) -> logits [N, V], applied in
-        order to the model's unnormalised logits (float32 or wider). tokens holds the hypothesis,
-        of which the first `length` (a scalar) count and the rest is eos; the prompt is left out.
-        log_probs are those of the processed, renormalised logits.
+      processors: functions (logits [N, V], tokens [N, L], length) -> logits [N, V], or objects
+        with a state (`StatefulProcessor`), applied in order to the model's unnormalised logits
+        (float32 or wider). tokens holds the hypothesis, of which the first `length` (a scalar)
+        count and the rest is eos; the prompt is left out. log_probs are those of the processed,
+        renormalised logits.
       prompt: [B, P] integers, padded on the right, read after bos. An eos in it is an ordinary
         token.
       prompt_lengths: [B], 0..P; None means all P.
@@ -122,21 +124,24 @@ def beam_search(
         t, search = loop
         carry, logits = step(search.carry, search.last.reshape(-1))
         logits = as_logits(logits, begin.dtype, begin.eos)
-        logits = process(processors, logits, search.tokens.reshape(-1, length), t, begin.eos)
-        search = search._replace(carry=carry)
-        return t + 1, _advance(search, t, logits, begin.eos, penalty)
+        tokens = search.tokens.reshape(-1, length)
+        logits = process(processors, search.states, logits, tokens, t, begin.eos)
+        search = _advance(search._replace(carry=carry), t, logits, begin.eos, penalty)
+        states = update_states(processors, search.states, search.last.reshape(-1))
+        return t + 1, search._replace(states=states)
 
     running = lambda loop: (loop[0] < length) & ~jnp.all(loop[1].done)
-    first = _first(begin, size, length)
+    first = _first(begin, initial_states(processors, begin.tokens.shape[0]), size, length)
     return _result(lax.while_loop(running, body, (jnp.int32(0), first))[1], begin.eos, penalty)
 
 
-def _first(begin: Start, size: int, length: int) -> _Search:
+def _first(begin: Start, states: Any, size: int, length: int) -> _Search:
     shape = (begin.tokens.shape[0], size)
     worst = jnp.full(shape, -jnp.inf, begin.dtype)
     tokens = jnp.full((*shape, length), begin.eos, jnp.int32)
     return _Search(
         carry=repeat_rows(begin.carry, size),
+        states=repeat_rows(states, size),
         last=repeat_rows(begin.tokens, size).reshape(shape),
         tokens=tokens,
         log_probs=jnp.where(jnp.arange(size) == 0, 0, worst),  # all start equal: one counts
@@ -164,7 +169,8 @@ def _advance(search: _Search, t, logits, eos: int, penalty: LengthPenalty) -> _S
     tokens = lax.dynamic_update_slice_in_dim(tokens, last[..., None], t, axis=2)
     bound = _bound(penalty, live[:, 0], jnp.minimum(t + 2, length), length)
     done = search.done | (finished.scores[:, -1] >= bound)
-    return _Search(take_beams(search.carry, parents), last, tokens, live, finished, done)
+    carry, states = take_beams((search.carry, search.states), parents)
+    return _Search(carry, states, last, tokens, live, finished, done)
 
 
 def _candidates(log_probs: jax.Array, logits: jax.Array):

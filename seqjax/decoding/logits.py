@@ -1,20 +1,91 @@
-"""From a step's logits to the law that is decoded: processors, temperature, truncation.
+"""A step's logits and the processors that change them before anything is chosen.
 
-Each truncation is a pure function on logits [N, V] that sets what it removes to -inf. Settings are
-scalars or one number a row [N]; all but a static top-k may be traced.
+A processor is a plain function (logits [N, V], tokens [N, L], length) -> logits [N, V] of the
+tokens so far, or an object with a state of its own.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax import lax
 
-from seqjax._checks import concrete, require
+from seqjax._checks import require, same_structure
+from seqjax.scan import strong
 
-Processor = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
+
+@runtime_checkable
+class StatefulProcessor(Protocol):
+    """A processor with a past of its own, which travels beside the carry of the step.
+
+        logitsₜ = processor(stateₜ, logitsₜ);    stateₜ₊₁ = update(stateₜ, tokenₜ)
+
+    The decoders repeat the state, gather it by parents and hold it where a row has ended. What
+    differs from row to row (settings, a prompt's tokens) goes into the state: N is the batch size
+    B in `initial_state`, and B K once a beam search has repeated it. The prompt is not read.
+
+    Example:
+      >>> class NoRepeat:  # bans the token that came last
+      ...     def initial_state(self, batch_size):
+      ...         return jnp.full(batch_size, -1)
+      ...     def __call__(self, state, logits):
+      ...         return jnp.where(jnp.arange(logits.shape[1]) == state[:, None], -jnp.inf, logits)
+      ...     def update(self, state, tokens):
+      ...         return tokens
+      >>> from seqjax.decoding import sample
+      >>> step = lambda carry, tokens: (carry, jnp.array([[0.0, 2.0, 1.0]]))
+      >>> how = dict(bos=jnp.array([0]), eos=0, max_len=3, key=jax.random.key(0))
+      >>> sample(step, (), temperature=0.0, processors=[NoRepeat()], **how).tokens.tolist()
+      [[1, 2, 1]]
+    """
+
+    def initial_state(self, batch_size: int) -> Any:
+        """A pytree whose leaves lead with the batch axis [N, ...]."""
+        ...
+
+    def __call__(self, state: Any, logits: jax.Array) -> jax.Array:
+        """Logits [N, V] of what may come next, given the model's (or the last processor's)."""
+        ...
+
+    def update(self, state: Any, tokens: jax.Array) -> Any:
+        """The state after tokens [N]; a hypothesis of probability 0 may bring a refused one."""
+        ...
+
+
+Processor = Callable[[jax.Array, jax.Array, jax.Array], jax.Array] | StatefulProcessor
+
+
+def initial_states(processors: Sequence[Processor], batch_size: int) -> tuple[Any, ...]:
+    """One state a processor, leaves [N, ...]; () for a plain function."""
+    return tuple(_initial_state(processor, batch_size) for processor in processors)
+
+
+def _initial_state(processor: Processor, batch_size: int) -> Any:
+    if not isinstance(processor, StatefulProcessor):
+        return ()
+    state = strong(processor.initial_state(batch_size))
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+        require(
+            leaf.ndim > 0 and leaf.shape[0] == batch_size,
+            f"processors: {processor!r} has initial_state{jax.tree_util.keystr(path)} of shape "
+            f"{leaf.shape}; expected every leaf to lead with the batch axis [N, ...], N = "
+            f"{batch_size}.",
+        )
+    return state
+
+
+def update_states(processors: Sequence[Processor], states: Any, tokens: jax.Array) -> Any:
+    """The states after tokens [N] were chosen."""
+    pairs = zip(processors, states, strict=True)
+    return tuple(_update(processor, state, tokens) for processor, state in pairs)
+
+
+def _update(processor: Processor, state: Any, tokens: jax.Array) -> Any:
+    if not isinstance(processor, StatefulProcessor):
+        return state
+    new = processor.update(state, tokens)
+    same_structure(f"processors: {processor!r}: updated state", new, state, "it was before")
+    return strong(new)
 
 
 def as_logits(logits: jax.Array, dtype: Any, eos: int) -> jax.Array:
@@ -27,10 +98,18 @@ def as_logits(logits: jax.Array, dtype: Any, eos: int) -> jax.Array:
     return jnp.where(empty & is_eos, 0, logits)
 
 
-def process(processors: Sequence[Processor], logits, tokens, length, eos: int) -> jax.Array:
-    """Applies processors in order to logits [N, V], given tokens [N, L] of which `length` count."""
-    for processor in processors:
-        out = processor(logits, tokens, length)
+def process(
+    processors: Sequence[Processor], states: Any, logits, tokens, length, eos: int
+) -> jax.Array:
+    """Applies processors in order to logits [N, V].
+
+    Each is given its state, or else the tokens [N, L] so far, of which `length` count.
+    """
+    for processor, state in zip(processors, states, strict=True):
+        if isinstance(processor, StatefulProcessor):
+            out = processor(state, logits)
+        else:
+            out = processor(logits, tokens, length)
         require(
             jnp.shape(out) == logits.shape,
             f"processors: {processor!r} returned logits of shape {jnp.shape(out)}; expected the "
@@ -38,115 +117,3 @@ def process(processors: Sequence[Processor], logits, tokens, length, eos: int) -
         )
         logits = as_logits(out, logits.dtype, eos)
     return logits
-
-
-class Law(NamedTuple):
-    """The settings of a draw: numbers, arrays [N], or None for an unused truncation."""
-
-    temperature: Any
-    top_k: Any
-    top_p: Any
-    min_p: Any
-
-    def apply(self, logits: jax.Array) -> jax.Array:
-        """Logits [N, V] of the law to draw from; where the temperature is 0 they are not used."""
-        logits = _temper(logits, self.temperature)
-        if self.top_k is not None:
-            logits = keep_top_k(logits, self.top_k)
-        if self.top_p is not None:
-            logits = keep_top_p(logits, self.top_p)
-        if self.min_p is not None:
-            logits = keep_min_p(logits, self.min_p)
-        return logits
-
-
-def is_cold(temperature: Any, dtype: Any) -> jax.Array:
-    """Whether a temperature is 0; a subnormal counts as 0 because devices may flush it."""
-    return jnp.asarray(temperature, dtype) < jnp.finfo(dtype).tiny
-
-
-def keep_top_k(logits: jax.Array, k: Any) -> jax.Array:
-    """Keeps the k largest logits of each row: exactly k, of equal ones the lowest ids."""
-    if isinstance(k, int):
-        _, order = lax.top_k(logits, k)  # [N, k]
-        return _keep(logits, order, jnp.ones(order.shape, bool))
-    order = jnp.argsort(logits, axis=-1, descending=True, stable=True)
-    ranks = jnp.arange(logits.shape[-1], dtype=jnp.int32)
-    return _keep(logits, order, jnp.broadcast_to(ranks < _column(k, jnp.int32), order.shape))
-
-
-def keep_top_p(logits: jax.Array, p: Any) -> jax.Array:
-    """Keeps the most probable tokens up to the one whose sum reaches p, at least one.
-
-    A token stays while the probability of those before it is below p (an exclusive sum); of equal
-    tokens the lowest ids come first. p = 1 keeps everything.
-
-    References:
-      Holtzman et al., The Curious Case of Neural Text Degeneration, 2020, equation 2.
-    """
-    p = _column(p, logits.dtype)
-    order = jnp.argsort(logits, axis=-1, descending=True, stable=True)  # [N, V]
-    probs = jax.nn.softmax(jnp.take_along_axis(logits, order, axis=-1), axis=-1)
-    before = jnp.cumsum(probs, axis=-1) - probs
-    kept = (before < p) | (p >= 1)  # rounding may lift `before` to 1 ahead of the tail
-    return _keep(logits, order, kept.at[:, 0].set(True))
-
-
-def keep_min_p(logits: jax.Array, p: Any) -> jax.Array:
-    """Keeps the tokens at least p times as probable as the most probable one.
-
-    References:
-      Nguyen et al., Turning Up the Heat: Min-p Sampling, 2024.
-    """
-    floor = jnp.max(logits, axis=-1, keepdims=True) + jnp.log(_column(p, logits.dtype))
-    return jnp.where(logits < floor, -jnp.inf, logits)
-
-
-def _temper(logits: jax.Array, temperature: Any) -> jax.Array:
-    cold = is_cold(temperature, logits.dtype)
-    divisor = jnp.where(cold, 1, jnp.asarray(temperature, logits.dtype))
-    # Shifted first, so that a tiny temperature sends all but the largest to -inf and none to +inf.
-    return (logits - jnp.max(logits, axis=-1, keepdims=True)) / _column(divisor, logits.dtype)
-
-
-def _keep(logits: jax.Array, order: jax.Array, kept: jax.Array) -> jax.Array:
-    """Keeps the tokens order [N, R] where kept [N, R] is True."""
-    rows = jnp.arange(logits.shape[0], dtype=jnp.int32)[:, None]
-    mask = jnp.zeros(logits.shape, bool).at[rows, order].set(kept)  # [N, V]
-    return jnp.where(mask, logits, -jnp.inf)
-
-
-def _column(value: Any, dtype: Any) -> jax.Array:
-    """A scalar as [1, 1] or one number a row as [N, 1]."""
-    return jnp.asarray(value, dtype).reshape(-1, 1)
-
-
-def check_law(law: Law, batch: int, vocab_size: int) -> Law:
-    """Checks the settings where their values are known; a single integer top_k becomes static."""
-    _check("temperature", law.temperature, batch, lambda t: (t >= 0) & np.isfinite(t), ">= 0")
-    _check("top_p", law.top_p, batch, lambda p: (p > 0) & (p <= 1), "in (0, 1]")
-    _check("min_p", law.min_p, batch, lambda p: (p >= 0) & (p <= 1), "in [0, 1]")
-    k = law.top_k
-    require(
-        k is None or jnp.issubdtype(jnp.asarray(k).dtype, jnp.integer),
-        f"top_k is {k!r}; expected an integer, or integers [B].",
-    )
-    in_range = lambda k: (k >= 1) & (k <= vocab_size)
-    _check("top_k", k, batch, in_range, f"in 1..{vocab_size}, the vocabulary size")
-    known = None if k is None else concrete(k)
-    return law._replace(top_k=int(known)) if known is not None and known.ndim == 0 else law
-
-
-def _check(name: str, value: Any, batch: int, valid: Callable, expected: str) -> None:
-    if value is None:
-        return
-    require(
-        np.shape(value) in ((), (batch,)),
-        f"{name} has shape {np.shape(value)}; expected a single number or one a row, [B] = "
-        f"({batch},).",
-    )
-    known = concrete(value)
-    require(
-        known is None or bool(np.all(valid(known))),
-        f"{name} is {value!r}; expected {name} {expected}.",
-    )

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from seqjax._checks import positive_int
-from seqjax.decoding.logits import Law, Processor, as_logits, check_law, is_cold, process
+from seqjax.decoding.logits import Processor, as_logits, initial_states, process, update_states
 from seqjax.decoding.start import Step, start
+from seqjax.decoding.truncation import Law, check_law, is_cold
 from seqjax.noise import Noise, fold_in_rows
 from seqjax.scan import where_rows
 
@@ -32,6 +33,7 @@ class _Rows(NamedTuple):
     """What the loop carries; every leaf leads with the batch."""
 
     carry: Any
+    states: Any  # of the processors
     last: jax.Array  # [B]: the token to read next
     samples: Samples
     done: jax.Array  # [B]
@@ -78,9 +80,10 @@ def sample(
         (0, 1], a number or [B].
       min_p: keep tokens at least min_p times as probable as the best one; in [0, 1], a number or
         [B].
-      processors: functions (logits [B, V], tokens [B, L], length) -> logits [B, V], applied in
-        order to the model's unnormalised logits (float32 or wider). tokens holds what was drawn,
-        of which the first `length` (a scalar) count and the rest is eos; the prompt is left out.
+      processors: functions (logits [B, V], tokens [B, L], length) -> logits [B, V], or objects
+        with a state (`StatefulProcessor`), applied in order to the model's unnormalised logits
+        (float32 or wider). tokens holds what was drawn, of which the first `length` (a scalar)
+        count and the rest is eos; the prompt is left out.
       prompt: [B, P] integers, padded on the right, read after bos. An eos in it is an ordinary
         token.
       prompt_lengths: [B], 0..P; None means all P.
@@ -121,9 +124,12 @@ def sample(
         t, rows = loop
         carry, logits = step(rows.carry, rows.last)
         logits = as_logits(logits, begin.dtype, begin.eos)
-        processed = process(processors, logits, rows.samples.tokens, t, begin.eos)
+        tokens = rows.samples.tokens
+        processed = process(processors, rows.states, logits, tokens, t, begin.eos)
         token = _draw(keys, t, processed, law)
-        new = _Rows(carry, token, _extend(rows.samples, t, token, logits), token == begin.eos)
+        states = update_states(processors, rows.states, token)
+        samples = _extend(rows.samples, t, token, logits)
+        new = _Rows(carry, states, token, samples, token == begin.eos)
         return t + 1, where_rows(rows.done, rows, new)
 
     samples = Samples(
@@ -131,7 +137,8 @@ def sample(
         jnp.zeros((batch,), begin.dtype),
         jnp.zeros((batch,), jnp.int32),
     )
-    rows = _Rows(begin.carry, begin.tokens, samples, jnp.zeros((batch,), bool))
+    states = initial_states(processors, batch)
+    rows = _Rows(begin.carry, states, begin.tokens, samples, jnp.zeros((batch,), bool))
     running = lambda loop: (loop[0] < length) & ~jnp.all(loop[1].done)
     return lax.while_loop(running, body, (jnp.int32(0), rows))[1].samples
 
