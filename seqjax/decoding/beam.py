@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from seqjax._checks import positive_int, require
-from seqjax.decoding.carries import repeat_rows, take_beams, take_rows
+from seqjax.decoding.carries import pick, repeat_rows, take_beams
 from seqjax.decoding.logits import Processor, as_logits, initial_states, process, update_states
 from seqjax.decoding.penalties import LengthPenalty
 from seqjax.decoding.start import Start, Step, start
@@ -164,8 +164,8 @@ def _advance(search: _Search, t, logits, eos: int, penalty: LengthPenalty) -> _S
     finished = where_rows(search.done, search.finished, _merge(search.finished, ended, parents))
 
     live, order = lax.top_k(jnp.where(ends, -jnp.inf, log_probs), size)  # [B, K]
-    parents, last = _pick(parents, order), _pick(tokens, order)
-    tokens = _pick(search.tokens, parents)
+    parents, last = pick(parents, order), pick(tokens, order)
+    tokens = pick(search.tokens, parents)
     tokens = lax.dynamic_update_slice_in_dim(tokens, last[..., None], t, axis=2)
     bound = _bound(penalty, live[:, 0], jnp.minimum(t + 2, length), length)
     done = search.done | (finished.scores[:, -1] >= bound)
@@ -189,7 +189,7 @@ def _candidates(log_probs: jax.Array, logits: jax.Array):
     totals = jnp.where(log_probs[..., None] == -jnp.inf, -jnp.inf, totals)
     count = min(2 * size, size * offers)
     totals, order = lax.top_k(totals.reshape(batch, -1), count)  # [B, C]
-    return lax.div(order, jnp.int32(offers)), _pick(tokens.reshape(batch, -1), order), totals
+    return lax.div(order, jnp.int32(offers)), pick(tokens.reshape(batch, -1), order), totals
 
 
 def _scores(penalty: LengthPenalty, log_probs: jax.Array, lengths: jax.Array) -> jax.Array:
@@ -225,18 +225,13 @@ def _merge(finished: Beams, others: Beams, parents: jax.Array) -> Beams:
     both = lambda a, b: jnp.concatenate([a, b], axis=1)
     scores, order = lax.top_k(both(finished.scores, others.scores), size)
     own = jnp.broadcast_to(jnp.arange(size, dtype=jnp.int32), finished.scores.shape)
-    source = _pick(both(own, size + parents), order)  # [B, K], into the 2 K rows of tokens
+    source = pick(both(own, size + parents), order)  # [B, K], into the 2 K rows of tokens
     return Beams(
-        _pick(both(finished.tokens, others.tokens), source),
+        pick(both(finished.tokens, others.tokens), source),
         scores,
-        _pick(both(finished.log_probs, others.log_probs), order),
-        _pick(both(finished.lengths, others.lengths), order),
+        pick(both(finished.log_probs, others.log_probs), order),
+        pick(both(finished.lengths, others.lengths), order),
     )
-
-
-def _pick(x: jax.Array, order: jax.Array) -> jax.Array:
-    """x [B, N, ...] at order [B, K] along axis 1."""
-    return jax.vmap(take_rows)(x, order)
 
 
 def _result(search: _Search, eos: int, penalty: LengthPenalty) -> Beams:

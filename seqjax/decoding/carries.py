@@ -53,3 +53,8 @@ def take_beams(tree: Any, parents: jax.Array) -> Any:
     batch, size = parents.shape
     offsets = size * jnp.arange(batch, dtype=parents.dtype)
     return take_rows(tree, (parents + offsets[:, None]).reshape(-1))
+
+
+def pick(x: jax.Array, order: jax.Array) -> jax.Array:
+    """x [B, N, ...] at order [B, K] along axis 1."""
+    return jax.vmap(take_rows)(x, order)

@@ -106,14 +106,20 @@ def process(
     Each is given its state, or else the tokens [N, L] so far, of which `length` count.
     """
     for processor, state in zip(processors, states, strict=True):
-        if isinstance(processor, StatefulProcessor):
-            out = processor(state, logits)
-        else:
-            out = processor(logits, tokens, length)
-        require(
-            jnp.shape(out) == logits.shape,
-            f"processors: {processor!r} returned logits of shape {jnp.shape(out)}; expected the "
-            f"shape that it was given, {logits.shape} = [N, V].",
-        )
+        out = apply(processor, state, logits, tokens, length)
         logits = as_logits(out, logits.dtype, eos)
     return logits
+
+
+def apply(processor: Processor, state: Any, logits, tokens, length) -> jax.Array:
+    """What one processor makes of logits [N, V]."""
+    if isinstance(processor, StatefulProcessor):
+        out = processor(state, logits)
+    else:
+        out = processor(logits, tokens, length)
+    require(
+        jnp.shape(out) == logits.shape,
+        f"processors: {processor!r} returned logits of shape {jnp.shape(out)}; expected the "
+        f"shape that it was given, {logits.shape} = [N, V].",
+    )
+    return out
