@@ -36,3 +36,31 @@ def draw_ratios(rows: list[dict[str, Any]], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
     plt.close(figure)
+
+
+def draw_memory(rows: list[dict[str, Any]], path: Path) -> None:
+    """Temporaries against time, a dot a policy; and temporaries against T."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
+    remat = [row for row in rows if row["table"] == "remat"]
+    for loss, marker in zip(dict.fromkeys(row["loss"] for row in remat), "os", strict=False):
+        here = [row for row in remat if row["loss"] == loss]
+        for color, row in enumerate(here):
+            time = row["seconds"] / here[0]["seconds"]
+            name = row["policy"] if marker == "o" else None
+            left.plot(row["bytes"] / 1e6, time, marker, color=f"C{color}", label=name)
+    left.set(title="circles: loss on the carry, squares: on ys", xscale="log")
+    left.set(xlabel="temporaries, MB", ylabel="time / that of a differentiated lax.scan")
+    left.axhline(1, color="black", linewidth=0.8)
+    truncate = [row for row in rows if row["table"] == "truncate"]
+    for name in dict.fromkeys(row["policy"] for row in truncate):
+        here = [row for row in truncate if row["policy"] == name]
+        points = [(row["length"], row["bytes"] / 1e6) for row in here]
+        right.plot(*zip(*points, strict=True), "o-", label=name)
+    right.set(title="truncated backpropagation", xscale="log", yscale="log")
+    right.set(xlabel="T", ylabel="temporaries, MB")
+    for panel in (left, right):
+        if panel.has_data():
+            panel.legend(fontsize=8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)

@@ -5,7 +5,7 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,12 @@ def pick_device(name: str | None) -> Any:
         there = ", ".join(f"{d.platform}:{d.id}" for d in jax.local_devices())
         raise ValueError(f"device is {name!r}, which this machine does not have; it has {there}.")
     return devices[position]
+
+
+def check_rounds(rounds: int) -> None:
+    """Raises ValueError unless something is timed at all."""
+    if rounds < 1:
+        raise ValueError(f"rounds is {rounds}; expected an integer of at least 1.")
 
 
 def environment(device: Any) -> dict[str, Any]:
@@ -70,19 +76,28 @@ def commit() -> str | None:
 def interleave(runs: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
     """Seconds of each contender in each round, one after another within a round.
 
-    Each is called twice before the first round, and must hand out arrays to wait for. The order
-    turns by one from round to round, so that nobody always follows the same neighbour.
+    Each is called twice before the first round, and must hand out arrays to wait for.
     """
     for run in runs.values():
         for _ in range(2):
             jax.block_until_ready(run())
-    names, seconds = list(runs), {name: [] for name in runs}
-    for turn in range(rounds):
-        for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            start = time.perf_counter()
-            jax.block_until_ready(runs[name]())
-            seconds[name].append(time.perf_counter() - start)
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for name in turns(runs, rounds):
+        start = time.perf_counter()
+        jax.block_until_ready(runs[name]())
+        seconds[name].append(time.perf_counter() - start)
     return seconds
+
+
+def turns(names: Iterable[str], rounds: int) -> Iterator[str]:
+    """Whose turn it is: the order turns by one from round to round.
+
+    So nobody always follows the same neighbour.
+    """
+    order = list(names)
+    for turn in range(rounds):
+        first = turn % len(order)
+        yield from order[first:] + order[:first]
 
 
 def medians(seconds: dict[str, list[float]]) -> dict[str, float]:

@@ -6,7 +6,7 @@ that the results can be compared before anything is timed.
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
@@ -315,8 +315,24 @@ BUILDERS: dict[str, tuple[str, Callable]] = {  # name: (module that must be inst
 
 
 def installed(name: str) -> bool:
-    """Whether a peer's library can be imported."""
-    return find_spec(BUILDERS[name][0]) is not None
+    """Whether a peer's library can be imported, asked without importing it."""
+    return find_spec("torch" if name == "torch" else BUILDERS[name][0]) is not None
+
+
+def missing(names: Sequence[str]) -> list[str]:
+    """Which of the peers asked for are not installed; they are named and left out.
+
+    Raises:
+      ValueError: if there is no such peer. PyTorch, which runs in a process of its own, is one.
+    """
+    known = [*BUILDERS, "torch"]
+    for name in names:
+        if name not in known:
+            raise ValueError(f"peers has {name!r}; expected some of {', '.join(known)}.")
+    absent = [name for name in names if not installed(name)]
+    if absent:
+        print(f"not installed, left out: {', '.join(absent)}")
+    return absent
 
 
 def build(name: str, layers: Layers) -> Contender | None:

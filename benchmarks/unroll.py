@@ -147,7 +147,7 @@ def measure(table: Table, kind: str, shape: Shape, settings: Settings) -> dict[s
         runs["floor"] = floor(shape, 4 if kind == "lstm" else 3)
     rounds = settings.rounds * (20 if table == "step" else 1)
     seconds = harness.medians(harness.interleave(runs, rounds))
-    if "torch" in settings.peers and torch_installed():
+    if "torch" in settings.peers and peers.installed("torch"):
         seconds["torch"] = torch_seconds(table, kind, shape, settings.rounds)
     return seconds
 
@@ -166,13 +166,6 @@ def streaming(contender: Contender, shape: Shape) -> Callable[[], Any]:
         return state[0]
 
     return run
-
-
-def torch_installed() -> bool:
-    """Whether PyTorch can be imported, asked without importing it."""
-    from importlib.util import find_spec
-
-    return find_spec("torch") is not None
 
 
 def torch_seconds(table: str, kind: str, shape: Shape, rounds: int) -> float:
@@ -219,16 +212,8 @@ def report(rows: list[dict[str, Any]]) -> str:
 def main(settings: Settings) -> None:
     """Measures, prints, writes."""
     device = harness.pick_device(settings.device)
-    if settings.rounds < 1:
-        raise ValueError(f"rounds is {settings.rounds}; expected an integer of at least 1.")
-    unknown = [n for n in settings.peers if n not in peers.BUILDERS and n != "torch"]
-    if unknown:
-        known = ", ".join([*peers.BUILDERS, "torch"])
-        raise ValueError(f"peers has {unknown[0]!r}; expected some of {known}.")
-    here = lambda n: torch_installed() if n == "torch" else peers.installed(n)
-    missing = [n for n in settings.peers if not here(n)]
-    if missing:
-        print(f"not installed, left out: {', '.join(missing)}")
+    harness.check_rounds(settings.rounds)
+    missing = peers.missing(settings.peers)
     rows = []
     with jax.default_device(device):
         for table in settings.tables:

@@ -68,5 +68,6 @@ from seqjax.training import clip_by_global_norm as clip_by_global_norm
 from seqjax.training import global_norm as global_norm
 from seqjax.training import init_train_state as init_train_state
 from seqjax.training import make_train_step as make_train_step
+from seqjax.truncation import truncated_value_and_grad as truncated_value_and_grad
 from seqjax.unroll import tape_cost as tape_cost
 from seqjax.unroll import unroll as unroll

@@ -219,7 +219,7 @@ def make_train_step(
 
         def loss_of(params):
             loss, new_carry = loss_fn(params, carry, batch, key)
-            _check_loss(loss, carry, new_carry)
+            check_loss(loss, carry, new_carry)
             return loss, new_carry
 
         (loss, new_carry), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
@@ -291,7 +291,8 @@ def _check_optimizer(optimizer) -> None:
     )
 
 
-def _check_loss(loss, carry, new_carry) -> None:
+def check_loss(loss, carry, new_carry) -> None:
+    """Raises ValueError unless the loss is one float and the carry keeps its form."""
     _checks.require(
         jnp.shape(loss) == () and jnp.issubdtype(jnp.result_type(loss), jnp.floating),
         f"loss_fn returned a loss of shape {jnp.shape(loss)} and dtype {jnp.result_type(loss)}; "

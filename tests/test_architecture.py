@@ -15,6 +15,7 @@ ORDER = [
     {"remat", "windows"},
     {"unroll"},
     {"corpus", "decoding", "losses", "saving", "training"},
+    {"truncation"},
     {"testing"},
 ]
 

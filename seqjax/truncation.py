@@ -1,0 +1,94 @@
+"""Gradients of a long batch, window by window, in the memory of one window."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from seqjax import _checks
+from seqjax.scan import strong
+from seqjax.training import check_loss
+
+
+def truncated_value_and_grad(loss_fn: Callable[..., Any], window: int) -> Callable[..., Any]:
+    """Sums losses and gradients over windows of K steps, through which a carry runs.
+
+        Σₙ ℓₙ(θ, hₙ),  Σₙ ∂ℓₙ(θ, hₙ)/∂θ    with hₙ₊₁ the carry that window n leaves, a constant
+
+    These are the gradients of `unroll(..., truncate=K)` for a loss that is a sum over steps. There
+    memory grows with T, as each step's output is kept until the loss is known; here a window is
+    done with before the next one begins, and only the batch itself is as long as T. To update
+    params between windows instead, give `make_train_step` one window a call (`Corpus` cuts them).
+
+    Args:
+      loss_fn: (params, carry, batch, key) -> (loss [], carry), as for `make_train_step`, of one
+        window. For a mean over the whole batch divide each window's sum by the same number.
+      window: K, the steps of a window. The last one is shorter where K does not divide T.
+
+    Returns:
+      A function (params, carry, batch, key=None) -> ((loss [], carry), gradients), for a batch
+      with leaves [B, T, ...]. Window n is given fold_in(key, n).
+
+    Raises:
+      ValueError: if window is not an integer of at least 1; when called, if the batch's leaves are
+        not [B, T, ...] with one T of at least 1, the loss is no scalar or the carry changes form.
+
+    Example:
+      >>> def loss_fn(decay, carry, xs, key):  # a leaky sum of xs [B, T] should be 1
+      ...     leak = lambda carry, x: (decay * carry + x, (decay * carry + x - 1) ** 2)
+      ...     carry, losses = jax.lax.scan(leak, carry, xs.T)
+      ...     return losses.sum(), carry
+      >>> value_and_grad = truncated_value_and_grad(loss_fn, window=2)
+      >>> xs = jnp.ones((1, 5))
+      >>> (loss, carry), gradient = value_and_grad(jnp.float32(0.5), jnp.zeros(1), xs)
+      >>> print(loss, carry, gradient)
+      2.4414062 [1.9375] 6.671875
+
+    References:
+      Williams and Peng, An efficient gradient-based algorithm for on-line training of recurrent
+      network trajectories, 1990.
+    """
+    size = _checks.positive_int("window", window)
+
+    def run(params, carry, batch, key=None):
+        length = _length(batch)
+
+        def one(state, n, steps=size):
+            carry, grads = state
+            cut = lambda a: jax.lax.dynamic_slice_in_dim(a, n * size, steps, axis=1)
+
+            def loss_of(params):
+                own = None if key is None else jax.random.fold_in(key, n)
+                loss, after = loss_fn(params, carry, jax.tree.map(cut, batch), own)
+                check_loss(loss, carry, after)
+                return loss, after
+
+            (loss, after), more = jax.value_and_grad(loss_of, has_aux=True)(params)
+            return (after, jax.tree.map(jnp.add, grads, more)), loss
+
+        state = strong(carry), jax.tree.map(jnp.zeros_like, params)
+        losses = []
+        if length >= size:
+            state, whole = jax.lax.scan(one, state, jnp.arange(length // size))
+            losses.append(jnp.sum(whole))
+        if length % size:
+            state, rest = one(state, length // size, length % size)
+            losses.append(rest)
+        carry, grads = state
+        return (sum(losses[1:], start=losses[0]), carry), grads
+
+    return run
+
+
+def _length(batch: Any) -> int:
+    """T of a batch with leaves [B, T, ...]."""
+    shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(batch)]
+    lengths = {shape[1] if len(shape) > 1 else None for shape in shapes}
+    length = next(iter(lengths)) if len(lengths) == 1 else None
+    _checks.require(
+        bool(length),
+        f"batch has leaves of shapes {_checks.describe(batch)}; expected [B, T, ...] with one T of "
+        "at least 1. Close over what has no time axis.",
+    )
+    return length or 0
