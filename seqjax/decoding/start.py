@@ -12,7 +12,7 @@ from seqjax._checks import concrete, require
 from seqjax.decoding.carries import batch_size
 from seqjax.scan import scan, strong
 
-Step = Callable[[Any, jax.Array], tuple[Any, jax.Array]]
+Step = Callable[[Any, jax.Array], tuple[Any, ...]]
 
 
 class Start(NamedTuple):
@@ -20,30 +20,36 @@ class Start(NamedTuple):
 
     carry: Any
     tokens: jax.Array  # [B]
-    eos: int
+    ends: tuple[int, ...]  # every token that ends a sequence
     vocab_size: int
     dtype: Any  # of every log-probability
+    outputs: Any  # what the step hands out beside logits: shapes [B, ...], () if nothing
+
+    @property
+    def eos(self) -> int:
+        """The first of `ends`: what a row that allows nothing is left with."""
+        return self.ends[0]
 
 
-def start(step: Step, carry: Any, bos, eos, prompt, prompt_lengths) -> Start:
-    """Checks what every decoder is given and reads the prompt."""
+def start(step: Step, carry: Any, bos, eos, prompt, prompt_lengths, outputs=False) -> Start:
+    """Checks what every decoder is given and reads the prompt; `outputs` allows step's third."""
     bos = _integers("bos", bos)
     require(bos.ndim <= 1, f"bos has shape {bos.shape}; expected an integer or integers [B].")
     carry = strong(carry)
     tokens = jnp.broadcast_to(bos, (batch_size(carry, bos),))
-    logits = _check_step(step, carry, tokens)
-    eos = _check_eos(eos, logits.shape[1])
+    logits, handed = _check_step(step, carry, tokens, outputs)
+    ends = _check_eos(eos, logits.shape[1])
     if prompt is None:
         require(
             prompt_lengths is None,
             "prompt_lengths was given without a prompt; expected both. Pass prompt [B, P].",
         )
     else:
-        prompt, lengths = _check_prompt(prompt, prompt_lengths, tokens.shape[0])
+        prompt, lengths = check_given("prompt", prompt, prompt_lengths, tokens.shape[0])
         if prompt.shape[1]:
             carry, tokens = _prime(step, carry, tokens, prompt, lengths)
     dtype = jnp.float64 if logits.dtype == jnp.float64 else jnp.float32
-    return Start(carry, tokens, eos, logits.shape[1], dtype)
+    return Start(carry, tokens, ends, logits.shape[1], dtype, handed)
 
 
 def _prime(step: Step, carry, bos, prompt, lengths):
@@ -66,50 +72,86 @@ def _integers(name: str, value: Any) -> jax.Array:
     return array.astype(jnp.int32)
 
 
-def _check_eos(eos: Any, vocab_size: int) -> int:
-    try:
-        number = -1 if isinstance(eos, (bool, np.bool_)) else operator.index(eos)
-    except TypeError:
-        number = -1
+def _check_eos(eos: Any, vocab_size: int) -> tuple[int, ...]:
+    """One token or several, as a tuple of Python's integers."""
+    several = tuple(eos) if isinstance(eos, (tuple, list)) else (eos,)
+    ids = tuple(_token(one) for one in several)
     require(
-        0 <= number < vocab_size,
+        len(ids) > 0 and len(set(ids)) == len(ids) and all(0 <= n < vocab_size for n in ids),
         f"eos is {eos!r}; expected an integer with 0 <= eos < {vocab_size}, the vocabulary size "
-        "(the last axis of the step's logits).",
+        "(the last axis of the step's logits), or a tuple of different ones.",
     )
-    return number
+    return ids
 
 
-def _check_prompt(prompt, lengths, batch: int):
-    prompt = _integers("prompt", prompt)
+def _token(value: Any) -> int:
+    try:
+        return -1 if isinstance(value, (bool, np.bool_)) else operator.index(value)
+    except TypeError:
+        return -1
+
+
+def check_given(name: str, tokens, lengths, batch: int) -> tuple[jax.Array, jax.Array]:
+    """Tokens [B, P] that are given, padded on the right, and their lengths [B]."""
+    tokens = _integers(name, tokens)
     require(
-        prompt.ndim == 2 and prompt.shape[0] == batch,
-        f"prompt has shape {prompt.shape}; expected [B, P] with batch size B = {batch}. "
-        "Pad shorter prompts on the right and pass prompt_lengths.",
+        tokens.ndim == 2 and tokens.shape[0] == batch,
+        f"{name} has shape {tokens.shape}; expected [B, P] with batch size B = {batch}. "
+        f"Pad shorter ones on the right and pass {name}_lengths.",
     )
-    width = prompt.shape[1]
-    lengths = _integers("prompt_lengths", np.full(batch, width) if lengths is None else lengths)
+    width = tokens.shape[1]
+    lengths = _integers(f"{name}_lengths", np.full(batch, width) if lengths is None else lengths)
     require(
         lengths.shape == (batch,),
-        f"prompt_lengths has shape {lengths.shape} but the batch size is {batch}; expected one "
+        f"{name}_lengths has shape {lengths.shape} but the batch size is {batch}; expected one "
         "length a row, [B].",
     )
     known = concrete(lengths)
     require(
         known is None or bool(np.all((known >= 0) & (known <= width))),
-        f"prompt_lengths is {known}; expected 0 <= prompt_lengths <= {width}, the width of "
-        f"prompt {prompt.shape}.",
+        f"{name}_lengths is {known}; expected 0 <= {name}_lengths <= {width}, the width of "
+        f"{name} {tokens.shape}.",
     )
-    return prompt, lengths
+    return tokens, lengths
 
 
-def _check_step(step: Step, carry: Any, tokens: jax.Array) -> jax.ShapeDtypeStruct:
-    """Traces the step once, compares the carry before and after, and returns what logits are."""
+def _check_step(step: Step, carry: Any, tokens: jax.Array, outputs: bool):
+    """Traces the step once and compares the carry before and after: what logits and outputs are."""
     out = jax.eval_shape(step, carry, tokens)
+    sizes, expected = ((2, 3), "(carry, logits)") if outputs else ((2,), "the pair (carry, logits)")
     require(
-        isinstance(out, tuple) and len(out) == 2,
-        f"step returned a {type(out).__name__}; expected the pair (carry, logits).",
+        isinstance(out, tuple) and len(out) in sizes,
+        f"step returned {_kind(out)}; expected {expected}"
+        + (" or (carry, logits, outputs)." if outputs else "."),
     )
-    new, logits = out
+    new, logits, *rest = out
+    _check_carry(carry, new)
+    shape = getattr(logits, "shape", None)
+    require(
+        shape is not None and len(shape) == 2 and shape[0] == tokens.shape[0] and shape[1] > 0,
+        f"step returned logits of shape {shape} for {tokens.shape[0]} tokens; expected [B, V] = "
+        f"({tokens.shape[0]}, V), one row of V logits a token.",
+    )
+    require(
+        jnp.issubdtype(logits.dtype, jnp.floating),
+        f"step returned logits of dtype {logits.dtype}; expected floating-point numbers.",
+    )
+    handed = rest[0] if rest else ()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(handed):
+        require(
+            leaf.shape[:1] == tokens.shape,
+            f"step returned outputs{jax.tree_util.keystr(path)} of shape {leaf.shape} for "
+            f"{tokens.shape[0]} tokens; expected every leaf to lead with the batch axis [B, ...].",
+        )
+    return logits, handed
+
+
+def _kind(out: Any) -> str:
+    return f"a tuple of {len(out)}" if isinstance(out, tuple) else f"a {type(out).__name__}"
+
+
+def _check_carry(carry: Any, new: Any) -> None:
+    """The carry after a step must be like the one before."""
     before, after = jax.tree.structure(carry), jax.tree.structure(new)
     require(
         before == after,
@@ -124,14 +166,3 @@ def _check_step(step: Step, carry: Any, tokens: jax.Array) -> jax.ShapeDtypeStru
             f"{leaf.dtype}{list(leaf.shape)}; expected it unchanged. Cast the initial carry or "
             "the step's result.",
         )
-    shape = getattr(logits, "shape", None)
-    require(
-        shape is not None and len(shape) == 2 and shape[0] == tokens.shape[0] and shape[1] > 0,
-        f"step returned logits of shape {shape} for {tokens.shape[0]} tokens; expected [B, V] = "
-        f"({tokens.shape[0]}, V), one row of V logits a token.",
-    )
-    require(
-        jnp.issubdtype(logits.dtype, jnp.floating),
-        f"step returned logits of dtype {logits.dtype}; expected floating-point numbers.",
-    )
-    return logits
