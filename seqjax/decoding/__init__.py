@@ -6,8 +6,12 @@ The carry is any pytree whose leaves lead with the batch axis. The decoders tile
 it; what all hypotheses share (an encoder's memory, parameters) is closed over by the step.
 """
 
+from seqjax.decoding.automata import Automaton as Automaton
+from seqjax.decoding.automata import explored_automaton as explored_automaton
 from seqjax.decoding.beam import Beams as Beams
 from seqjax.decoding.beam import beam_search as beam_search
+from seqjax.decoding.languages import regex_automaton as regex_automaton
+from seqjax.decoding.languages import words_automaton as words_automaton
 from seqjax.decoding.logits import StatefulProcessor as StatefulProcessor
 from seqjax.decoding.penalties import GNMTLengthPenalty as GNMTLengthPenalty
 from seqjax.decoding.penalties import PowerLengthPenalty as PowerLengthPenalty
