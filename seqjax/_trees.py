@@ -11,15 +11,25 @@ def is_inexact(leaf: Any) -> bool:
     return jnp.issubdtype(leaf.dtype, jnp.inexact)
 
 
-def only(tree: Any, inexact: bool) -> Any:
-    """The leaves that can have a gradient, or those that cannot; None for the others."""
-    return jax.tree.map(lambda a: a if is_inexact(a) == inexact else None, tree)
+def inexact(tree: Any) -> Any:
+    """The leaves that can have a gradient; None for the others."""
+    return jax.tree.map(lambda a: a if is_inexact(a) else None, tree)
+
+
+def exact(tree: Any) -> Any:
+    """The leaves that cannot have a gradient; None for the others."""
+    return jax.tree.map(lambda a: None if is_inexact(a) else a, tree)
 
 
 def merge(tree: Any, other: Any) -> Any:
     """The leaves of both trees, each of which is None where the other is not."""
     pick = lambda a, b: b if a is None else a
     return jax.tree.map(pick, tree, other, is_leaf=lambda a: a is None)
+
+
+def with_inexact(tree: Any, part: Any) -> Any:
+    """The tree with the leaves that can have a gradient taken from what `inexact` made."""
+    return merge(part, exact(tree))
 
 
 def widen(tree: Any) -> Any:

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
 from seqjax import _trees
+from seqjax._jaxprs import depend_on
 from seqjax.scan import strong
 from seqjax.schedules import REVERSE, TAPE, Actions, Schedule
 
@@ -204,7 +205,7 @@ class _Run:
 
         def run(chosen):
             out = self.block(*_trees.merge(chosen, fixed))
-            return _trees.only(out, True), _trees.only(out, False)
+            return _trees.inexact(out), _trees.exact(out)
 
         chosen = jax.tree.map(lambda live, a: a if live else None, self.live, args)
         out, pull, rest = jax.vjp(run, chosen, has_aux=True)
@@ -236,11 +237,9 @@ class _Run:
         first = len(jax.tree.leaves(shared))
         # What is made of shared alone, and inputs as they are, can be had again for nothing.
         given = {id(var) for var in jaxpr.invars[first + len(jax.tree.leaves(carry)) :]}
-        varying = {id(var) for var in jaxpr.invars[first:]}
-        for equation in jaxpr.eqns:
-            if any(id(var) in varying for var in equation.invars):
-                varying |= {id(var) for var in equation.outvars}
-        flags = tuple(id(var) in varying - given for var in jaxpr.outvars)
+        varying = depend_on(jaxpr, jaxpr.invars[first:])
+        pairs = zip(jaxpr.outvars, varying, strict=True)
+        flags = tuple(varies and id(var) not in given for var, varies in pairs)
         return replace(self, tape=run, varying=flags)
 
     def _kept(self, pull: Any) -> list[Any]:

@@ -7,7 +7,7 @@ import seqjax
 
 ROOT = Path(seqjax.__file__).parent
 ORDER = [
-    {"_checks", "_trees"},
+    {"_checks", "_jaxprs", "_trees"},
     {"noise", "initializers", "schedules"},
     {"scan"},
     {"reverse"},

@@ -1,6 +1,7 @@
 """The benchmarks' own pieces, on shapes too small to time anything."""
 
 import json
+from functools import partial
 from typing import Any
 
 import jax
@@ -8,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import harness, peers, unroll
+from benchmarks import compile as compiling
+from benchmarks import harness, memory, peers, profile, unroll
 
 SMALL = (2, 3, 2, 4)
 
@@ -72,3 +74,61 @@ def test_rounds_are_interleaved_and_turned():
     assert "".join(calls[6:]) == "abc" + "bca" + "cab"
     assert all(len(values) == 3 for values in seconds.values())
     np.testing.assert_allclose(harness.geometric_mean([0.5, 2.0]), 1.0)
+
+
+def test_memory_of_policies(tmp_path, monkeypatch, capsys):
+    """Each policy's gradient is compared with a stepped scan's before it counts."""
+    monkeypatch.setattr(memory, "measure_remat", partial(memory.measure_remat, shape=(2, 40, 8)))
+    small = partial(memory.measure_truncate, lengths=(40, 400), window=10, size=8)
+    monkeypatch.setattr(memory, "measure_truncate", small)
+    out = tmp_path / "memory.json"
+    memory.main(memory.Settings(tables=("remat", "truncate"), rounds=1, json=out))
+    rows = json.loads(out.read_text())["rows"]
+    used = {row["policy"]: row["bytes"] for row in rows if row.get("loss") == "carry"}
+    assert used["scan"] > 2 * used['"sqrt"'] > used["binomial_schedule(T, 10)"] > 0
+    growth = {}
+    for row in rows:
+        if row["table"] == "truncate":
+            growth.setdefault(row["policy"], []).append(row["bytes"])
+    flat, grown = growth["truncated_value_and_grad"], growth["unroll(truncate=K)"]
+    assert flat[1] / flat[0] < 1.05 and grown[1] / grown[0] > 5
+    assert "| `binomial_schedule(T, 10)` |" in capsys.readouterr().out
+    assert out.with_suffix(".png").stat().st_size > 1000
+
+
+def test_a_long_sequence_is_trained_on():
+    row = memory.train_long("ys", length=300, batch_size=2, size=4)
+    assert row["losses"][0] > row["losses"][1] > row["losses"][2]
+    assert row["peak"] > row["inputs"] == 2 * 300 * 4 * 4
+
+
+def test_compile_times(tmp_path, monkeypatch):
+    monkeypatch.setattr(compiling, "SHAPES", [SMALL])
+    out = tmp_path / "compile.json"
+    compiling.main(compiling.Settings(kinds=("gru",), peers=("scan",), rounds=1, json=out))
+    (row,) = json.loads(out.read_text())["rows"]
+    assert set(row["seconds"]) == {"seqjax", "scan"} and min(row["seconds"].values()) > 0
+    with pytest.raises(ValueError, match="peers has 'torch', which compiles nothing"):
+        compiling.main(compiling.Settings(peers=("torch",)))
+
+
+def test_a_profile_finds_the_loop(capsys):
+    profile.main(profile.Settings(shape=(2, 7, 3, 4), steps=2, rows=40))
+    rows = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines() if "|" in line]
+    assert {"7", "1"} <= {row[1].strip() for row in rows[2:]}
+    assert not any("while" in row[0] or "::" in row[0] for row in rows)
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"contender": "torch"}, "contender is 'torch'; expected a JAX library that is here."),
+        ({"contender": "jaxer"}, "peers has 'jaxer'; expected some of seqjax, scan, flax"),
+        ({"steps": 0}, "steps is 0; expected at least 1."),
+        ({"device": "tpu"}, "device is 'tpu', which this machine does not have"),
+    ],
+)
+def test_profile_errors(changes, message):
+    with pytest.raises(ValueError) as caught:
+        profile.main(profile.Settings(**changes))
+    assert str(caught.value).startswith(message)

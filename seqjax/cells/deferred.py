@@ -11,7 +11,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
+from seqjax import _checks, _trees
+from seqjax._jaxprs import depend_on
 from seqjax.cells.products import Affine, affine
 from seqjax.scan import restart_rows, strong, where_rows
 
@@ -97,8 +98,9 @@ def _backward(recur, arguments, tape, d_last, d_carries):
     """Cotangents of the arguments, none of mask and flags."""
     params, first, zs, offset, initial, mask, flags = arguments
     carries, products = tape
+    floats, refill = _trees.inexact, _trees.with_inexact
     weights, pull_weights = jax.vjp(
-        lambda p: _weights(recur, _join(params, p), first, zs), _floats(params)
+        lambda p: _weights(recur, refill(params, p), first, zs), floats(params)
     )
     shared: list = []  # for each product, the float of z whose cotangent is its own as well
 
@@ -115,35 +117,33 @@ def _backward(recur, arguments, tape, d_last, d_carries):
 
         def replay(p, c, z_floats, probes):
             read, call = _replayer(weights, products, probes)
-            new = recur(_join(params, p), _join(before, c), _join(z, z_floats), call)
-            return _floats(new), read
+            new = recur(refill(params, p), refill(before, c), refill(z, z_floats), call)
+            return floats(new), read
 
-        zeros = [jnp.zeros_like(u) for u in products]
-        primals = (_floats(params), _floats(before), _floats(z), zeros)
+        primals = (floats(params), floats(before), floats(z), _zeros(products))
         _, pull, read = jax.vjp(replay, *primals, has_aux=True)
         d_here, d_carry, d_z, d_products = pull(d_new)
         d_carry = d_carry if d_held is None else _add(d_carry, d_held)
         if restart is not None:
             d_begun, d_carry = _divide(restart, d_carry)
             d_initial = _add(d_initial, d_begun)
-        d_zs = [a.at[t].set(d) for a, d in zip(d_zs, d_z, strict=True)]
+        d_zs = _trees.set_index(d_zs, d_z, t)
+        d_z = jax.tree.leaves(d_z)
         shared[:] = [next((j for j, d in enumerate(d_z) if d is g), None) for g in d_products]
         own = [g for g, j in zip(d_products, shared, strict=True) if j is None]
         return (d_carry, d_initial, _add(d_params, d_here), d_zs), (own, read)
 
-    inputs = (jnp.arange(jax.tree.leaves(zs)[0].shape[0]), _floats(d_carries), zs, products)
+    inputs = (jnp.arange(jax.tree.leaves(zs)[0].shape[0]), floats(d_carries), zs, products)
     # Every d_zs[t] is written once, so that the buffer of zs, read for the last time, can be it.
-    start = (_floats(d_last), _zeros(_floats(first)), _zeros(_floats(params)), _floats(zs))
+    start = (floats(d_last), _zeros(floats(first)), _zeros(floats(params)), floats(zs))
     state, (own, read) = jax.lax.scan(body, start, (*inputs, mask, flags), reverse=True)
     d_carry, d_initial, d_params, d_zs = state
-    rest = iter(own)
-    d_products = [next(rest) if j is None else d_zs[j] for j in shared]
+    of_zs, rest = jax.tree.leaves(d_zs), iter(own)
+    d_products = [next(rest) if j is None else of_zs[j] for j in shared]
     d_weights = [_pull_weights(*each) for each in zip(read, weights, d_products, strict=True)]
     d_params = _add(d_params, pull_weights(d_weights)[0])
-    d_offset = [] if offset is None else [jnp.sum(d_zs[0], axis=(0, 1))]
-    before = ((params, d_params), (first, d_carry), (zs, d_zs), (offset, d_offset))
-    pairs = (*before, (initial, d_initial))
-    return *(_join(tree, floats, other=None) for tree, floats in pairs), None, None
+    d_offset = None if offset is None else jnp.sum(d_zs, axis=(0, 1))
+    return d_params, d_carry, d_zs, d_offset, d_initial, None, None
 
 
 def _replayer(weights: list, products: list, probes: list) -> tuple[list, Callable]:
@@ -198,12 +198,8 @@ def _weights(recur: Recur, params: Any, carry: Any, zs: Any) -> list[tuple]:
 def _check_weights(recur: Recur, params: Any, carry: Any, zs: Any) -> None:
     """Raises ValueError if weights depend on the carry or on inputs."""
     traced = jax.make_jaxpr(lambda carry, zs: _weights(recur, params, carry, zs))(carry, zs).jaxpr
-    depends = set(traced.invars)
-    for equation in traced.eqns:
-        if any(v in depends for v in equation.invars if not hasattr(v, "val")):
-            depends.update(equation.outvars)
     _checks.require(
-        not any(v in depends for v in traced.outvars if not hasattr(v, "val")),
+        not any(depend_on(traced, traced.invars)),
         "affine was given weights, or a bias [M], that depend on the carry or the input; expected "
         "them to be made from params alone. Use jnp.matmul for other products.",
     )
@@ -217,27 +213,14 @@ def _carry_before(t: jax.Array, carries: Any, first: Any) -> Any:
     return jax.tree.map(one, carries, first)
 
 
-def _divide(flags: jax.Array, tree: list) -> tuple[list, list]:
+def _divide(flags: jax.Array, tree: Any) -> tuple[Any, Any]:
     """The rows where flags [B] are True, and those where they are False; zeros elsewhere."""
     return where_rows(flags, tree, _zeros(tree)), where_rows(flags, _zeros(tree), tree)
 
 
-def _floats(tree: Any) -> list[jax.Array]:
-    return [leaf for leaf in jax.tree.leaves(tree) if _checks.is_float(leaf)]
+def _zeros(tree: Any) -> Any:
+    return jax.tree.map(jnp.zeros_like, tree)
 
 
-def _join(tree: Any, floats: list, **other: Any) -> Any:
-    """The tree with other floats; its other leaves are kept, or replaced by `other`."""
-    leaves, structure = jax.tree.flatten(tree)
-    rest = iter(floats)
-    keep = lambda leaf: other.get("other", leaf)
-    leaves = [next(rest) if _checks.is_float(leaf) else keep(leaf) for leaf in leaves]
-    return jax.tree.unflatten(structure, leaves)
-
-
-def _zeros(tree: list) -> list:
-    return [jnp.zeros_like(a) for a in tree]
-
-
-def _add(a: list, b: list) -> list:
-    return [x + y for x, y in zip(a, b, strict=True)]
+def _add(a: Any, b: Any) -> Any:
+    return jax.tree.map(jnp.add, a, b)

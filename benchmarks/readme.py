@@ -1,0 +1,139 @@
+"""Writes the README's tables of measurements from benchmarks/results/.
+
+    python -m benchmarks.readme
+
+Each table stands between two comments of the README, `<!-- NAME -->` and `<!-- end -->`; a test
+holds the README to the results. To measure anew, first run the benchmarks with
+`--json benchmarks/results/NAME-cpu.json`.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.harness import geometric_mean, table
+from benchmarks.unroll import best_peer
+
+FOLDER = Path(__file__).parent
+README = FOLDER.parent / "README.md"
+BETWEEN = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+Rows = list[dict[str, Any]]
+
+
+def results(name: str) -> Rows:
+    """The rows of one benchmark's run on a CPU."""
+    return json.loads((FOLDER / "results" / f"{name}-cpu.json").read_text())["rows"]
+
+
+def ratio(row: dict[str, Any], name: str) -> str:
+    """seqjax's time to another's."""
+    seconds = row["seconds"]
+    return f"{seconds['seqjax'] / seconds[name]:.2f}" if name in seconds else ""
+
+
+def train() -> str:
+    """A training step beside each kind of contender."""
+    lines = []
+    for row in results("unroll"):
+        if row["table"] == "train":
+            best = best_peer(row["seconds"])[0]
+            shape, ours = " ".join(map(str, row["shape"])), 1e3 * row["seconds"]["seqjax"]
+            others = [ratio(row, name) for name in ("flax.linen", "scan", "torch", "floor")]
+            line = [row["kind"].upper(), shape, f"{ours:.1f}", f"{ratio(row, best)} ({best})"]
+            lines.append(line + others)
+    own = "own step, by `scan`"
+    header = ["cell", "B T D H", "seqjax, ms", "best JAX peer", "flax.linen", own]
+    return table([*header, "PyTorch", "floor"], lines)
+
+
+def workloads() -> str:
+    """All workloads in short, against the best JAX peer of each row."""
+    titles = {
+        "train": "training step",
+        "forward": "forward alone",
+        "ragged": "training step, ragged",
+        "bidirectional": "training step, two bidirectional layers",
+        "step": "one step, called from Python",
+    }
+    rows, lines = results("unroll"), []
+    for name, title in titles.items():
+        line = [title]
+        for kind in ("lstm", "gru"):
+            here = [row for row in rows if (row["table"], row["kind"]) == (name, kind)]
+            ratios = [row["seconds"]["seqjax"] / best_peer(row["seconds"])[1] for row in here]
+            line += [f"{geometric_mean(ratios):.2f}", f"{max(ratios):.2f}"]
+        lines.append(line)
+    return table(["to the best JAX peer", "LSTM, mean", "worst", "GRU, mean", "worst"], lines)
+
+
+def memory() -> str:
+    """Checkpointing policies, for both losses."""
+    rows = [row for row in results("memory") if row["table"] == "remat"]
+    lines = []
+    for name in dict.fromkeys(row["policy"] for row in rows):
+        line = ["differentiated `lax.scan` of the step" if name == "scan" else f"`remat={name}`"]
+        for loss in ("carry", "ys"):
+            row, plain = (
+                next(r for r in rows if (r["loss"], r["policy"]) == (loss, policy))
+                for policy in (name, "scan")
+            )
+            factor, time = plain["bytes"] / row["bytes"], row["seconds"] / plain["seconds"]
+            line += [f"{row['bytes'] / 1e6:.1f}", f"{factor:.1f}", f"{time:.2f}"]
+        lines.append(line)
+    header = ["", "loss on the last carry: MB", "times less", "time"]
+    return table([*header, "loss on all ys: MB", "times less", "time"], lines)
+
+
+def windows() -> str:
+    """Truncated backpropagation at growing T."""
+    rows = [row for row in results("memory") if row["table"] == "truncate"]
+    lengths = list(dict.fromkeys(row["length"] for row in rows))
+    lines = [
+        [f"`{name}`", *(f"{r['bytes'] / 1e6:.1f}" for r in rows if r["policy"] == name)]
+        for name in dict.fromkeys(row["policy"] for row in rows)
+    ]
+    return table(["temporaries, MB", *(f"T = {length:,}" for length in lengths)], lines)
+
+
+def compilation() -> str:
+    """Seconds to compile, and ratios."""
+    lines = []
+    for row in results("compile"):
+        names = [name for name in row["seconds"] if name != "seqjax"]
+        shape, ours = " ".join(map(str, row["shape"])), row["seconds"]["seqjax"]
+        lines.append([row["kind"].upper(), shape, f"{ours:.2f}", *(ratio(row, n) for n in names)])
+    names = [name for name in results("compile")[0]["seconds"] if name != "seqjax"]
+    return table(["cell", "B T D H", "seqjax, s", *names], lines)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    function.__name__: function for function in (train, workloads, memory, windows, compilation)
+}
+
+
+def rewritten(text: str) -> str:
+    """The README with all tables anew.
+
+    Raises:
+      ValueError: if it names a table that there is not.
+    """
+
+    def one(match: re.Match) -> str:
+        begin, name, end = match.groups()
+        if name not in TABLES:
+            known = ", ".join(TABLES)
+            raise ValueError(f"{README.name} has a table {name!r}; expected one of {known}.")
+        return f"{begin}{TABLES[name]()}\n{end}"
+
+    return BETWEEN.sub(one, text)
+
+
+if __name__ == "__main__":
+    try:
+        README.write_text(rewritten(README.read_text()))
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
