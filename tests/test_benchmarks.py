@@ -99,7 +99,7 @@ def test_memory_of_policies(tmp_path, monkeypatch, capsys):
 def test_a_long_sequence_is_trained_on():
     row = memory.train_long("ys", length=300, batch_size=2, size=4)
     assert row["losses"][0] > row["losses"][1] > row["losses"][2]
-    assert row["peak"] > row["inputs"] == 2 * 300 * 4 * 4
+    assert row["peak"] > row["bytes"] > 0
 
 
 def test_compile_times(tmp_path, monkeypatch):
