@@ -16,7 +16,7 @@ import seqjax as sj
 pytest.importorskip("tyro")
 pytest.importorskip("matplotlib")
 
-from experiments.basics import streams, topologies, transfer
+from experiments.basics import lags, streams, topologies, transfer
 from experiments.basics.__main__ import main
 from experiments.basics.networks import Network, Translator, WindowMLP
 from experiments.basics.sources import (
@@ -218,6 +218,27 @@ def test_a_network_that_sees_its_target_is_found_out(monkeypatch):
     found = jax.jit(lambda params, key: task.evaluate(params, key, 0))(params, jax.random.key(8))
     assert task.leaks("nats/bit", found["nats/bit"])
     assert task.leaks("nats/bit, a", found["nats/bit, a"])
+
+
+def test_a_window_shorter_than_the_lag_learns_nothing_of_it():
+    """No gradient reaches the symbol that is asked for, nor does one reach a frozen recurrence."""
+    network = Network(sj.GRU(8), lags.SYMBOLS, lags.SYMBOLS)
+    params = jax.jit(network.init)(jax.random.key(0))
+    symbols = jax.random.randint(jax.random.key(1), (4, lags.LENGTH), 0, lags.SYMBOLS)
+
+    def reach(window):  # of a late output, at the symbols before it
+        def late(xs):
+            ys = sj.unroll(network.cell, params["cell"], xs, truncate=window)[1]
+            return jnp.sum(ys[:, 74])
+
+        grads = jax.jit(jax.grad(late))(jax.nn.one_hot(symbols, lags.SYMBOLS))
+        return int(np.abs(grads).max(axis=(0, 2)).nonzero()[0][0])
+
+    assert [reach(5), reach(10), reach(25), reach(75)] == [70, 70, 50, 0]
+    task = lags.lag_copy("", 75, gate=0.0, trained=False, size=8)
+    grads = jax.jit(jax.grad(task.loss))(params, jax.random.key(2))
+    assert all((leaf == 0).all() for leaf in jax.tree.leaves(grads["cell"]))
+    assert float(jnp.abs(grads["w_o"]).max()) > 0
 
 
 def test_gates():

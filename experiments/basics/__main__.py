@@ -45,11 +45,11 @@ def main(args: list[str] | None = None) -> int:
 
 def run_experiment(config: Config) -> int:
     """Every task in turn, then the report; 1 where a loss lies below what is possible."""
-    from experiments.basics import report, streams, topologies, training, transfer
+    from experiments.basics import lags, report, streams, topologies, training, transfer
 
     if config.seeds < 1:
         raise ValueError(f"seeds is {config.seeds}; expected at least 1")
-    everything = streams.tasks() + topologies.tasks() + transfer.tasks()
+    everything = streams.tasks() + topologies.tasks() + transfer.tasks() + lags.tasks()
     tasks = [task for task in everything if config.only in task.name]
     if not tasks:
         names = "; ".join(task.name for task in everything)
