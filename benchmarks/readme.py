@@ -101,17 +101,31 @@ def windows() -> str:
 
 def compilation() -> str:
     """Seconds to compile, and ratios."""
+    rows = results("compile")
+    names = list(dict.fromkeys(n for row in rows for n in row["seconds"] if n != "seqjax"))
     lines = []
-    for row in results("compile"):
-        names = [name for name in row["seconds"] if name != "seqjax"]
+    for row in rows:
         shape, ours = " ".join(map(str, row["shape"])), row["seconds"]["seqjax"]
         lines.append([row["kind"].upper(), shape, f"{ours:.2f}", *(ratio(row, n) for n in names)])
-    names = [name for name in results("compile")[0]["seconds"] if name != "seqjax"]
     return table(["cell", "B T D H", "seqjax, s", *names], lines)
 
 
+def long() -> str:
+    """Training steps at T = 100,000."""
+    lines = []
+    for row in results("memory"):
+        if row["table"] == "long":
+            losses = " ".join(f"{loss:.4f}" for loss in row["losses"])
+            used, peak = f"{row['bytes'] / 1e6:.0f}", f"{row['peak'] / 2**30:.2f}"
+            title = {"carry": "the last carry", "ys": "all ys"}[row["loss"]]
+            lines.append([title, used, peak, f"{row['seconds']:.0f}", losses])
+    header = ["loss on", "temporaries, MB", "peak of the process, GiB", "s a step"]
+    return table([*header, "losses of three steps"], lines)
+
+
 TABLES: dict[str, Callable[[], str]] = {
-    function.__name__: function for function in (train, workloads, memory, windows, compilation)
+    function.__name__: function
+    for function in (train, workloads, compilation, memory, windows, long)
 }
 
 
