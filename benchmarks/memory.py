@@ -75,7 +75,7 @@ def policies(cell: Any, params: Any, xs: jax.Array) -> dict[str, Any]:
     }
 
 
-def gradient(cell: Any, loss: Loss, remat: Any, stepped: bool = False) -> Callable:
+def gradient(cell: Any, loss: Loss, remat: Any, stepped: bool = False) -> Any:
     """The jitted function (params, xs) -> gradient of params."""
 
     def value(params, xs):
@@ -199,7 +199,7 @@ def train_long(
         last, ys = sj.unroll(cell, params, xs, remat="sqrt")
         return jnp.mean(((ys if loss == "ys" else last[0].h) - 0.5) ** 2), carry
 
-    step = sj.make_train_step(loss_fn, optimizer)
+    step: Any = sj.make_train_step(loss_fn, optimizer)
     state = sj.init_train_state(params, optimizer, key=jax.random.key(2))
     used, losses, seconds = temporaries(step.lower(state, xs).compile()), [], []
     for _ in range(LONG_STEPS):

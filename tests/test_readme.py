@@ -10,6 +10,8 @@ from pathlib import Path
 import jax
 import pytest
 
+from benchmarks import readme
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```\n(?:\n```text\n(.*?)```)?", README, re.DOTALL)
@@ -51,3 +53,13 @@ def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text()):
         if not target.startswith("http"):
             assert (folder / target).exists(), target
+
+
+def test_tables_are_those_of_the_results():
+    assert readme.rewritten(README) == README
+    assert set(readme.TABLES) == set(re.findall(r"<!-- (\w+) -->", README)) - {"end"}
+
+
+def test_an_unknown_table_is_refused():
+    with pytest.raises(ValueError, match="has a table 'speed'; expected one of train, "):
+        readme.rewritten("<!-- speed -->\n<!-- end -->")

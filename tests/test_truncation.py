@@ -1,6 +1,7 @@
 """Truncated backpropagation keeps exactly the terms whose two ends lie in one window."""
 
 import functools
+from typing import Any
 
 import chex
 import jax
@@ -116,7 +117,7 @@ def test_memory_of_windows_does_not_grow_with_time():
     def temporaries(length):
         run = jax.jit(sj.truncated_value_and_grad(loss_fn, 50))
         carry = jax.eval_shape(lambda p: cell.initial_carry(p, 4), params)
-        compiled = run.lower(params, carry, shape(4, length, 4)).compile()
+        compiled: Any = run.lower(params, carry, shape(4, length, 4)).compile()
         return compiled.memory_analysis().temp_size_in_bytes
 
     short, long = temporaries(1000), temporaries(16_000)
