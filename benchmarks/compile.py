@@ -20,9 +20,9 @@ import tyro
 from benchmarks import harness, peers
 from benchmarks.figures import draw_ratios
 from benchmarks.peers import Layers
-from benchmarks.unroll import inputs, report, workload
+from benchmarks.unroll import Shape, inputs, report, workload
 
-SHAPES = [(32, 100, 64, 128), (32, 1000, 64, 128), (32, 10_000, 64, 128)]  # B, T, D, H
+SHAPES: list[Shape] = [(32, 100, 64, 128), (32, 1000, 64, 128), (32, 10_000, 64, 128)]  # B, T, D, H
 
 
 @dataclass
@@ -46,7 +46,7 @@ class Settings:
     json: Path = Path("runs/benchmarks/compile.json")
 
 
-def compiler(name: str, layers: Layers, shape: tuple[int, ...]) -> Callable[[], Any] | None:
+def compiler(name: str, layers: Layers, shape: Shape) -> Callable[[], Any] | None:
     """A function that compiles one contender's training step from nothing."""
     contender = peers.build(name, layers)
     if contender is None:
@@ -56,7 +56,7 @@ def compiler(name: str, layers: Layers, shape: tuple[int, ...]) -> Callable[[], 
 
     def run():
         jax.clear_caches()
-        step: Any = workload("train", shape, contender)  # pyright: ignore[reportArgumentType]
+        step: Any = workload("train", shape, contender)
         start = time.perf_counter()
         step.lower(contender.weights, shaped(xs), lengths, shaped(cotangent)).compile()
         return time.perf_counter() - start
@@ -64,7 +64,7 @@ def compiler(name: str, layers: Layers, shape: tuple[int, ...]) -> Callable[[], 
     return run
 
 
-def measure(kind: str, shape: tuple[int, ...], settings: Settings) -> dict[str, float]:
+def measure(kind: str, shape: Shape, settings: Settings) -> dict[str, float]:
     """Median seconds of each contender."""
     layers = Layers(kind, shape[2], shape[3])
     runs = {}
