@@ -8,8 +8,13 @@ it; what all hypotheses share (an encoder's memory, parameters) is closed over b
 
 from seqjax.decoding.automata import Automaton as Automaton
 from seqjax.decoding.automata import explored_automaton as explored_automaton
+from seqjax.decoding.automata import join_automata as join_automata
 from seqjax.decoding.beam import Beams as Beams
 from seqjax.decoding.beam import beam_search as beam_search
+from seqjax.decoding.constraints import Accept as Accept
+from seqjax.decoding.constraints import Allow as Allow
+from seqjax.decoding.constraints import AllowByState as AllowByState
+from seqjax.decoding.constraints import keep_accepted as keep_accepted
 from seqjax.decoding.languages import regex_automaton as regex_automaton
 from seqjax.decoding.languages import words_automaton as words_automaton
 from seqjax.decoding.logits import StatefulProcessor as StatefulProcessor

@@ -165,6 +165,38 @@ def explored_automaton(
     return Automaton(np.stack(rows), np.array([bool(accepts(state)) for state in queue]))
 
 
+def join_automata(automata: Sequence[Automaton]) -> tuple[Automaton, np.ndarray]:
+    """One automaton that holds several, so that each row of a batch can follow its own.
+
+    Args:
+      automata: N of them over the same V tokens.
+
+    Returns:
+      The joint `Automaton`, and the states [N] int32 where each begins.
+
+    Raises:
+      ValueError: if there is none, or if they differ in V.
+
+    Example:
+      >>> odd, even = Automaton([[1], [0]], [False, True]), Automaton([[1], [0]], [True, False])
+      >>> both, starts = join_automata([odd, even])
+      >>> starts.tolist(), both.read(jnp.zeros((2, 3), int), jnp.array([3, 3]), starts).tolist()
+      ([0, 2], [1, 3])
+    """
+    sizes = sorted({automaton.vocab_size for automaton in automata})
+    require(
+        len(sizes) == 1,
+        f"automata have {sizes} tokens; expected at least one automaton, and the same V for all.",
+    )
+    starts = np.cumsum([0, *(len(automaton.accepting) for automaton in automata)])[:-1]
+    moved = [
+        np.where(automaton.transitions < 0, -1, automaton.transitions + start)
+        for automaton, start in zip(automata, starts, strict=True)
+    ]
+    accepting = np.concatenate([automaton.accepting for automaton in automata])
+    return Automaton(np.concatenate(moved), accepting), starts.astype(np.int32)
+
+
 def distances_to_end(table: np.ndarray, accepting: np.ndarray) -> np.ndarray:
     """The fewest tokens from each state [S] to an accepting one, FAR where there is no way."""
     before: dict[int, list[int]] = {}
