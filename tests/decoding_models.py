@@ -35,19 +35,25 @@ def every_sequence(vocab, length):
 
 def token_log_probs(step, carry, first, tokens):
     """log p of each token of tokens [B, M, L] when row b first reads first[b]: [B, M, L]."""
+    return along(lambda *args: (*step(*args), ()), carry, first, tokens)[0]
+
+
+def along(step, carry, first, tokens):
+    """log p [B, M, L] as `token_log_probs`, and the outputs [B, M, L, ...] of such a step."""
     batch, count, _ = tokens.shape
     carry = jax.tree.map(lambda leaf: jnp.repeat(leaf, count, axis=0), carry)
     read = np.concatenate([np.repeat(first, count)[:, None], tokens.reshape(batch * count, -1)], 1)
 
     def body(carry, pair):
         before, token = pair
-        carry, logits = step(carry, before)
+        carry, logits, outputs = step(carry, before)
         log_probs = jax.nn.log_softmax(logits.astype(jnp.float32))
-        return carry, jnp.take_along_axis(log_probs, token[:, None], axis=1)[:, 0]
+        return carry, (jnp.take_along_axis(log_probs, token[:, None], axis=1)[:, 0], outputs)
 
     read = jnp.asarray(read.T, jnp.int32)
     _, out = jax.jit(lambda c, r: jax.lax.scan(body, c, (r[:-1], r[1:])))(carry, read)
-    return np.asarray(out, np.float64).T.reshape(tokens.shape)
+    fold = lambda x: np.swapaxes(np.asarray(x), 0, 1).reshape(*tokens.shape, *x.shape[2:])
+    return fold(out[0]).astype(np.float64), jax.tree.map(fold, out[1])
 
 
 def prime(step, carry, bos, prompts):
@@ -64,10 +70,11 @@ def prime(step, carry, bos, prompts):
 
 
 def end_at(tokens, eos):
-    """Fills sequences with eos after their first, and counts it: (tokens, lengths)."""
-    ended = np.cumsum(tokens == eos, axis=-1) > 0
+    """Fills sequences with the first eos (one or several) that they hold: (tokens, lengths)."""
+    ended = np.cumsum(np.isin(tokens, eos), axis=-1) > 0
     lengths = np.minimum(np.sum(~ended, axis=-1) + 1, tokens.shape[-1])
-    return np.where(ended, eos, tokens), lengths
+    last = np.take_along_axis(tokens, np.maximum(lengths - 1, 0)[..., None], axis=-1)
+    return np.where(ended, last, tokens), lengths
 
 
 def sum_to(log_probs, lengths):
@@ -85,22 +92,48 @@ def hypotheses(step, carry, first, vocab, length, eos):
     return tokens, lengths, sum_to(each, np.broadcast_to(lengths, (batch, len(lengths))))
 
 
-def python_beam(next_log_probs, penalty, vocab, length, eos, size):
+def python_beam(
+    next_log_probs,
+    penalty,
+    vocab,
+    length,
+    eos,
+    size,
+    *,
+    wanted=None,
+    min_len=1,
+    groups=1,
+    diversity=0.0,
+):
     """The search that `beam_search` documents, for one row, in lists and without an early exit.
 
-    next_log_probs(prefix) gives log p [V]. Returns at most `size` (score, tokens, log_prob).
+    next_log_probs(prefix) gives log p [V]. Returns at most `size` (score, tokens, log_prob);
+    with `wanted`, a group takes in no more once so many of its hypotheses have finished.
     """
-    live: list[tuple[float, tuple[int, ...]]] = [(0.0, ())]
-    finished: list[tuple[float, tuple[int, ...], float]] = []
+    ends, size = tuple(np.atleast_1d(eos).tolist()), size // groups
+    live: list[list[tuple[float, tuple[int, ...]]]] = [[(0.0, ())] for _ in range(groups)]
+    finished: list[list[tuple[float, tuple[int, ...], float]]] = [[] for _ in range(groups)]
+    count = [0] * groups
+    open_ = lambda g: wanted is None or count[g] < wanted
     for n in range(1, length + 1):
-        grown = [
-            (total + log_prob, (*prefix, token))
-            for total, prefix in live
-            for token, log_prob in enumerate(next_log_probs(prefix))
-        ]
-        grown = sorted(grown, key=lambda c: -c[0])[: 2 * size]
-        ended = [(penalty(lp, n), tokens, lp) for lp, tokens in grown[:size] if tokens[-1] == eos]
-        finished = sorted(finished + ended, key=lambda c: -c[0])[:size]
-        live = [c for c in grown if c[1][-1] != eos][:size]
-    full = [(penalty(lp, length), tokens, lp) for lp, tokens in live]
-    return sorted(finished + full, key=lambda c: -c[0])[:size]
+        taken = [0] * vocab
+        for g in range(groups):
+            grown = [
+                (total + log_prob - diversity * taken[token], total + log_prob, (*prefix, token))
+                for total, prefix in live[g]
+                for token, log_prob in enumerate(next_log_probs(prefix))
+            ]
+            grown = sorted(grown, key=lambda c: -c[0])[: (1 + len(ends)) * size]
+            ended = [c[1:] for c in grown[:size] if c[2][-1] in ends and n >= min_len]
+            if open_(g):
+                found = [(penalty(lp, n), tokens, lp) for lp, tokens in ended]
+                finished[g] = sorted(finished[g] + found, key=lambda c: -c[0])[:size]
+                count[g] += len(ended)
+            live[g] = [c[1:] for c in grown if c[2][-1] not in ends][:size]
+            for _, tokens in live[g]:
+                taken[tokens[-1]] += 1
+    for g in range(groups):
+        if open_(g):
+            full = [(penalty(lp, length), tokens, lp) for lp, tokens in live[g]]
+            finished[g] = sorted(finished[g] + full, key=lambda c: -c[0])[:size]
+    return sorted(sum(finished, []), key=lambda c: -c[0])

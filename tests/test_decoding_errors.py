@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seqjax.decoding import beam_search, sample
+from seqjax.decoding import CoveragePenalty, beam_search, sample
 
 KEY = jax.random.key(0)
 
@@ -26,7 +26,47 @@ BEAM_ERRORS = [
     (dict(carry={"h": jnp.zeros(2), "c": jnp.zeros((3, 1))}), r"carry\['h'\] has batch size 2 but"),
     (dict(carry=(jnp.zeros(2), 1.0)), r"carry\[1\] is a scalar; expected every carry leaf to lead"),
     (dict(carry=()), "carry has no array leaf and bos is a single integer.*Pass bos as an array"),
-    (dict(step=lambda c, t: t), "step returned a ShapeDtypeStruct; expected the pair"),
+    (dict(eos=()), r"eos is \(\); expected an integer with 0 <= eos < 3"),
+    (dict(eos=(1, 1)), r"eos is \(1, 1\); expected .* or a tuple of different ones."),
+    (dict(eos=(1, 3)), r"eos is \(1, 3\); expected an integer with 0 <= eos < 3"),
+    (dict(min_len=0), "min_len is 0; expected an integer with 1 <= min_len <= max_len = 3."),
+    (dict(min_len=4), "min_len is 4; expected an integer with 1 <= min_len <= max_len = 3."),
+    (dict(early_exit="last"), "early_exit is 'last'; expected one of 'exact', 'first', 'never'"),
+    (dict(early_exit="first", patience=0), "patience is 0; expected a number with patience > 0."),
+    (dict(patience=2.0), "patience is 2.0 with early_exit='exact'; expected 1.*Pass early_exit="),
+    (dict(groups=0), "groups is 0; expected an integer of at least 1 that divides beam_size = 2."),
+    (dict(beam_size=4, groups=3), "groups is 3; expected .* that divides beam_size = 4."),
+    (dict(groups=2, diversity=-1), "diversity is -1; expected a number with diversity >= 0."),
+    (dict(groups=2, diversity=jnp.ones(2)), r"diversity has shape \(2,\); expected a single num"),
+    (dict(diversity=0.5), "diversity is 0.5 with one group; expected 0. Pass groups="),
+    (
+        dict(prefix=np.zeros((2, 4), np.int32)),
+        r"prefix has shape \(2, 4\), P = 4; expected P <= max_len = 3",
+    ),
+    (dict(prefix=np.zeros(2, np.int32)), r"prefix has shape \(2,\); expected \[B, P\] with batch"),
+    (
+        dict(prefix=np.zeros((2, 2), np.int32), prefix_lengths=np.array([0, 3])),
+        r"prefix_lengths is \[0 3\]; expected 0 <= prefix_lengths <= 2, the width of prefix",
+    ),
+    (dict(prefix_lengths=np.zeros(2, np.int32)), "prefix_lengths was given without a prefix"),
+    (dict(alignments=lambda o: o), "alignments was given without a coverage_penalty; expected"),
+    (dict(coverage_penalty=CoveragePenalty()), r"coverage_penalty needs attention weights \[B, S"),
+    (
+        dict(
+            step=lambda c, t: (*good(c, t), jnp.zeros((t.shape[0], 4))),
+            coverage_penalty=lambda coverage: coverage,
+        ),
+        r"coverage_penalty returned shape \(2, 2, 4\) for coverage \(2, 2, 4\); expected \[B, K\]",
+    ),
+    (
+        dict(step=lambda c, t: (*good(c, t), {"a": jnp.zeros(3)})),
+        r"step returned outputs\['a'\] of shape \(3,\) for 2 tokens; expected every leaf to lead",
+    ),
+    (
+        dict(step=lambda c, t: t),
+        r"step returned a ShapeDtypeStruct; expected \(carry, logits\) or \(carry, logits, outputs",
+    ),
+    (dict(step=lambda c, t: (c,)), r"step returned a tuple of 1; expected \(carry, logits\) or"),
     (dict(step=lambda c, t: (None, t)), "step changed the carry's structure from .* expected it"),
     (
         dict(step=lambda c, t: ({"h": c["h"].astype(jnp.bfloat16)}, t)),
@@ -96,6 +136,7 @@ SAMPLE_ERRORS = [
         dict(step=lambda c, t: (c.astype(jnp.float32), c)),
         r"step changed carry from int32\[2\] to float32\[2\]",
     ),
+    (dict(step=lambda c, t: (c, c, c)), r"step returned a tuple of 3; expected the pair \(carry"),
     (dict(processors=[lambda x, t, n: x[:, 0]]), r"returned logits of shape \(2,\); expected the"),
 ]
 

@@ -18,7 +18,9 @@ from seqjax.decoding.constraints import keep_accepted as keep_accepted
 from seqjax.decoding.languages import regex_automaton as regex_automaton
 from seqjax.decoding.languages import words_automaton as words_automaton
 from seqjax.decoding.logits import StatefulProcessor as StatefulProcessor
+from seqjax.decoding.penalties import CoveragePenalty as CoveragePenalty
 from seqjax.decoding.penalties import GNMTLengthPenalty as GNMTLengthPenalty
 from seqjax.decoding.penalties import PowerLengthPenalty as PowerLengthPenalty
+from seqjax.decoding.penalties import SockeyeLengthPenalty as SockeyeLengthPenalty
 from seqjax.decoding.sampling import Samples as Samples
 from seqjax.decoding.sampling import sample as sample

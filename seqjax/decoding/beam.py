@@ -1,46 +1,40 @@
 """Beam search over a step function."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from seqjax._checks import positive_int, require
-from seqjax.decoding.carries import pick, repeat_rows, take_beams
+from seqjax._checks import require
+from seqjax.decoding.carries import pick, repeat_rows
+from seqjax.decoding.hypotheses import Hypotheses, merge
 from seqjax.decoding.logits import Processor, as_logits, initial_states, process, update_states
-from seqjax.decoding.penalties import LengthPenalty
-from seqjax.decoding.start import Start, Step, start
-from seqjax.scan import where_rows
+from seqjax.decoding.penalties import Coverage, LengthPenalty
+from seqjax.decoding.rules import Rules, make_rules
+from seqjax.decoding.search import Search, advance, first, record
+from seqjax.decoding.start import Start, Step, check_given, start
+from seqjax.scan import zero_rows
 
 
 class Beams(NamedTuple):
     """The K best hypotheses of each row, best first.
 
     Fields:
-      tokens: [B, K, L] int32, without bos and prompt; eos repeats after the first.
-      scores: [B, K] floats, length_penalty(log_probs, lengths).
+      tokens: [B, K, L] int32, without bos and prompt; the eos that ends a hypothesis repeats.
+      scores: [B, K] floats, length_penalty(log_probs, lengths) and the coverage penalty added.
       log_probs: [B, K] floats, in nats.
       lengths: [B, K] int32, in tokens, eos counted.
+      outputs: what the step handed out beside the logits, along the way to each hypothesis: a
+        pytree of [B, K, L, ...], zero beyond the length; () for a step that hands out nothing.
     """
 
     tokens: jax.Array
     scores: jax.Array
     log_probs: jax.Array
     lengths: jax.Array
-
-
-class _Search(NamedTuple):
-    """What the loop carries: K live hypotheses, best first, and the K best finished ones."""
-
-    carry: Any  # leaves [B * K, ...]
-    states: Any  # of the processors, leaves [B * K, ...]
-    last: jax.Array  # [B, K]: the token to read next
-    tokens: jax.Array  # [B, K, L]
-    log_probs: jax.Array  # [B, K]: -inf where there is no such hypothesis
-    finished: Beams
-    done: jax.Array  # [B]: no live hypothesis can enter the finished ones any more
+    outputs: Any = ()
 
 
 def beam_search(
@@ -48,54 +42,85 @@ def beam_search(
     carry: Any,
     *,
     bos: Any,
-    eos: int,
+    eos: int | Sequence[int],
     beam_size: int,
     max_len: int,
+    min_len: int = 1,
     length_penalty: LengthPenalty | None = None,
+    coverage_penalty: Coverage | None = None,
+    alignments: Callable[[Any], jax.Array] | None = None,
     processors: Sequence[Processor] = (),
+    normalise: bool = True,
     prompt: Any = None,
     prompt_lengths: Any = None,
+    prefix: Any = None,
+    prefix_lengths: Any = None,
+    early_exit: str = "exact",
+    patience: float = 1.0,
+    groups: int = 1,
+    diversity: Any = 0.0,
 ) -> Beams:
     """Searches for the K most probable sequences of each row, until nothing can improve.
 
-        score(y) = length_penalty(Σₜ log p(yₜ | y<ₜ), |y|)
+        score(y) = length_penalty(Σₜ log p(yₜ | y<ₜ), |y|) + coverage_penalty(Σₜ aₜ)
 
     Each step extends K live hypotheses to their 2 K best candidates by log-probability. Of the
     first K, those that end in eos compete by score for the K finished places; of all 2 K, the best
-    K others live on (at most K end, so K are left). Live hypotheses that reach max_len compete
-    too, with their own scores. A row stops by itself once its worst finished score is at least
-    what its best live log-probability could score at any length still open: that loses nothing,
-    whatever the penalty's sign. Equal candidates go to the better parent, then to the lowest id;
-    equal scores to the one that finished first. With beam_size = 1 and no penalty this is greedy
-    decoding. Every call traces the step; wrap it in `jax.jit` to compile once.
+    K others live on (at most K end, so K are left; with E ending tokens, (1 + E) K candidates).
+    Live hypotheses that reach max_len compete too, with their own scores. Equal candidates go to
+    the better parent, then to the lowest id; equal scores to the one that finished first. With
+    beam_size = 1 and no penalty this is greedy decoding. Every call traces the step; wrap it in
+    `jax.jit` to compile once.
+
+    Rows stop each by itself. "exact": once the worst of K finished scores is at least what the
+    best live log-probability could score at any length still open, which loses nothing, whatever
+    the penalty's sign. "first": once round(K patience) hypotheses have finished, the first that
+    come. "never": when none is left alive, or at max_len.
 
     Args:
-      step: step(carry, tokens [N]) -> (carry, logits [N, V]); row-wise, for N = B (the prompt) and
-        for N = B K, row b's hypotheses side by side: a query [N, H] meets memory [B, S, H] after
-        query.reshape(B, -1, H). Logits that are all -inf allow eos alone.
+      step: step(carry, tokens [N]) -> (carry, logits [N, V]), or (carry, logits, outputs) with a
+        pytree of [N, ...] to be returned along the winning paths (attention weights, states).
+        Row-wise, for N = B (the prompt) and for N = B K, row b's hypotheses side by side: a query
+        [N, H] meets memory [B, S, H] after query.reshape(B, -1, H). Logits that are all -inf
+        allow eos alone.
       carry: any pytree whose leaves lead with the batch axis B (integers and typed keys
         included). It is repeated and gathered here.
       bos: the first token to read, an integer or [B]; [B] is needed where the carry has no leaf.
-      eos: the token that ends a sequence, 0 <= eos < V.
+      eos: the token that ends a sequence, 0 <= eos < V, or a tuple of several.
       beam_size: K.
-      max_len: L, the largest number of tokens.
+      max_len: L, the largest number of tokens, eos counted.
+      min_len: the smallest, eos counted. Shorter ones are left out; log_probs stay the model's.
       length_penalty: elementwise function (log_probs, lengths) -> scores, also called with [B, L]
         to find the stopping bound; at a fixed length it must not fall as log_probs rises. None
         ranks by log_probs. Lengths are integers that count eos and leave the prompt out.
+      coverage_penalty: function of the summed attention [B, K, S] -> [B, K], at most 0.
+      alignments: function outputs -> attention weights [N, S]; None takes outputs themselves.
       processors: functions (logits [N, V], tokens [N, L], length) -> logits [N, V], or objects
         with a state (`StatefulProcessor`), applied in order to the model's unnormalised logits
         (float32 or wider). tokens holds the hypothesis, of which the first `length` (a scalar)
         count and the rest is eos; the prompt is left out. log_probs are those of the processed,
         renormalised logits.
-      prompt: [B, P] integers, padded on the right, read after bos. An eos in it is an ordinary
-        token.
+      normalise: False adds up the (processed) logits as they are, at most 0 for an exact exit:
+        log-linear scores such as those of shallow fusion.
+      prompt: [B, P] integers, padded on the right, read after bos, no part of a hypothesis. An
+        eos in it is an ordinary token.
       prompt_lengths: [B], 0..P; None means all P.
+      prefix: [B, P] integers, padded on the right, with which every hypothesis must begin: part
+        of tokens, lengths, log_probs (under the model) and scores; an eos in it ends it.
+      prefix_lengths: [B], 0..P, P <= L; None means all P.
+      early_exit: "exact", "first" or "never".
+      patience: with "first", 1 stops at K; more searches on, fewer places are filled with less.
+      groups: G, a divisor of K, groups of K / G hypotheses that search one after another at each
+        step, each with its own finished ones. They are returned together, ordered by score; two
+        groups may find the same hypothesis.
+      diversity: >= 0: what a token loses in rank for each live hypothesis of an earlier group
+        that takes it at the same step (Hamming). log_probs and scores are without it.
 
     Returns:
       Beams: tokens [B, K, L] int32, scores [B, K], log_probs [B, K], lengths [B, K] int32, in
-      float32 (float64 for float64 logits). Where a row has fewer than K sequences of positive
-      probability (as when K > Vᴸ), the last places have scores and log_probs -inf, length 0 and
-      tokens that are all eos.
+      float32 (float64 for float64 logits), outputs [B, K, L, ...]. Where a row has fewer than K
+      sequences of positive probability (as when K > Vᴸ), the last places have scores and
+      log_probs -inf, length 0 and tokens that are all eos.
 
     Raises:
       ValueError: for a setting out of range, a carry leaf without the batch axis, a step that
@@ -113,141 +138,118 @@ def beam_search(
 
     References:
       Graves, Sequence Transduction with Recurrent Neural Networks, 2012, section 2.5. Wu et al.,
-      Google's Neural Machine Translation System, 2016, section 7.
+      Google's Neural Machine Translation System, 2016, section 7. Kasai et al., A Call for Clarity
+      in Beam Search: How It Works and When It Stops, 2022, for "first" and patience. Vijayakumar
+      et al., Diverse Beam Search: Decoding Diverse Solutions from Neural Sequence Models, 2016.
     """
-    size = positive_int("beam_size", beam_size)
-    length = positive_int("max_len", max_len)
-    penalty = length_penalty or (lambda log_probs, lengths: log_probs)
-    begin = start(step, carry, bos, eos, prompt, prompt_lengths)
+    rules = make_rules(
+        beam_size=beam_size,
+        max_len=max_len,
+        min_len=min_len,
+        length_penalty=length_penalty,
+        coverage_penalty=coverage_penalty,
+        early_exit=early_exit,
+        patience=patience,
+        normalise=normalise,
+        groups=groups,
+        diversity=diversity,
+    )
+    begin = start(step, carry, bos, eos, prompt, prompt_lengths, outputs=True)
+    align, weights = _alignments(begin, coverage_penalty, alignments)
+    forced_at = _forced(prefix, prefix_lengths, begin.tokens.shape[0], rules)
 
     def body(loop):
         t, search = loop
-        carry, logits = step(search.carry, search.last.reshape(-1))
-        logits = as_logits(logits, begin.dtype, begin.eos)
-        tokens = search.tokens.reshape(-1, length)
-        logits = process(processors, search.states, logits, tokens, t, begin.eos)
-        search = _advance(search._replace(carry=carry), t, logits, begin.eos, penalty)
-        states = update_states(processors, search.states, search.last.reshape(-1))
-        return t + 1, search._replace(states=states)
+        carry, logits, *handed = step(search.riders.carry, search.last.reshape(-1))
+        logits = logits.astype(begin.dtype)
+        if processors:
+            states, tokens = search.riders.states, search.history.tokens
+            logits = as_logits(logits, begin.dtype, begin.eos)
+            tokens = tokens.reshape(-1, rules.length)
+            logits = process(processors, states, logits, tokens, t, begin.eos)
+        search = record(search, t, carry, handed, None if weights is None else align)
+        search = advance(search, t, logits, begin.ends, forced_at(t), rules)
+        riders = search.riders
+        states = update_states(processors, riders.states, search.last.reshape(-1))
+        return t + 1, search._replace(riders=riders._replace(states=states))
 
-    running = lambda loop: (loop[0] < length) & ~jnp.all(loop[1].done)
-    first = _first(begin, initial_states(processors, begin.tokens.shape[0]), size, length)
-    return _result(lax.while_loop(running, body, (jnp.int32(0), first))[1], begin.eos, penalty)
-
-
-def _first(begin: Start, states: Any, size: int, length: int) -> _Search:
-    shape = (begin.tokens.shape[0], size)
-    worst = jnp.full(shape, -jnp.inf, begin.dtype)
-    tokens = jnp.full((*shape, length), begin.eos, jnp.int32)
-    return _Search(
-        carry=repeat_rows(begin.carry, size),
-        states=repeat_rows(states, size),
-        last=repeat_rows(begin.tokens, size).reshape(shape),
-        tokens=tokens,
-        log_probs=jnp.where(jnp.arange(size) == 0, 0, worst),  # all start equal: one counts
-        finished=Beams(tokens, worst, worst, jnp.zeros(shape, jnp.int32)),
-        done=jnp.zeros(shape[:1], bool),
-    )
+    running = lambda loop: (loop[0] < rules.length) & ~jnp.all(loop[1].done)
+    states = initial_states(processors, begin.tokens.shape[0])
+    loop = (jnp.int32(0), first(begin, states, weights, rules))
+    return _result(lax.while_loop(running, body, loop)[1], begin.eos, rules)
 
 
-def _advance(search: _Search, t, logits, eos: int, penalty: LengthPenalty) -> _Search:
-    """Extends the live hypotheses by one token, given logits [B * K, V]."""
-    batch, size, length = search.tokens.shape
-    parents, tokens, log_probs = _candidates(search.log_probs, logits.reshape(batch, size, -1))
-    ends = tokens == eos  # [B, C]
-    lengths = jnp.full(ends.shape, t + 1, jnp.int32)
-    # An eos below the first K is no choice that K hypotheses make: greedy (K = 1) would pass it.
-    finishes = ends & (jnp.arange(ends.shape[1]) < size)
-    scores = jnp.where(finishes, _scores(penalty, log_probs, lengths), -jnp.inf)
-    # A parent's tokens are filled up with eos already, which is how a finished one ends.
-    ended = Beams(search.tokens, scores, log_probs, lengths)
-    finished = where_rows(search.done, search.finished, _merge(search.finished, ended, parents))
-
-    live, order = lax.top_k(jnp.where(ends, -jnp.inf, log_probs), size)  # [B, K]
-    parents, last = pick(parents, order), pick(tokens, order)
-    tokens = pick(search.tokens, parents)
-    tokens = lax.dynamic_update_slice_in_dim(tokens, last[..., None], t, axis=2)
-    bound = _bound(penalty, live[:, 0], jnp.minimum(t + 2, length), length)
-    done = search.done | (finished.scores[:, -1] >= bound)
-    carry, states = take_beams((search.carry, search.states), parents)
-    return _Search(carry, states, last, tokens, live, finished, done)
-
-
-def _candidates(log_probs: jax.Array, logits: jax.Array):
-    """The best 2 K extensions (fewer if there are fewer): parents, tokens, log_probs, each [B, C].
-
-    Each hypothesis offers its own best first, so nothing of the vocabulary's size is added to,
-    written or sorted over K, and near-equal logits keep their order when a sum rounds them equal.
-    """
-    batch, size, vocab = logits.shape
-    offers = min(2 * size, vocab)
-    best, tokens = lax.top_k(logits, offers)  # [B, K, M]
-    top = best[..., :1]
-    normaliser = jnp.log(jnp.sum(jnp.exp(logits - top), axis=-1, keepdims=True))  # >= 0
-    totals = log_probs[..., None] + (best - top - normaliser)
-    # Whatever a place without a hypothesis computes, NaN included, stays out.
-    totals = jnp.where(log_probs[..., None] == -jnp.inf, -jnp.inf, totals)
-    count = min(2 * size, size * offers)
-    totals, order = lax.top_k(totals.reshape(batch, -1), count)  # [B, C]
-    return lax.div(order, jnp.int32(offers)), pick(tokens.reshape(batch, -1), order), totals
-
-
-def _scores(penalty: LengthPenalty, log_probs: jax.Array, lengths: jax.Array) -> jax.Array:
-    """Penalised log-probabilities; -inf (nothing there) stays -inf under any penalty."""
-    scores = jnp.asarray(penalty(log_probs, lengths))
+def _alignments(begin: Start, penalty, alignments) -> tuple[Callable[[Any], jax.Array], Any]:
+    """The function from a step's outputs to attention weights, and their shape or None."""
+    align = alignments or (lambda outputs: outputs)
     require(
-        scores.shape == log_probs.shape,
-        f"length_penalty returned shape {scores.shape} for log_probs and lengths of shape "
-        f"{log_probs.shape}; expected the same shape, elementwise.",
+        penalty is not None or alignments is None,
+        "alignments was given without a coverage_penalty; expected both.",
     )
-    return jnp.where(log_probs == -jnp.inf, -jnp.inf, scores.astype(log_probs.dtype))
-
-
-def _bound(penalty: LengthPenalty, best: jax.Array, shortest, longest: int) -> jax.Array:
-    """No continuation of a hypothesis with log-probability best [B] can score more than this [B].
-
-    Log-probabilities only fall, so `best` itself at each length still open bounds them all.
-    """
-    lengths = jnp.arange(1, longest + 1, dtype=jnp.int32)  # [L]
-    shape = (best.shape[0], longest)
-    scores = _scores(
-        penalty, jnp.broadcast_to(best[:, None], shape), jnp.broadcast_to(lengths, shape)
+    if penalty is None:
+        return align, None
+    weights = jax.eval_shape(align, begin.outputs)
+    shape = getattr(weights, "shape", None)
+    require(
+        shape is not None and len(shape) == 2 and shape[0] == begin.tokens.shape[0],
+        f"coverage_penalty needs attention weights [B, S], but the step's outputs give "
+        f"{weights if shape is None else shape}; expected a step that returns (carry, logits, "
+        "outputs), and alignments=, a function that finds the weights in its outputs.",
     )
-    return jnp.max(jnp.where(lengths >= shortest, scores, -jnp.inf), axis=1)
+    return align, weights
 
 
-def _merge(finished: Beams, others: Beams, parents: jax.Array) -> Beams:
-    """The K best of `finished` and of `others`, whose tokens are those of others.tokens[parents].
-
-    Ties go to `finished`. others has scores, log_probs and lengths [B, C]; tokens [B, K, L].
-    """
-    size = finished.scores.shape[1]
-    both = lambda a, b: jnp.concatenate([a, b], axis=1)
-    scores, order = lax.top_k(both(finished.scores, others.scores), size)
-    own = jnp.broadcast_to(jnp.arange(size, dtype=jnp.int32), finished.scores.shape)
-    source = pick(both(own, size + parents), order)  # [B, K], into the 2 K rows of tokens
-    return Beams(
-        pick(both(finished.tokens, others.tokens), source),
-        scores,
-        pick(both(finished.log_probs, others.log_probs), order),
-        pick(both(finished.lengths, others.lengths), order),
+def _forced(prefix, lengths, batch: int, rules: Rules) -> Callable[[jax.Array], Any]:
+    """t -> the token [R] that each row must choose at step t, -1 where it is free."""
+    if prefix is None:
+        require(
+            lengths is None,
+            "prefix_lengths was given without a prefix; expected both. Pass prefix [B, P].",
+        )
+        return lambda t: None
+    prefix, lengths = check_given("prefix", prefix, lengths, batch)
+    width = prefix.shape[1]
+    require(
+        width <= rules.length,
+        f"prefix has shape {prefix.shape}, P = {width}; expected P <= max_len = {rules.length}, "
+        "for it is part of every hypothesis.",
     )
+    real = jnp.arange(rules.length, dtype=jnp.int32) < lengths[:, None]  # [B, L]
+    padded = jnp.pad(prefix, ((0, 0), (0, rules.length - width)))
+    tokens = repeat_rows(jnp.where(real, padded, -1), rules.groups)
+    return lambda t: tokens[:, t]
 
 
-def _result(search: _Search, eos: int, penalty: LengthPenalty) -> Beams:
+def _result(search: Search, eos: int, rules: Rules) -> Beams:
     """Merges what is unfinished at max_len, and blanks the places without a hypothesis."""
-    batch, size, length = search.tokens.shape
-    lengths = jnp.full((batch, size), length, jnp.int32)
-    scores = _scores(penalty, search.log_probs, lengths)
+    rows, size = search.last.shape
+    lengths = jnp.full((rows, size), rules.length, jnp.int32)
+    scores = rules.scores(search.log_probs, lengths, rules.covered(search.riders.coverage))
     # A row that stopped early holds live prefixes, not hypotheses: they are left out.
     scores = jnp.where(search.done[:, None], -jnp.inf, scores)
-    live = Beams(search.tokens, scores, search.log_probs, lengths)
-    parents = jnp.broadcast_to(jnp.arange(size, dtype=jnp.int32), (batch, size))
-    beams = _merge(search.finished, live, parents)
-    nothing = beams.scores == -jnp.inf
+    live = Hypotheses(search.history, scores, search.log_probs, lengths)
+    parents = jnp.broadcast_to(jnp.arange(size, dtype=jnp.int32), (rows, size))
+    found = merge(search.finished, live, parents, search.last, rules.length)
+    together = lambda x: x.reshape(-1, rules.groups * size, *x.shape[2:])
+    found = jax.tree.map(together, found)  # [B, K], group by group
+    if rules.groups > 1:
+        _, order = lax.top_k(found.scores, rules.groups * size)
+        found = jax.tree.map(lambda x: pick(x, order), found)
+    none = found.scores == -jnp.inf
+    lengths = jnp.where(none, 0, found.lengths)
     return Beams(
-        jnp.where(nothing[..., None], eos, beams.tokens),
-        beams.scores,
-        jnp.where(nothing, -jnp.inf, beams.log_probs),
-        jnp.where(nothing, 0, beams.lengths),
+        jnp.where(none[..., None], eos, found.history.tokens),
+        found.scores,
+        jnp.where(none, -jnp.inf, found.log_probs),
+        lengths,
+        _outputs(search.outputs, found.history.places, lengths),
     )
+
+
+def _outputs(kept: Any, places: Any, lengths: jax.Array) -> Any:
+    """What was handed out along each hypothesis's way [B, K, L, ...], from leaves [L, N, ...]."""
+    if not jax.tree.leaves(kept):
+        return ()
+    steps = jnp.arange(places.shape[2], dtype=jnp.int32)
+    along = jax.tree.map(lambda x: x[steps, places], kept)
+    return zero_rows(steps < lengths[..., None], along)
