@@ -15,6 +15,7 @@ from seqjax.decoding.constraints import Accept as Accept
 from seqjax.decoding.constraints import Allow as Allow
 from seqjax.decoding.constraints import AllowByState as AllowByState
 from seqjax.decoding.constraints import keep_accepted as keep_accepted
+from seqjax.decoding.ensembles import Ensemble as Ensemble
 from seqjax.decoding.languages import regex_automaton as regex_automaton
 from seqjax.decoding.languages import words_automaton as words_automaton
 from seqjax.decoding.logits import StatefulProcessor as StatefulProcessor
