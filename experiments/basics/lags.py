@@ -11,7 +11,7 @@ TEST_ROWS = 512
 
 
 def lag_copy(
-    name: str, window: int, gate: float, trained: bool = True, steps: int = 5000, size: int = 64
+    name: str, window: int, gate: float, trained: bool = True, steps: int = 4000, size: int = 64
 ) -> Task:
     """Say the symbol of LAG steps ago, learned through windows of K steps.
 
