@@ -12,7 +12,8 @@ from seqjax.testing import check_cell
 ROOT = str(Path(sj.__file__).parent)
 PUBLIC = {
     name: value
-    for name, value in vars(sj).items()
+    for module in (sj, sj.decoding)
+    for name, value in vars(module).items()
     if not name.startswith("_") and not inspect.ismodule(value)
 } | {"check_cell": check_cell}
 FUNCTIONS = {name for name, value in PUBLIC.items() if inspect.isfunction(value)}
@@ -51,7 +52,7 @@ def refuses(function) -> bool:
 
 
 def test_the_walk_finds_what_there_is():
-    assert {"unroll", "scan", "check_cell", "negate_update_gate"} <= FUNCTIONS
+    assert {"unroll", "scan", "check_cell", "negate_update_gate", "best_of"} <= FUNCTIONS
     assert {"Cell", "LSTM", "Jordan", "Stack", "Dropout", "LearnedCarry", "Zoneout"} <= CELLS
     assert {"LSTMCarry", "Beams", "TrainState"} <= RECORDS
     assert NO_SHAPE.keys() | NO_EXAMPLE <= PUBLIC.keys()

@@ -15,6 +15,7 @@ from seqjax.decoding.constraints import Accept as Accept
 from seqjax.decoding.constraints import Allow as Allow
 from seqjax.decoding.constraints import AllowByState as AllowByState
 from seqjax.decoding.constraints import keep_accepted as keep_accepted
+from seqjax.decoding.drawing import Samples as Samples
 from seqjax.decoding.ensembles import Ensemble as Ensemble
 from seqjax.decoding.languages import regex_automaton as regex_automaton
 from seqjax.decoding.languages import words_automaton as words_automaton
@@ -23,5 +24,7 @@ from seqjax.decoding.penalties import CoveragePenalty as CoveragePenalty
 from seqjax.decoding.penalties import GNMTLengthPenalty as GNMTLengthPenalty
 from seqjax.decoding.penalties import PowerLengthPenalty as PowerLengthPenalty
 from seqjax.decoding.penalties import SockeyeLengthPenalty as SockeyeLengthPenalty
-from seqjax.decoding.sampling import Samples as Samples
 from seqjax.decoding.sampling import sample as sample
+from seqjax.decoding.selection import best_of as best_of
+from seqjax.decoding.selection import majority as majority
+from seqjax.decoding.truncation import Truncation as Truncation

@@ -196,7 +196,8 @@ def keep_accepted(results: Any, automaton: Automaton, *, eos: Any, start: Any = 
 
     Example:
       >>> from seqjax.decoding import Samples
-      >>> samples = Samples(jnp.array([[1, 1, 0], [1, 0, 0]]), jnp.zeros(2), jnp.array([3, 2]))
+      >>> tokens, zeros = jnp.array([[1, 1, 0], [1, 0, 0]]), jnp.zeros(2)
+      >>> samples = Samples(tokens, zeros, jnp.array([3, 2]), zeros)
       >>> even = Automaton([[-1, 1], [-1, 0]], [True, False])
       >>> keep_accepted(samples, even, eos=0).lengths.tolist()
       [3, 0]

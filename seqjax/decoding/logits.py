@@ -123,3 +123,8 @@ def apply(processor: Processor, state: Any, logits, tokens, length) -> jax.Array
         f"shape that it was given, {logits.shape} = [N, V].",
     )
     return out
+
+
+def column(value: Any, dtype: Any = jnp.int32) -> jax.Array:
+    """A scalar as [1, 1] or one number a row as [N, 1]."""
+    return jnp.asarray(value, dtype).reshape(-1, 1)

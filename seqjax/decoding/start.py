@@ -31,7 +31,19 @@ class Start(NamedTuple):
         return self.ends[0]
 
 
-def start(step: Step, carry: Any, bos, eos, prompt, prompt_lengths, outputs=False) -> Start:
+def prime(step: Step, carry, bos, prompt, lengths):
+    """Feeds bos and all prompt tokens but the last; a row past its own prompt holds its carry."""
+    fed = jnp.concatenate([bos[:, None], prompt[:, :-1]], axis=1)  # [B, P]
+    real = jnp.arange(prompt.shape[1], dtype=jnp.int32) < lengths[:, None]  # [B, P]
+
+    carry, _ = scan(lambda carry, x: (step(carry, x)[0], ()), carry, fed, mask=real)
+    last = jnp.take_along_axis(prompt, jnp.maximum(lengths - 1, 0)[:, None], axis=1)[:, 0]
+    return carry, jnp.where(lengths > 0, last, bos)
+
+
+def start(
+    step: Step, carry: Any, bos, eos, prompt, prompt_lengths, *, outputs=False, prime=prime
+) -> Start:
     """Checks what every decoder is given and reads the prompt; `outputs` allows step's third."""
     bos = _integers("bos", bos)
     require(bos.ndim <= 1, f"bos has shape {bos.shape}; expected an integer or integers [B].")
@@ -47,19 +59,9 @@ def start(step: Step, carry: Any, bos, eos, prompt, prompt_lengths, outputs=Fals
     else:
         prompt, lengths = check_given("prompt", prompt, prompt_lengths, tokens.shape[0])
         if prompt.shape[1]:
-            carry, tokens = _prime(step, carry, tokens, prompt, lengths)
+            carry, tokens = prime(step, carry, tokens, prompt, lengths)
     dtype = jnp.float64 if logits.dtype == jnp.float64 else jnp.float32
     return Start(carry, tokens, ends, logits.shape[1], dtype, handed)
-
-
-def _prime(step: Step, carry, bos, prompt, lengths):
-    """Feeds bos and all prompt tokens but the last; a row past its own prompt holds its carry."""
-    fed = jnp.concatenate([bos[:, None], prompt[:, :-1]], axis=1)  # [B, P]
-    real = jnp.arange(prompt.shape[1], dtype=jnp.int32) < lengths[:, None]  # [B, P]
-
-    carry, _ = scan(lambda carry, x: (step(carry, x)[0], ()), carry, fed, mask=real)
-    last = jnp.take_along_axis(prompt, jnp.maximum(lengths - 1, 0)[:, None], axis=1)[:, 0]
-    return carry, jnp.where(lengths > 0, last, bos)
 
 
 def _integers(name: str, value: Any) -> jax.Array:
@@ -75,7 +77,7 @@ def _integers(name: str, value: Any) -> jax.Array:
 def _check_eos(eos: Any, vocab_size: int) -> tuple[int, ...]:
     """One token or several, as a tuple of Python's integers."""
     several = tuple(eos) if isinstance(eos, (tuple, list)) else (eos,)
-    ids = tuple(_token(one) for one in several)
+    ids = tuple(as_index(one) for one in several)
     require(
         len(ids) > 0 and len(set(ids)) == len(ids) and all(0 <= n < vocab_size for n in ids),
         f"eos is {eos!r}; expected an integer with 0 <= eos < {vocab_size}, the vocabulary size "
@@ -84,7 +86,8 @@ def _check_eos(eos: Any, vocab_size: int) -> tuple[int, ...]:
     return ids
 
 
-def _token(value: Any) -> int:
+def as_index(value: Any) -> int:
+    """A Python integer, or -1 for what is none (bool included)."""
     try:
         return -1 if isinstance(value, (bool, np.bool_)) else operator.index(value)
     except TypeError:

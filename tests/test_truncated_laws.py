@@ -1,0 +1,208 @@
+"""Temperature and truncations against plain numpy, their order, and the laws drawn from."""
+
+from typing import Any
+
+import chex
+import decoding_models as models
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from seqjax.decoding import Truncation, beam_search, sample
+from seqjax.decoding.truncation import Law, keep_eta, keep_typical
+
+KEY = jax.random.key(5)
+
+
+def temper(p, temperature):
+    log_p = np.log(p, where=p > 0, out=np.full_like(p, -np.inf)) / temperature
+    return np.exp(log_p - log_p.max()) / np.sum(np.exp(log_p - log_p.max()))
+
+
+def keep(p, kept):
+    q = np.where(kept, p, 0)
+    return q / q.sum()
+
+
+def first(p, order, mass):
+    kept, total = np.zeros(len(p), bool), 0.0
+    for v in order:
+        if total >= mass and kept.any():
+            break
+        kept[v], total = True, total + p[v]
+    return keep(p, kept)
+
+
+def top_k(p, k):
+    return keep(p, np.isin(np.arange(len(p)), np.argsort(-p, kind="stable")[:k]))
+
+
+def top_p(p, mass):
+    return first(p, np.argsort(-p, kind="stable"), mass)
+
+
+def min_p(p, share):
+    return keep(p, p >= share * p.max() * (1 - 1e-6))
+
+
+def entropy(p):
+    return -np.sum(p[p > 0] * np.log(p[p > 0]))
+
+
+def typical(p, mass):
+    surprise = np.full(len(p), np.inf)
+    surprise[p > 0] = np.abs(-np.log(p[p > 0]) - entropy(p))
+    return first(p, np.argsort(surprise, kind="stable"), mass)
+
+
+def eta(p, epsilon):
+    floor = min(epsilon, np.sqrt(epsilon) * np.exp(-entropy(p)))
+    return keep(p, (p > floor) | (p == p.max()))
+
+
+PIPELINE = (temper, top_k, top_p, min_p, typical, eta)
+LAWS = [  # temperature, top-k, top-p, min-p, typical, eta
+    (1.0, 8, 1.0, 0.0, 1.0, 0.0),
+    (0.5, 8, 1.0, 0.0, 1.0, 0.0),
+    (2.5, 3, 1.0, 0.0, 1.0, 0.0),
+    (1.0, 8, 0.75, 0.0, 1.0, 0.0),
+    (1.0, 8, 1.0, 0.25, 1.0, 0.0),
+    (1.0, 8, 1.0, 0.0, 0.5, 0.0),
+    (1.0, 8, 1.0, 0.0, 1.0, 0.3),
+    (1.5, 6, 0.9, 0.1, 0.8, 0.2),
+]
+
+
+def written_out(p, law):
+    for function, setting in zip(PIPELINE, law, strict=True):
+        p = function(p, setting)
+    return p
+
+
+def columns(laws, repeat=1):
+    return [np.repeat(np.array(c), repeat) for c in zip(*laws, strict=True)]
+
+
+@jax.jit
+def apply(logits, law):
+    return jax.nn.softmax(Law(*law).apply(logits), axis=-1)
+
+
+def test_every_truncation_equals_numpy_and_the_order_is_the_documented_one():
+    rng = np.random.default_rng(0)
+    p = rng.dirichlet(np.ones(8), size=400)
+    laws = [LAWS[i % len(LAWS)] for i in range(400)]
+    got = apply(jnp.asarray(np.log(p), jnp.float32), columns(laws))
+    want = np.stack([written_out(row, law) for row, law in zip(p, laws, strict=True)])
+    np.testing.assert_allclose(got, want, atol=2e-5)
+    off, on = (1.0, 8, 1.0, 0.0, 1.0, 0.0), (0.5, 3, 0.6, 0.4, 0.5, 0.5)
+    for i in range(1, len(PIPELINE) - 1):  # temperature and top-k alone may change places
+        law = tuple(on[n] if n in (i, i + 1) else off[n] for n in range(len(PIPELINE)))
+        there = apply(jnp.asarray(np.log(p), jnp.float32), columns([law] * 400))
+        other = np.stack([PIPELINE[i](PIPELINE[i + 1](row, on[i + 1]), on[i]) for row in p])
+        assert np.max(np.abs(there - other)) > 0.05, PIPELINE[i].__name__
+
+
+def test_refused_tokens_stay_refused_and_one_is_left():
+    inf = np.inf
+    logits = jnp.array([[0.0, -inf, 0.0, -2.0], [-inf, 3.0, -inf, -inf], [1.0, 1.0, 1.0, 1.0]])
+    for kept in (keep_typical(logits, 1e-6), keep_eta(logits, 0.999)):
+        assert np.all(np.isinf(kept) | (np.asarray(kept) == logits))
+        assert np.isfinite(kept).sum(axis=1).min() >= 1
+        assert np.all(np.isinf(kept[logits == -inf]))
+    np.testing.assert_array_equal(keep_typical(logits, 1.0), logits)
+    np.testing.assert_array_equal(keep_eta(logits, 0.0), logits)
+    # Of equally typical tokens the lowest id; of equally probable ones eta keeps all.
+    assert np.isfinite(keep_typical(logits, 0.25)[2]).tolist() == [True, False, False, False]
+    assert np.isfinite(keep_eta(logits, 0.9)[2]).all()
+
+
+@jax.jit
+def draw(logits, law):
+    names = ("temperature", "top_k", "top_p", "min_p", "typical_p", "eta_cutoff")
+    more: dict[str, Any] = dict(zip(names, law, strict=True))
+    step = lambda carry, tokens: (carry, logits)
+    bos = jnp.zeros(logits.shape[0], jnp.int32)
+    return sample(step, (), bos=bos, eos=7, max_len=1, key=KEY, **more)
+
+
+def test_frequencies_of_a_hundred_thousand_draws():
+    draws = 100_000
+    p = np.random.default_rng(1).dirichlet(np.ones(8))
+    logits = jnp.broadcast_to(jnp.asarray(np.log(p), jnp.float32), (draws * len(LAWS), 8))
+    samples = draw(logits, columns(LAWS, draws))
+    tokens = np.asarray(samples.tokens)[:, 0]
+    for i, law in enumerate(LAWS):
+        mine = slice(i * draws, (i + 1) * draws)
+        counts, q = np.bincount(tokens[mine], minlength=8), written_out(p, law)
+        assert counts[q == 0].sum() == 0
+        if (q > 0).sum() > 1:
+            assert stats.chisquare(counts[q > 0], draws * q[q > 0]).pvalue > 1e-4
+        np.testing.assert_allclose(samples.log_probs[mine], np.log(p)[tokens[mine]], atol=1e-5)
+        log_q = np.log(q[tokens[mine]])
+        np.testing.assert_allclose(samples.law_log_probs[mine], log_q, atol=1e-4)
+
+
+def test_importance_weights_give_the_model_back():
+    """E_q[p/q f] = E_p[f] where q covers p: the two log-probabilities are of one draw."""
+    p = np.random.default_rng(2).dirichlet(np.ones(8))
+    logits = jnp.broadcast_to(jnp.asarray(np.log(p), jnp.float32), (100_000 * len(LAWS), 8))
+    samples = draw(logits, columns([(3.0, 8, 1.0, 0.0, 1.0, 0.0)], logits.shape[0]))
+    weights = np.exp(np.asarray(samples.log_probs - samples.law_log_probs, np.float64))
+    hit = weights * (np.asarray(samples.tokens)[:, 0] == np.argmax(p))
+    for values, truth in ((weights, 1.0), (hit, p.max())):
+        error = values.std() / np.sqrt(values.size)
+        assert abs(values.mean() - truth) < 4 * error
+
+
+def test_arguments_and_the_processor_draw_alike():
+    carry = models.random_rows(0, 16, 6)
+    how: dict[str, Any] = dict(bos=0, eos=1, max_len=6, key=KEY)
+    law: dict[str, Any] = dict(temperature=0.7, top_k=4, top_p=0.9, typical_p=0.8, eta_cutoff=0.1)
+    run = lambda **more: jax.jit(lambda c: sample(models.step, c, **how, **more))(carry)
+    asked = run(**law, min_p=0.05)
+    chex.assert_trees_all_close(asked, run(processors=[Truncation(**law, min_p=0.05)]), rtol=1e-5)
+    one_by_one = [Truncation(temperature=0.7), Truncation(top_k=4), Truncation(top_p=0.9)]
+    one_by_one += [Truncation(min_p=0.05), Truncation(typical_p=0.8), Truncation(eta_cutoff=0.1)]
+    chex.assert_trees_all_close(asked, run(processors=one_by_one), rtol=1e-5)
+
+
+def test_truncated_beams_score_what_is_left():
+    """With top-k = 1 one sequence is left, the greedy one, of probability 1."""
+    carry = models.random_rows(1, 4, 6)
+    how: dict[str, Any] = dict(bos=0, eos=1, max_len=5, beam_size=2)
+    run = jax.jit(lambda c: beam_search(models.step, c, processors=[Truncation(top_k=1)], **how))
+    beams = run(carry)
+    np.testing.assert_allclose(beams.log_probs[:, 0], 0, atol=1e-6)
+    assert np.all(np.asarray(beams.log_probs)[:, 1] == -np.inf)
+    last, step, done = jnp.zeros(4, jnp.int32), jax.jit(models.step), np.zeros(4, bool)
+    for n in range(5):
+        carry, logits = step(carry, last)
+        last = jnp.where(done, 1, jnp.argmax(logits, axis=1)).astype(jnp.int32)
+        np.testing.assert_array_equal(beams.tokens[:, 0, n], last)
+        done = done | (np.asarray(last) == 1)
+    logits = jnp.array([[1.0, 3.0, 3.0], [jnp.nan, 0.0, 0.0]])
+    cold = Truncation(temperature=0.0)(logits)
+    np.testing.assert_array_equal(cold[0], [-np.inf, 0.0, -np.inf])
+    for same in (1e-45, 1e-30, jnp.zeros(2), jnp.full(2, 1e-38)):
+        law = jax.nn.softmax(Truncation(temperature=same)(logits[:, :2])[0])
+        np.testing.assert_array_equal(law, [0.0, 1.0])
+
+
+def test_settings_of_a_spec_are_checked_where_it_is_used():
+    logits = jnp.zeros((2, 3))
+    table: list[tuple[Any, str]] = [
+        (Truncation(temperature=-1.0), "temperature is -1.0; expected temperature >= 0."),
+        (Truncation(top_k=4), "top_k is 4; expected top_k in 1..3, the vocabulary size."),
+        (Truncation(typical_p=0.0), r"typical_p is 0.0; expected typical_p in \(0, 1\]."),
+        (Truncation(eta_cutoff=1.0), r"eta_cutoff is 1.0; expected eta_cutoff in \[0, 1\)."),
+        (Truncation(top_p=np.ones(3)), r"top_p has shape \(3,\); expected a single number or one"),
+    ]
+    for spec, message in table:
+        with pytest.raises(ValueError, match=message):
+            spec(logits)
+    assert Truncation(top_k=2) == Truncation(top_k=2) != Truncation(top_k=3)
+    assert hash(Truncation(top_p=0.5)) == hash(Truncation(top_p=0.5))
+    assert eval(repr(Truncation(min_p=0.1))) == Truncation(min_p=0.1)
