@@ -17,6 +17,9 @@ from seqjax.decoding.constraints import AllowByState as AllowByState
 from seqjax.decoding.constraints import keep_accepted as keep_accepted
 from seqjax.decoding.drawing import Samples as Samples
 from seqjax.decoding.ensembles import Ensemble as Ensemble
+from seqjax.decoding.forcing import ForcedTokens as ForcedTokens
+from seqjax.decoding.forcing import MinLength as MinLength
+from seqjax.decoding.forcing import SuppressTokens as SuppressTokens
 from seqjax.decoding.languages import regex_automaton as regex_automaton
 from seqjax.decoding.languages import words_automaton as words_automaton
 from seqjax.decoding.logits import StatefulProcessor as StatefulProcessor
@@ -24,6 +27,11 @@ from seqjax.decoding.penalties import CoveragePenalty as CoveragePenalty
 from seqjax.decoding.penalties import GNMTLengthPenalty as GNMTLengthPenalty
 from seqjax.decoding.penalties import PowerLengthPenalty as PowerLengthPenalty
 from seqjax.decoding.penalties import SockeyeLengthPenalty as SockeyeLengthPenalty
+from seqjax.decoding.repetition import AfterPrompt as AfterPrompt
+from seqjax.decoding.repetition import FrequencyPenalty as FrequencyPenalty
+from seqjax.decoding.repetition import NoRepeatNGram as NoRepeatNGram
+from seqjax.decoding.repetition import PresencePenalty as PresencePenalty
+from seqjax.decoding.repetition import RepetitionPenalty as RepetitionPenalty
 from seqjax.decoding.sampling import sample as sample
 from seqjax.decoding.selection import best_of as best_of
 from seqjax.decoding.selection import majority as majority
