@@ -40,6 +40,7 @@ from seqjax.decoding import PowerLengthPenalty as PowerLengthPenalty
 from seqjax.decoding import Samples as Samples
 from seqjax.decoding import beam_search as beam_search
 from seqjax.decoding import sample as sample
+from seqjax.decoding import stream as stream
 from seqjax.initializers import GlorotUniform as GlorotUniform
 from seqjax.initializers import Identity as Identity
 from seqjax.initializers import Initializer as Initializer

@@ -4,6 +4,21 @@
 
 The carry is any pytree whose leaves lead with the batch axis. The decoders tile, gather and hold
 it; what all hypotheses share (an encoder's memory, parameters) is closed over by the step.
+
+A compiled decode can be saved, and loaded where neither the model's code nor its parameters are:
+a jitted function of arrays to a tuple, with keys as their data (flatbuffers must be installed).
+
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> step = lambda carry, tokens: (carry, carry)
+    >>> def decode(logits, key_data):
+    ...     key = jax.random.wrap_key_data(key_data)
+    ...     return tuple(sample(step, logits, bos=0, eos=1, max_len=4, key=key))
+    >>> args = jnp.zeros((2, 3)), jax.random.key_data(jax.random.key(0))
+    >>> saved = jax.export.export(jax.jit(decode))(*args).serialize()
+    >>> tokens, log_probs, lengths, law_log_probs = jax.export.deserialize(saved).call(*args)
+    >>> bool(jnp.array_equal(tokens, decode(*args)[0]))
+    True
 """
 
 from seqjax.decoding.automata import Automaton as Automaton
@@ -35,4 +50,5 @@ from seqjax.decoding.repetition import RepetitionPenalty as RepetitionPenalty
 from seqjax.decoding.sampling import sample as sample
 from seqjax.decoding.selection import best_of as best_of
 from seqjax.decoding.selection import majority as majority
+from seqjax.decoding.streaming import stream as stream
 from seqjax.decoding.truncation import Truncation as Truncation
