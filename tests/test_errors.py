@@ -391,7 +391,7 @@ BAD = {
     ),
     "eos": (
         lambda: sample(eos=3),
-        "eos is 3; expected an integer with 0 <= eos < 3, the vocabulary size (the last axis of the step's logits).",
+        "eos is 3; expected an integer with 0 <= eos < 3, the vocabulary size (the last axis of the step's logits), or a tuple of different ones.",
     ),
     "bos": (
         lambda: sample(bos=jnp.zeros(3, int)),
@@ -399,7 +399,7 @@ BAD = {
     ),
     "prompt_rank": (
         lambda: sample(prompt=jnp.zeros(3, int)),
-        "prompt has shape (3,); expected [B, P] with batch size B = 2. Pad shorter prompts on the right and pass prompt_lengths.",
+        "prompt has shape (3,); expected [B, P] with batch size B = 2. Pad shorter ones on the right and pass prompt_lengths.",
     ),
     "prompt_lengths": (
         lambda: sample(prompt=jnp.zeros((2, 3), int), prompt_lengths=jnp.array([1, 4])),
@@ -419,7 +419,7 @@ BAD = {
     ),
     "step_pair": (
         lambda: beam(lambda c, t: jnp.zeros((t.shape[0], 3))),
-        "step returned a ShapeDtypeStruct; expected the pair (carry, logits).",
+        "step returned a ShapeDtypeStruct; expected (carry, logits) or (carry, logits, outputs).",
     ),
     "carry_leaves": (
         lambda: beam(c=(jnp.zeros(2), jnp.zeros(3))),
