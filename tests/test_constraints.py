@@ -17,6 +17,7 @@ from seqjax.decoding import (
     Allow,
     AllowByState,
     Automaton,
+    Beams,
     beam_search,
     join_automata,
     keep_accepted,
@@ -236,18 +237,35 @@ def test_tokens_that_the_model_rules_out_leave_eos_which_is_not_kept():
     assert (kept.log_probs == -jnp.inf).all() and (kept.lengths == 0).all()
 
 
-def test_kept_hypotheses_come_first_and_keep_their_order():
-    from seqjax.decoding import Beams
+def test_without_renormalising_the_model_ranks_what_is_accepted(model):
+    """Log-probabilities of the model's own, and normalise=False: the best of all accepted."""
+    carry, bos, after = model
 
+    def own(carry, tokens):
+        carry, logits = step(carry, tokens)
+        return carry, jax.nn.log_softmax(logits)
+
+    constraint = Accept(JOINT, eos=EOS, max_len=L, start=jnp.asarray(STARTS))
+    how: dict[str, Any] = dict(bos=bos, eos=EOS, beam_size=WIDE, max_len=L, normalise=False)
+    beams = jax.jit(lambda: beam_search(own, carry, processors=[constraint], **how))()
+    for b, pattern in enumerate(PATTERNS):
+        free = local_law(after[b], lambda prefix: np.ones(V, bool))
+        law = local_law(after[b], lambda prefix, p=pattern: may_follow(p, prefix, L))
+        assert_is_the_law(beams, b, {tokens: free[tokens] for tokens in law})
+
+
+def test_kept_hypotheses_come_first_and_keep_their_order():
     automaton = Automaton([[-1, 1], [-1, -1]], [True, True])  # nothing, or one 1
     tokens = jnp.array([[[1, 1, 0], [1, 0, 0], [0, 0, 0], [1, 1, 1]]])
     log_probs = jnp.array([[-1.0, -2.0, -3.0, -4.0]])
-    beams = Beams(tokens, log_probs * 2, log_probs, jnp.array([[3, 2, 1, 3]]))
+    outputs = {"place": jnp.arange(1.0, 5.0)[None, :, None]}
+    beams = Beams(tokens, log_probs * 2, log_probs, jnp.array([[3, 2, 1, 3]]), outputs)
     kept = keep_accepted(beams, automaton, eos=0)
     assert kept.tokens.tolist() == [[[1, 0, 0], [0, 0, 0], [0, 0, 0], [0, 0, 0]]]
     assert kept.log_probs.tolist() == [[-2.0, -3.0, -np.inf, -np.inf]]
     assert kept.scores.tolist() == [[-4.0, -6.0, -np.inf, -np.inf]]
     assert kept.lengths.tolist() == [[2, 1, 0, 0]]
+    assert kept.outputs["place"].tolist() == [[[2.0], [3.0], [0.0], [0.0]]]
 
 
 def rising(tokens, length):

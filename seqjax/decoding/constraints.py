@@ -14,7 +14,9 @@ import numpy as np
 
 from seqjax._checks import concrete, positive_int, require
 from seqjax.decoding.automata import FAR, Automaton
+from seqjax.decoding.beam import Beams
 from seqjax.decoding.carries import pick
+from seqjax.scan import zero_rows
 
 
 class AcceptState(NamedTuple):
@@ -195,12 +197,12 @@ def keep_accepted(results: Any, automaton: Automaton, *, eos: Any, start: Any = 
       ValueError: if the automaton has transitions by eos.
 
     Example:
-      >>> from seqjax.decoding import Samples
-      >>> tokens, zeros = jnp.array([[1, 1, 0], [1, 0, 0]]), jnp.zeros(2)
-      >>> samples = Samples(tokens, zeros, jnp.array([3, 2]), zeros)
+      >>> log_probs = jnp.array([[-1.0, -2.0]])
+      >>> tokens = jnp.array([[[1, 0, 0], [1, 1, 0]]])
+      >>> beams = Beams(tokens, log_probs, log_probs, jnp.array([[2, 3]]))
       >>> even = Automaton([[-1, 1], [-1, 0]], [True, False])
-      >>> keep_accepted(samples, even, eos=0).lengths.tolist()
-      [3, 0]
+      >>> keep_accepted(beams, even, eos=0).log_probs.tolist()
+      [[-2.0, -inf]]
     """
     ends = _check_ends(automaton, eos)
     tokens, lengths = results.tokens, results.lengths
@@ -216,11 +218,13 @@ def keep_accepted(results: Any, automaton: Automaton, *, eos: Any, start: Any = 
         "log_probs": jnp.where(refused, -jnp.inf, results.log_probs),
         "lengths": jnp.where(refused, 0, lengths),
     }
-    if not hasattr(results, "scores"):
+    if not isinstance(results, Beams):
         return results._replace(**blank)
     scores = jnp.where(refused, -jnp.inf, results.scores)
     order = jnp.argsort(refused, axis=1, stable=True)
-    return jax.tree.map(lambda leaf: pick(leaf, order), results._replace(scores=scores, **blank))
+    kept = results._replace(scores=scores, outputs=(), **blank)
+    outputs = zero_rows(~refused, results.outputs)
+    return jax.tree.map(lambda leaf: pick(leaf, order), kept._replace(outputs=outputs))
 
 
 def _keep(logits: jax.Array, allowed: Any) -> jax.Array:
