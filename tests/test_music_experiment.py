@@ -133,6 +133,11 @@ def test_one_tiny_run_leaves_everything_behind(config, capsys):
     assert all(Path(one["path"]).read_text().startswith("the ") for one in results["written"])
     assert (config.out / "curves.png").stat().st_size > 1000
     assert "results.json" in capsys.readouterr().out
+    before = {path.name: path.read_text() for path in (config.out / "samples").iterdir()}
+    assert command.main([*args, "--write-only", "--decode", "beam"]) == 0
+    assert [path.name for path in (config.out / "written").iterdir()] == ["beam-00.txt"]
+    assert (config.out / "written" / "beam-00.txt").read_text() == before["beam-00.txt"]
+    assert before == {path.name: path.read_text() for path in (config.out / "samples").iterdir()}
     other = ["--resume", "--hidden-size", "16"]
     assert command.main(args + other) == 2
     assert "another spec" in capsys.readouterr().err
@@ -156,6 +161,8 @@ def test_errors_of_the_command_line(tmp_path, capsys, monkeypatch):
         "unknown characters 'Q'": ["--text", str(text), "--prompt", "Q"],
         "cannot write to": ["--text", str(text), "--out", str(tmp_path / "file" / "out")],
         "holds no complete checkpoint": ["--text", str(text), "--resume"],
+        "best' holds no complete checkpoint": ["--text", str(text), "--write-only"],
+        "in_metre is for tunes": ["--text", str(text), "--in-metre"],
         "minutes is 0.0": ["--text", str(text), "--minutes", "0"],
         "dropout is 1.0": ["--text", str(text), "--dropout", "1"],
     }

@@ -38,6 +38,7 @@ def run_experiment(config) -> dict:
     """Data, baseline, training, evaluation, samples, report."""
     from rich.console import Console
 
+    from experiments.folders import writable
     from experiments.music import ngram, report
     from experiments.music.data import load
     from experiments.music.training import Run
@@ -48,6 +49,8 @@ def run_experiment(config) -> dict:
     folder = writable(config.out)
     data = load(config)
     console.print(f"{data.source}: {data.describe()}", markup=False)
+    if config.write_only:
+        return write_only(config, data, folder, console)
     run = Run(config, data.model, data.windows)
     run.resume() if config.resume else run.start()
     console.print(f"{data.model}\n{run.history.total_steps} steps; Ctrl-C stops, --resume goes on")
@@ -58,7 +61,7 @@ def run_experiment(config) -> dict:
     params = run.best_params()
     console.print("counting n-grams for the baseline ...")
     gram = ngram.baseline(data.encoded, len(data.vocabulary))
-    written = write_samples(config, data, params, folder)
+    written = write_samples(config, data, params, folder / "samples")
     results = {
         **collect(config, data, run, gram, params),
         "written": [asdict(one) for one in written],
@@ -92,35 +95,56 @@ def collect(config, data, run, gram, params) -> dict:
     }
 
 
-def write_samples(config, data, params, folder: Path) -> list:
-    """Sampled texts and one found by beam search, in the folder `samples`."""
+def write_only(config, data, folder: Path, console) -> dict:
+    """Writes with the best model of an earlier run, and leaves everything else of it alone."""
+    import jax
+
+    import seqjax as sj
+
+    template = data.model.init(jax.random.key(0))
+    params = sj.restore_checkpoint(folder / "best", template, spec=data.model).state
+    places = folder / "written"
+    written = write_samples(config, data, params, places)
+    shares = [one.complete_bars for one in written if one.complete_bars is not None]
+    if shares:
+        whole = sum(share == 1 for share in shares)
+        console.print(
+            f"complete bars: {100 * sum(shares) / len(shares):.1f} %; {whole} of {len(shares)} "
+            "tunes have nothing but complete bars"
+        )
+    console.print(Path(written[-1].path).read_text("utf-8"), markup=False, highlight=False)
+    console.print(f"{len(written)} texts are in {places}")
+    return {"written": [asdict(one) for one in written]}
+
+
+def write_samples(config, data, params, places: Path) -> list:
+    """Texts in a folder: sampled ones, one found by beam search, or both."""
     import jax
 
     from experiments.music.copying import TrainingText
-    from experiments.music.writing import beam_text, sample_texts, write
+    from experiments.music.writing import beam_text, in_metre, sample_texts, write
 
-    places = folder / "samples"
     places.mkdir(exist_ok=True)
     for old in places.iterdir():
         if old.suffix in (".abc", ".mid", ".txt"):
             old.unlink()
     training = TrainingText(data.splits.train)
-    prompt = data.prompt
-    sampled = sample_texts(
-        data.model,
-        params,
-        data.vocabulary,
-        prompt,
-        count=config.samples,
-        temperature=config.temperature,
-        key=jax.random.key(config.seed),
-    )
-    found = beam_text(data.model, params, data.vocabulary, prompt)
-    music = config.text is None
-    return [
-        *write(sampled, "sample", places, training, music=music),
-        *write([found], "beam", places, training, music=music),
-    ]
+    processors = [in_metre(data.vocabulary, data.prompt)] if config.in_metre else []
+    who = (data.model, params, data.vocabulary, data.prompt)
+    written, music = [], config.text is None
+    if config.decode in ("both", "sample"):
+        sampled = sample_texts(
+            *who,
+            count=config.samples,
+            temperature=config.temperature,
+            key=jax.random.key(config.seed),
+            processors=processors,
+        )
+        written += write(sampled, "sample", places, training, music=music)
+    if config.decode in ("both", "beam"):
+        found = beam_text(*who, processors=processors)
+        written += write([found], "beam", places, training, music=music)
+    return written
 
 
 def summarise(console, results: dict, written: list, folder: Path) -> None:
@@ -129,28 +153,17 @@ def summarise(console, results: dict, written: list, folder: Path) -> None:
     verdict = "better" if gap > 0 else "WORSE"
     console.print(f"the model is {abs(gap):.4f} bits per character {verdict} than the n-gram")
     sampled = [one for one in written if one.method == "sample"]
-    copies = sorted(len(one.longest_copy) for one in sampled)
-    console.print(
-        f"longest substring copied from the training text, {len(sampled)} samples: "
-        f"median {copies[len(copies) // 2]}, greatest {copies[-1]} characters"
-    )
-    if sampled[0].midi is not None:
+    if sampled:
+        copies = sorted(len(one.longest_copy) for one in sampled)
+        console.print(
+            f"longest substring copied from the training text, {len(sampled)} samples: "
+            f"median {copies[len(copies) // 2]}, greatest {copies[-1]} characters"
+        )
+    if sampled and sampled[0].midi is not None:
         heard = sum(one.midi for one in sampled)
         console.print(f"{heard} of {len(sampled)} sampled tunes convert to MIDI")
     console.print(Path(written[0].path).read_text("utf-8"), markup=False, highlight=False)
     console.print(f"everything is in {folder}: results.json, curves.png, samples/")
-
-
-def writable(folder: Path) -> Path:
-    """Makes the output folder, or raises ValueError."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise ValueError(f"cannot write to {folder}: {error.strerror}; choose --out") from None
-    return folder
 
 
 if __name__ == "__main__":

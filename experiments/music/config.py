@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -46,6 +46,12 @@ class Config:
     """Of the samples."""
     samples: int = 50
     """Number of sampled texts."""
+    decode: Literal["both", "sample", "beam"] = "both"
+    """How texts are written: drawn, or found by beam search."""
+    in_metre: bool = False
+    """Let every bar of a tune be complete: an automaton refuses what would not fit."""
+    write_only: bool = False
+    """Train nothing: write with the best model in the output folder, in its folder `written`."""
 
     def resolved(self) -> "Config":
         """The configuration with `quick` written out, where nothing else was asked for."""
@@ -63,6 +69,8 @@ class Config:
         for name in ("hidden_size", "layers", "embedding_size", "batch_size", "window", "samples"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
+        if self.in_metre and self.text is not None:
+            raise ValueError("in_metre is for tunes; leave out --in-metre or --text")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is {self.dropout}; expected a number in [0, 1)")
         if not (math.isfinite(self.temperature) and self.temperature >= 0):

@@ -1,6 +1,7 @@
 """What a trained model writes: sampled and beam-searched texts, as files and as MIDI."""
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,11 @@ import seqjax as sj
 from experiments.music.abc_check import check_bars
 from experiments.music.abc_midi import write_midi
 from experiments.music.copying import TrainingText
+from experiments.music.metre import metre_automaton
 from experiments.music.model import Model
 from experiments.music.vocabulary import BOUNDARY, Vocabulary
+from seqjax.decoding import Accept
+from seqjax.decoding.logits import Processor
 
 MAX_LEN = 1000  # 99 of 100 tunes are shorter
 BEAM_SIZE = 8
@@ -45,7 +49,24 @@ class Written:
     complete_bars: float | None
 
 
-def sample_texts(model, params, vocabulary, prompt, *, count, temperature, key, max_len=MAX_LEN):
+def in_metre(vocabulary: Vocabulary, prompt: str, max_len: int = MAX_LEN) -> Accept:
+    """The constraint that every bar is complete and the tune ends in time."""
+    automaton = metre_automaton(vocabulary, prompt)
+    return Accept(automaton, eos=BOUNDARY, max_len=max_len)
+
+
+def sample_texts(
+    model,
+    params,
+    vocabulary,
+    prompt,
+    *,
+    count,
+    temperature,
+    key,
+    max_len=MAX_LEN,
+    processors: Sequence[Processor] = (),
+):
     """Samples texts that begin with a prompt.
 
     Returns:
@@ -64,6 +85,7 @@ def sample_texts(model, params, vocabulary, prompt, *, count, temperature, key, 
             max_len=max_len,
             key=key,
             temperature=temperature,
+            processors=processors,
             prompt=tokens if prompt else None,
         )
 
@@ -72,7 +94,13 @@ def sample_texts(model, params, vocabulary, prompt, *, count, temperature, key, 
 
 
 def beam_text(
-    model: Model, params: Any, vocabulary: Vocabulary, prompt: str, *, max_len: int = MAX_LEN
+    model: Model,
+    params: Any,
+    vocabulary: Vocabulary,
+    prompt: str,
+    *,
+    max_len: int = MAX_LEN,
+    processors: Sequence[Processor] = (),
 ):
     """The text of highest length-normalised probability that beam search finds; as above."""
     tokens = jnp.asarray(vocabulary.encode(prompt)[None])
@@ -87,6 +115,7 @@ def beam_text(
             beam_size=BEAM_SIZE,
             max_len=max_len,
             length_penalty=sj.GNMTLengthPenalty(1.0),
+            processors=processors,
             prompt=tokens if prompt else None,
         )
 
