@@ -1,0 +1,1 @@
+"""Seeing what a beam search does: hypotheses as a tree, an alignment as a heat map."""
