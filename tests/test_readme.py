@@ -14,25 +14,33 @@ from benchmarks import readme
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```python\n(.*?)```\n(?:\n```text\n(.*?)```)?", README, re.DOTALL)
+PAGES = ["README.md", "docs/decoding.md"]
+BLOCK = re.compile(r"```python\n(.*?)```\n(?:\n```text\n(.*?)```)?", re.DOTALL)
+BLOCKS = {page: BLOCK.findall((ROOT / page).read_text()) for page in PAGES}
+CASES = [(page, number) for page in PAGES for number in range(len(BLOCKS[page]))]
 
 
 @pytest.fixture(scope="module")
-def namespace():
-    """The blocks build on each other, as a reader runs them; a module, for classes to pickle."""
-    sys.modules["readme"] = types.ModuleType("readme")
-    yield vars(sys.modules["readme"])
-    del sys.modules["readme"]
+def namespaces():
+    """Blocks of a page build on each other, as a reader runs them; a module, for pickling."""
+    names = {page: re.sub(r"\W", "_", page) for page in PAGES}
+    for name in names.values():
+        sys.modules[name] = types.ModuleType(name)
+    yield {page: vars(sys.modules[name]) for page, name in names.items()}
+    for name in names.values():
+        del sys.modules[name]
 
 
-@pytest.mark.parametrize("number", range(len(BLOCKS)))
-def test_block_runs_and_prints_what_it_says(number, namespace):
-    code, expected = BLOCKS[number]
-    if number and "text" not in namespace:
-        exec(BLOCKS[0][0], namespace)  # a worker that did not run the first block
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed), jax.numpy_dtype_promotion("standard"):
-        exec(compile(code, f"README.md, block {number}", "exec"), namespace)
+@pytest.mark.parametrize(("page", "number"), CASES)
+def test_block_runs_and_prints_what_it_says(page, number, namespaces):
+    code, expected = BLOCKS[page][number]
+    namespace = namespaces[page]
+    with jax.numpy_dtype_promotion("standard"):
+        if number and "jax" not in namespace:
+            exec(BLOCKS[page][0][0], namespace)  # a worker that did not run the first block
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            exec(compile(code, f"{page}, block {number}", "exec"), namespace)
     if expected:
         assert same_but_for_digits(printed.getvalue(), expected)
 
@@ -44,10 +52,10 @@ def same_but_for_digits(printed: str, expected: str) -> bool:
 
 
 def test_there_are_code_blocks():
-    assert len(BLOCKS) >= 4
+    assert len(BLOCKS["README.md"]) >= 4 and len(BLOCKS["docs/decoding.md"]) >= 5
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/decisions/README.md"])
+@pytest.mark.parametrize("page", [*PAGES, "docs/decisions/README.md"])
 def test_links_lead_somewhere(page):
     folder = (ROOT / page).parent
     for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text()):
