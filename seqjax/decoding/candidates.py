@@ -93,7 +93,7 @@ def extend(
     total = lambda p: jnp.where(there[..., None], log_probs[..., None] + p, -jnp.inf)
     flat = lambda a: a.reshape(a.shape[0], -1)
     count = min((1 + len(ends)) * size, size * offers)
-    best, order = _order(flat(total(ranks)), count)  # [R, C]
+    best, order = _order(flat(total(ranks)), count) if size > 1 else _as_they_are(total(ranks))
     best = best if handicap is None else pick(flat(total(log_p)), order)
     parents, tokens = lax.div(order, jnp.int32(offers)), pick(flat(tokens), order)
     return Extensions(parents, tokens, best, *_live(tokens, best, ends, size))
@@ -107,17 +107,16 @@ def extend_groups(
     A token is handicapped by `diversity` times the hypotheses of earlier groups that now go on
     with it.
     """
-    split = lambda x: x.reshape(-1, groups, *x.shape[1:])
-    by_group = [None if x is None else split(x) for x in (log_probs, logits, forced)]
     batch, vocab = log_probs.shape[0] // groups, logits.shape[-1]
     rows = jnp.arange(batch, dtype=jnp.int32)[:, None]
     diversity = jnp.asarray(diversity, logits.dtype)
 
     def one(counts, group):
-        mine = lambda x: lax.dynamic_index_in_dim(x, group, axis=1, keepdims=False)
-        here, scored, given = [None if x is None else mine(x) for x in by_group]
-        handicap = diversity * counts
-        found = extend(here, scored, ends, handicap=handicap, forced=given, **how)
+        split = lambda x: x.reshape(-1, groups, *x.shape[1:])
+        mine = lambda x: lax.dynamic_index_in_dim(split(x), group, axis=1, keepdims=False)
+        given = None if forced is None else mine(forced)
+        here: dict[str, Any] = dict(handicap=diversity * counts, forced=given)
+        found = extend(mine(log_probs), mine(logits), ends, **here, **how)
         alive = (found.live_log_probs > -jnp.inf).astype(counts.dtype)
         return counts.at[rows, pick(found.tokens, found.live)].add(alive), found
 
@@ -129,6 +128,13 @@ def extend_groups(
 def is_end(tokens: jax.Array, ends: tuple[int, ...]) -> jax.Array:
     """Whether each token ends its sequence."""
     return jnp.any(tokens[..., None] == jnp.array(ends, tokens.dtype), axis=-1)
+
+
+def _as_they_are(best: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """What a single hypothesis offers [R, 1, C] is in order."""
+    best = best[:, 0]
+    order = jnp.arange(best.shape[1], dtype=jnp.int32)
+    return best, jnp.broadcast_to(order, best.shape)
 
 
 def _offers(logits, ends, offers: int, normalise: bool, handicap, forced):
@@ -164,6 +170,11 @@ def _offers(logits, ends, offers: int, normalise: bool, handicap, forced):
 def _live(tokens: jax.Array, log_probs: jax.Array, ends, size: int):
     """The places of the best K extensions that do not end [R, K], and their log-probabilities."""
     goes_on = ~is_end(tokens, ends) & (log_probs != -jnp.inf)
-    places = -jnp.arange(tokens.shape[1], dtype=jnp.float32)
-    order, live = _order(jnp.where(goes_on, places, -jnp.inf), size)
-    return live, jnp.where(order == -jnp.inf, -jnp.inf, pick(log_probs, live))
+    places = jnp.arange(tokens.shape[1], dtype=jnp.int32)
+    earlier = goes_on[:, None] & (places < places[:, None])  # [R, C, C]
+    rank = jnp.sum(earlier, axis=-1, dtype=jnp.int32)
+    nth = jnp.arange(size, dtype=jnp.int32)[:, None]
+    chosen = goes_on[:, None] & (rank[:, None] == nth)  # [R, K, C]
+    live = jnp.sum(jnp.where(chosen, places, 0), axis=-1, dtype=jnp.int32)
+    there = jnp.any(chosen, axis=-1)
+    return live, jnp.where(there, pick(log_probs, live), -jnp.inf)

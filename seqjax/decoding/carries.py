@@ -51,6 +51,8 @@ def take_rows(tree: Any, rows: jax.Array) -> Any:
 def take_beams(tree: Any, parents: jax.Array) -> Any:
     """Gathers leaves [B * K, ...] by parents [B, K], which count from 0 within each row's K."""
     batch, size = parents.shape
+    if size == 1:
+        return tree  # the only parent there is
     offsets = size * jnp.arange(batch, dtype=parents.dtype)
     return take_rows(tree, (parents + offsets[:, None]).reshape(-1))
 

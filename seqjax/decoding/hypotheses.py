@@ -35,7 +35,8 @@ def nothing(rows: int, size: int, length: int, eos: int, dtype: Any, places: boo
 
 def grow(history: History, parents: jax.Array, tokens: jax.Array, t: jax.Array) -> History:
     """The histories of `parents` [R, K], each with its token [R, K] at position t."""
-    chosen = jax.tree.map(lambda x: pick(x, parents), history)
+    only = parents.shape[1] == 1
+    chosen = history if only else jax.tree.map(lambda x: pick(x, parents), history)
     written = lax.dynamic_update_slice_in_dim(chosen.tokens, tokens[..., None], t, axis=2)
     return chosen._replace(tokens=written)
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from seqjax.decoding.candidates import extend, extend_groups, is_end
+from seqjax.decoding.candidates import Extensions, extend, extend_groups, is_end
 from seqjax.decoding.carries import pick, repeat_rows, take_beams
 from seqjax.decoding.hypotheses import History, Hypotheses, grow, merge, nothing
 from seqjax.decoding.rules import Rules
@@ -33,7 +33,7 @@ class Search(NamedTuple):
     history: History
     log_probs: jax.Array  # [R, K]: -inf where there is no such hypothesis
     finished: Hypotheses
-    count: jax.Array  # [R]: how many have finished
+    ended: jax.Array  # [R]: how many have finished
     done: jax.Array  # [R]: nothing may enter the finished ones any more
     outputs: Any  # leaves [L, N, ...]: what each step has handed out
 
@@ -47,14 +47,15 @@ def first(begin: Start, states: Any, weights: Any, rules: Rules) -> Search:
     buffer = lambda x: jnp.zeros((rules.length, rows * size, *x.shape[1:]), x.dtype)
     width = None if weights is None else weights.shape[1]
     coverage = () if width is None else jnp.zeros((rows * size, width), begin.dtype)
+    carry, states = repeat_rows((begin.carry, states), beam_size)
     return Search(
-        riders=Riders(*repeat_rows((begin.carry, states), beam_size), coverage),
+        riders=Riders(carry, states, coverage),
         last=repeat_rows(begin.tokens, beam_size).reshape(rows, size),
         history=none.history,
         # All start equal: one counts.
         log_probs=jnp.where(jnp.arange(size) == 0, 0, none.log_probs),
         finished=none,
-        count=jnp.zeros((rows,), jnp.int32),
+        ended=jnp.zeros((rows,), jnp.int32),
         done=jnp.zeros((rows,), bool),
         outputs=jax.tree.map(buffer, begin.outputs) if keeps else (),
     )
@@ -80,13 +81,7 @@ def record(search: Search, t, carry: Any, handed: list, align: Any) -> Search:
 
 def advance(search: Search, t, logits, ends, forced, rules: Rules) -> Search:
     """Extends the live hypotheses by one token, given logits [N, V]."""
-    logits = logits.reshape(*search.last.shape, -1)
-    how: dict[str, Any] = dict(ends=ends, normalise=rules.normalise, forced=forced)
-    if rules.groups == 1:
-        found = extend(search.log_probs, logits, **how)
-    else:
-        how |= dict(groups=rules.groups, diversity=rules.diversity)
-        found = extend_groups(search.log_probs, logits, **how)
+    found = _extend(search, logits, ends, forced, rules)
     lengths = jnp.full(found.tokens.shape, t + 1, jnp.int32)
     # An eos below the first K is no choice that K hypotheses make: greedy (K = 1) would pass it.
     ranked = jnp.arange(lengths.shape[1]) < rules.size
@@ -95,11 +90,16 @@ def advance(search: Search, t, logits, ends, forced, rules: Rules) -> Search:
     covered = None if covered is None else pick(covered, found.parents)
     scores = jnp.where(finishes, rules.scores(found.log_probs, lengths, covered), -jnp.inf)
     ended = Hypotheses(search.history, scores, found.log_probs, lengths)
-    finished = merge(search.finished, ended, found.parents, found.tokens, t)
-    finished = where_rows(search.done, search.finished, finished)
+    # Most steps end nothing, and leave the finished ones where they lie.
+    enters = finishes & (found.log_probs != -jnp.inf) & ~search.done[:, None]
+    merged = lambda: merge(search.finished, ended, found.parents, found.tokens, t)
+    take_in = lambda: where_rows(search.done, search.finished, merged())
+    finished = lax.cond(jnp.any(enters), take_in, lambda: search.finished)
 
     parents, last = pick(found.parents, found.live), pick(found.tokens, found.live)
-    count = search.count + jnp.sum(finishes & (found.log_probs > -jnp.inf), axis=1, dtype=jnp.int32)
+    number = search.ended + jnp.sum(
+        finishes & (found.log_probs > -jnp.inf), axis=1, dtype=jnp.int32
+    )
     # The largest and the least, though both are sorted: a slice of a top-k makes XLA sort it all.
     best, worst = jnp.max(found.live_log_probs, axis=1), jnp.min(finished.scores, axis=1)
     return search._replace(
@@ -108,6 +108,15 @@ def advance(search: Search, t, logits, ends, forced, rules: Rules) -> Search:
         history=grow(search.history, parents, last, t),
         log_probs=found.live_log_probs,
         finished=finished,
-        count=count,
-        done=search.done | rules.stops(best, worst, count, t),
+        ended=number,
+        done=search.done | rules.stops(best, worst, number, t),
     )
+
+
+def _extend(search: Search, logits, ends, forced, rules: Rules) -> Extensions:
+    logits = logits.reshape(*search.last.shape, -1)
+    how: dict[str, Any] = dict(ends=ends, normalise=rules.normalise, forced=forced)
+    if rules.groups == 1:
+        return extend(search.log_probs, logits, **how)
+    how |= dict(groups=rules.groups, diversity=rules.diversity)
+    return extend_groups(search.log_probs, logits, **how)
