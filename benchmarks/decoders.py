@@ -69,12 +69,6 @@ def compiled_search(job: Job) -> Any:
     return jax.jit(search).lower(job.params, job.carry()).compile()
 
 
-def build_seqjax(job: Job) -> Callable[[], Found]:
-    """One compiled call."""
-    search, carry = compiled_search(job), job.carry()
-    return lambda: search(job.params, carry)
-
-
 def build_floor(job: Job) -> Callable[[], Any]:
     """The step on B K rows, max_len times: tokens come from outside, logits are dropped."""
 
