@@ -148,3 +148,15 @@ def test_sample_says_what_is_wrong(change, message):
     )
     with pytest.raises(ValueError, match=message):
         sample(how.pop("step"), how.pop("carry"), **how)
+
+
+def test_a_step_that_answers_for_the_batch_alone_is_refused():
+    """Logits [2, 4] for 2 x 2 hypotheses would else pass for [4, 2]."""
+    memory = jnp.zeros((2, 4))
+    step = lambda carry, tokens: (carry, memory)
+    message = r"logits of shape \(2, 4\) for 4 tokens; expected \[N, V\], N = 4: rows are repeated"
+    how: dict[str, Any] = dict(bos=jnp.zeros(2, jnp.int32), eos=1, max_len=3)
+    with pytest.raises(ValueError, match=message):
+        beam_search(step, (), beam_size=2, **how)
+    with pytest.raises(ValueError, match=message):
+        sample(step, (), key=KEY, num_samples=2, **how)

@@ -14,7 +14,7 @@ from seqjax.decoding.logits import Processor, as_logits, initial_states, process
 from seqjax.decoding.penalties import Coverage, LengthPenalty
 from seqjax.decoding.rules import Rules, make_rules
 from seqjax.decoding.search import Search, advance, first, record
-from seqjax.decoding.start import Start, Step, check_given, start
+from seqjax.decoding.start import Start, Step, check_given, check_rows, start
 from seqjax.scan import zero_rows
 
 
@@ -160,7 +160,9 @@ def beam_search(
 
     def body(loop):
         t, search = loop
-        carry, logits, *handed = step(search.riders.carry, search.last.reshape(-1))
+        last = search.last.reshape(-1)
+        carry, logits, *handed = step(search.riders.carry, last)
+        check_rows(logits, last)
         logits = logits.astype(begin.dtype)
         if processors:
             states, tokens = search.riders.states, search.history.tokens

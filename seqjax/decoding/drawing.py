@@ -10,7 +10,7 @@ import numpy as np
 from seqjax.decoding.candidates import is_end
 from seqjax.decoding.carries import repeat_rows
 from seqjax.decoding.logits import Processor, as_logits, initial_states, process, update_states
-from seqjax.decoding.start import Start, Step
+from seqjax.decoding.start import Start, Step, check_rows
 from seqjax.decoding.truncation import Law
 from seqjax.noise import fold_in_rows
 from seqjax.scan import where_rows
@@ -73,6 +73,7 @@ def first_rows(begin: Start, processors: Sequence[Processor], length: int, times
 def advance(plan: Plan, keys: jax.Array, law: Law, t: jax.Array, rows: Rows) -> Rows:
     """Draws token t of every row that has not ended."""
     carry, logits = plan.step(rows.carry, rows.last)
+    check_rows(logits, rows.last)
     logits = as_logits(logits, plan.dtype, plan.ends[0])
     tokens = rows.samples.tokens
     processed = process(plan.processors, rows.states, logits, tokens, t, plan.ends[0])

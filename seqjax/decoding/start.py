@@ -149,6 +149,16 @@ def _check_step(step: Step, carry: Any, tokens: jax.Array, outputs: bool):
     return logits, handed
 
 
+def check_rows(logits: jax.Array, tokens: jax.Array) -> None:
+    """A step that is given more rows than those of the prompt must answer for each."""
+    require(
+        logits.shape[0] == tokens.shape[0],
+        f"step returned logits of shape {logits.shape} for {tokens.shape[0]} tokens; expected [N, "
+        f"V], N = {tokens.shape[0]}: rows are repeated for each beam or sample, side by side. "
+        "Reshape the query to [B, -1, H] where it meets memory of B rows.",
+    )
+
+
 def _kind(out: Any) -> str:
     return f"a tuple of {len(out)}" if isinstance(out, tuple) else f"a {type(out).__name__}"
 
