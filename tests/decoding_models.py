@@ -1,6 +1,7 @@
 """Tiny models for the decoding tests, and what they say about every sequence, by enumeration."""
 
 import itertools
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +27,69 @@ def step(carry, tokens):
     h = jnp.where(state["n"][:, None] % 2 == 0, h, -h)
     logits = jnp.sum(h[:, :, None] * out, axis=1)  # [N, V]
     return {**carry, "state": {"h": h, "n": state["n"] + 1}}, logits
+
+
+LEAVES = {
+    "float": lambda tail: jnp.zeros((2, *tail), jnp.float32),
+    "half": lambda tail: jnp.zeros((2, *tail), jnp.bfloat16),
+    "int": lambda tail: jnp.zeros((2, *tail), jnp.int8),
+    "bool": lambda tail: jnp.zeros((2, *tail), bool),
+    "key": lambda tail: jax.random.split(jax.random.key(3), (2, *tail)),
+}
+
+
+def every_kind(batch):
+    """A carry [B, ...] for `history_step` with a leaf of every kind, nested."""
+    repeat = lambda leaf: jnp.repeat(leaf[:1], batch, axis=0)
+    return repeat(LEAVES["half"]((2,))), {k: [repeat(f(()))] for k, f in LEAVES.items()}
+
+
+def remember(leaf, tokens):
+    """Mixes the token into a leaf of any kind; what it holds depends on the whole history."""
+    token = jnp.broadcast_to(tokens.reshape(-1, *[1] * (leaf.ndim - 1)), leaf.shape)
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        fold = jax.random.fold_in
+        return jax.vmap(fold)(leaf.reshape(-1), token.reshape(-1)).reshape(leaf.shape)
+    if leaf.dtype == jnp.bool_:
+        return leaf ^ (token == 2)
+    if jnp.issubdtype(leaf.dtype, jnp.integer):
+        return (leaf * 3 + token.astype(leaf.dtype) + 1) % 7
+    return (leaf * 0.5 + token.astype(leaf.dtype) + 0.25).astype(leaf.dtype)
+
+
+def digest(leaf):
+    """A number a row that tells histories apart."""
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        leaf = jax.random.key_data(leaf).astype(jnp.int32) % 11
+    return jnp.sum(leaf.astype(jnp.float32).reshape(leaf.shape[0], -1), axis=1)
+
+
+def history_step(carry, tokens):
+    """Logits [N, 3] that depend on what every leaf of any carry remembers of all tokens."""
+    carry = jax.tree.map(lambda leaf: remember(leaf, tokens), carry)
+    total = sum((digest(leaf) for leaf in jax.tree.leaves(carry)), jnp.zeros(tokens.shape))
+    return carry, 2 * jnp.sin(total[:, None] * jnp.array([1.0, 2.0, 3.0]) + jnp.arange(3.0))
+
+
+@dataclass(frozen=True)
+class NoRepeat:
+    """A processor with a state: bans the token that came last."""
+
+    def initial_state(self, batch_size):
+        return {"last": jnp.full((batch_size,), -1, jnp.int32)}
+
+    def __call__(self, state, logits):
+        banned = jnp.arange(logits.shape[1]) == state["last"][:, None]
+        return jnp.where(banned, -jnp.inf, logits)
+
+    def update(self, state, tokens):
+        return {"last": tokens}
+
+
+def no_repeat(logits, tokens, length):
+    """`NoRepeat` as a function of the tokens so far."""
+    last = jnp.where(length > 0, tokens[:, jnp.maximum(length - 1, 0)], -1)
+    return jnp.where(jnp.arange(logits.shape[1]) == last[:, None], -jnp.inf, logits)
 
 
 def every_sequence(vocab, length):

@@ -14,41 +14,6 @@ from seqjax.decoding import beam_search
 
 EOS = 1
 
-LEAVES = {
-    "float": lambda tail: jnp.zeros((2, *tail), jnp.float32),
-    "half": lambda tail: jnp.zeros((2, *tail), jnp.bfloat16),
-    "int": lambda tail: jnp.zeros((2, *tail), jnp.int8),
-    "bool": lambda tail: jnp.zeros((2, *tail), bool),
-    "key": lambda tail: jax.random.split(jax.random.key(3), (2, *tail)),
-}
-
-
-def remember(leaf, tokens):
-    """Mixes the token into a leaf of any kind; what it holds depends on the whole history."""
-    token = jnp.broadcast_to(tokens.reshape(-1, *[1] * (leaf.ndim - 1)), leaf.shape)
-    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        fold = jax.random.fold_in
-        return jax.vmap(fold)(leaf.reshape(-1), token.reshape(-1)).reshape(leaf.shape)
-    if leaf.dtype == jnp.bool_:
-        return leaf ^ (token == 2)
-    if jnp.issubdtype(leaf.dtype, jnp.integer):
-        return (leaf * 3 + token.astype(leaf.dtype) + 1) % 7
-    return (leaf * 0.5 + token.astype(leaf.dtype) + 0.25).astype(leaf.dtype)
-
-
-def digest(leaf):
-    """A number a row that tells histories apart."""
-    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        leaf = jax.random.key_data(leaf).astype(jnp.int32) % 11
-    return jnp.sum(leaf.astype(jnp.float32).reshape(leaf.shape[0], -1), axis=1)
-
-
-def history_step(carry, tokens):
-    carry = jax.tree.map(lambda leaf: remember(leaf, tokens), carry)
-    total = sum((digest(leaf) for leaf in jax.tree.leaves(carry)), jnp.zeros(tokens.shape))
-    return carry, 2 * jnp.sin(total[:, None] * jnp.array([1.0, 2.0, 3.0]) + jnp.arange(3.0))
-
-
 ALL_KINDS = [{"k": ("key", ()), "i": ("int", (2,))}, [("bool", ()), ("half", (1, 3))]]
 
 
@@ -56,7 +21,7 @@ ALL_KINDS = [{"k": ("key", ()), "i": ("int", (2,))}, [("bool", ()), ("half", (1,
 @example(ALL_KINDS)
 @given(
     st.recursive(
-        st.tuples(st.sampled_from(sorted(LEAVES)), st.sampled_from([(), (2,), (1, 3)])),
+        st.tuples(st.sampled_from(sorted(models.LEAVES)), st.sampled_from([(), (2,), (1, 3)])),
         lambda inner: st.one_of(
             st.lists(inner, min_size=1, max_size=3),
             st.dictionaries(st.sampled_from("abc"), inner, min_size=1, max_size=3),
@@ -67,11 +32,11 @@ ALL_KINDS = [{"k": ("key", ()), "i": ("int", (2,))}, [("bool", ()), ("half", (1,
 def test_everything_in_the_carry_is_gathered(spec):
     """Logits depend on what every leaf remembers: a leaf left behind changes a score."""
     is_leaf = lambda node: isinstance(node, tuple)
-    carry = jax.tree.map(lambda leaf: LEAVES[leaf[0]](leaf[1]), spec, is_leaf=is_leaf)
+    carry = jax.tree.map(lambda leaf: models.LEAVES[leaf[0]](leaf[1]), spec, is_leaf=is_leaf)
     bos = np.array([0, 2], np.int32)
     how: dict[str, Any] = dict(bos=bos, eos=EOS, beam_size=9, max_len=3)
-    beams = jax.jit(lambda c: beam_search(history_step, c, **how))(carry)
-    tokens, _, log_probs = models.hypotheses(history_step, carry, bos, 3, 3, EOS)
+    beams = jax.jit(lambda c: beam_search(models.history_step, c, **how))(carry)
+    tokens, _, log_probs = models.hypotheses(models.history_step, carry, bos, 3, 3, EOS)
     best = -np.sort(-log_probs, axis=1)[:, :9]
     np.testing.assert_allclose(beams.scores, best, atol=1e-4)
     known = {tuple(row): i for i, row in enumerate(tokens.tolist())}

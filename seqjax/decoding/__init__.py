@@ -47,8 +47,15 @@ from seqjax.decoding.repetition import FrequencyPenalty as FrequencyPenalty
 from seqjax.decoding.repetition import NoRepeatNGram as NoRepeatNGram
 from seqjax.decoding.repetition import PresencePenalty as PresencePenalty
 from seqjax.decoding.repetition import RepetitionPenalty as RepetitionPenalty
+from seqjax.decoding.resampling import effective_sample_size as effective_sample_size
+from seqjax.decoding.resampling import multinomial_resampling as multinomial_resampling
+from seqjax.decoding.resampling import residual_resampling as residual_resampling
+from seqjax.decoding.resampling import stratified_resampling as stratified_resampling
+from seqjax.decoding.resampling import systematic_resampling as systematic_resampling
 from seqjax.decoding.sampling import sample as sample
 from seqjax.decoding.selection import best_of as best_of
 from seqjax.decoding.selection import majority as majority
+from seqjax.decoding.stochastic_beam import StochasticBeams as StochasticBeams
+from seqjax.decoding.stochastic_beam import stochastic_beam_search as stochastic_beam_search
 from seqjax.decoding.streaming import stream as stream
 from seqjax.decoding.truncation import Truncation as Truncation
