@@ -36,11 +36,13 @@ from seqjax.corpus import Batch as Batch
 from seqjax.corpus import Corpus as Corpus
 from seqjax.decoding import Beams as Beams
 from seqjax.decoding import GNMTLengthPenalty as GNMTLengthPenalty
+from seqjax.decoding import Particles as Particles
 from seqjax.decoding import PowerLengthPenalty as PowerLengthPenalty
 from seqjax.decoding import Samples as Samples
 from seqjax.decoding import StochasticBeams as StochasticBeams
 from seqjax.decoding import beam_search as beam_search
 from seqjax.decoding import sample as sample
+from seqjax.decoding import sequential_monte_carlo as sequential_monte_carlo
 from seqjax.decoding import stochastic_beam_search as stochastic_beam_search
 from seqjax.decoding import stream as stream
 from seqjax.initializers import GlorotUniform as GlorotUniform

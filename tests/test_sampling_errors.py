@@ -7,7 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seqjax.decoding import stochastic_beam_search
+from seqjax.decoding import (
+    Infill,
+    lookahead_infill,
+    sequential_monte_carlo,
+    stochastic_beam_search,
+)
 
 KEY = jax.random.key(0)
 
@@ -48,3 +53,58 @@ def refuses(decoder, change, message, **how):
 )
 def test_stochastic_beam_search_says_what_is_wrong(change, message):
     refuses(stochastic_beam_search, change, message, beam_size=2)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        *COMMON_ERRORS,
+        (dict(num_particles=0), "num_particles is 0; expected an integer of at least 1."),
+        (dict(threshold=1.5), r"threshold is 1.5; expected a share of the particles in \[0, 1\]."),
+        (dict(threshold=None), "threshold is None; expected a share of the particles"),
+        (
+            dict(resample=lambda key, w: jnp.zeros(2, int)),
+            r"resample returned int32\[2\] for 4 particles; expected their ancestors, integers",
+        ),
+        (
+            dict(resample=lambda key, w: w),
+            r"resample returned float32\[4\] for 4 particles; expected their ancestors, integers",
+        ),
+        (dict(potentials=[lambda x, t, n: x[:, 0]]), "processors: .* returned logits of shape"),
+        (dict(twists=[lambda x, t, n: x[0]]), "processors: .* returned logits of shape"),
+        (dict(proposal=[lambda x, t, n: x[0]]), "processors: .* returned logits of shape"),
+        (
+            dict(potentials=[Infill(np.zeros((3, 2), np.int32), 1)]),
+            "template has 3 rows but the batch size is 2; expected one a row",
+        ),
+    ],
+)
+def test_sequential_monte_carlo_says_what_is_wrong(change, message):
+    refuses(sequential_monte_carlo, change, message, num_particles=4)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: Infill(np.zeros((2, 2)), 0),
+            r"template is float.*\[2, 2\]; expected integers \[B, L\] or \[L\]",
+        ),
+        (lambda: Infill(np.zeros((2, 0), int), 0), r"template is int.*\[2, 0\]; expected integers"),
+        (
+            lambda: lookahead_infill(np.zeros((1, 1, 1), int), jnp.zeros((2, 2))),
+            r"template is int.*\[1, 1, 1\]; expected integers",
+        ),
+        (
+            lambda: lookahead_infill([0], jnp.zeros((2, 3))),
+            r"bigram is float32\[2, 3\]; expected floats \[V, V\], log p of the next token",
+        ),
+        (
+            lambda: lookahead_infill([0], jnp.zeros((2, 2), int)),
+            r"bigram is int32\[2, 2\]; expected floats \[V, V\]",
+        ),
+    ],
+)
+def test_infilling_says_what_is_wrong(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -35,9 +35,13 @@ from seqjax.decoding.ensembles import Ensemble as Ensemble
 from seqjax.decoding.forcing import ForcedTokens as ForcedTokens
 from seqjax.decoding.forcing import MinLength as MinLength
 from seqjax.decoding.forcing import SuppressTokens as SuppressTokens
+from seqjax.decoding.infilling import Infill as Infill
+from seqjax.decoding.infilling import lookahead_infill as lookahead_infill
 from seqjax.decoding.languages import regex_automaton as regex_automaton
 from seqjax.decoding.languages import words_automaton as words_automaton
 from seqjax.decoding.logits import StatefulProcessor as StatefulProcessor
+from seqjax.decoding.monte_carlo import sequential_monte_carlo as sequential_monte_carlo
+from seqjax.decoding.particles import Particles as Particles
 from seqjax.decoding.penalties import CoveragePenalty as CoveragePenalty
 from seqjax.decoding.penalties import GNMTLengthPenalty as GNMTLengthPenalty
 from seqjax.decoding.penalties import PowerLengthPenalty as PowerLengthPenalty
