@@ -39,10 +39,12 @@ from seqjax.decoding import GNMTLengthPenalty as GNMTLengthPenalty
 from seqjax.decoding import Particles as Particles
 from seqjax.decoding import PowerLengthPenalty as PowerLengthPenalty
 from seqjax.decoding import Samples as Samples
+from seqjax.decoding import SpeculativeSamples as SpeculativeSamples
 from seqjax.decoding import StochasticBeams as StochasticBeams
 from seqjax.decoding import beam_search as beam_search
 from seqjax.decoding import sample as sample
 from seqjax.decoding import sequential_monte_carlo as sequential_monte_carlo
+from seqjax.decoding import speculative_sample as speculative_sample
 from seqjax.decoding import stochastic_beam_search as stochastic_beam_search
 from seqjax.decoding import stream as stream
 from seqjax.initializers import GlorotUniform as GlorotUniform

@@ -11,6 +11,7 @@ from seqjax.decoding import (
     Infill,
     lookahead_infill,
     sequential_monte_carlo,
+    speculative_sample,
     stochastic_beam_search,
 )
 
@@ -108,3 +109,38 @@ def test_sequential_monte_carlo_says_what_is_wrong(change, message):
 def test_infilling_says_what_is_wrong(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        *COMMON_ERRORS,
+        (dict(num_draft=0), "num_draft is 0; expected an integer of at least 1."),
+        (
+            dict(draft_step=lambda c, t: (c, jnp.zeros((t.shape[0], 4)))),
+            "draft_step has a vocabulary of 4 tokens but step has 3; expected the same one.",
+        ),
+        (
+            dict(draft_carry=jnp.zeros(3)),
+            "draft_step and draft_carry: carry has batch size 3 but bos has 2; expected every",
+        ),
+        (
+            dict(draft_step=lambda c, t: t),
+            "draft_step and draft_carry: step returned .*; expected the pair",
+        ),
+        (dict(verify=lambda c, t: c), "verify returned a dict; expected the pair"),
+        (
+            dict(verify=lambda c, t: ({"h": jnp.zeros((2, 3))}, jnp.zeros((2, 2, 3)))),
+            r"verify returned logits of shape \(2, 2, 3\); expected \[B, G \+ 1, V\] = \(2, 3, 3\)",
+        ),
+        (
+            dict(verify=lambda c, t: (c, jnp.zeros((2, 3, 3)))),
+            r"verify's carries\['h'\] is float32\[2\]; expected float32\[2, 3\], as carry is after",
+        ),
+    ],
+)
+def test_speculative_sample_says_what_is_wrong(change, message):
+    def decoder(step, carry, draft_step=good, draft_carry=(), **how):
+        return speculative_sample(step, carry, draft_step, draft_carry, **how)
+
+    refuses(decoder, change, message, num_draft=2)

@@ -30,6 +30,8 @@ from seqjax.decoding.constraints import Accept as Accept
 from seqjax.decoding.constraints import Allow as Allow
 from seqjax.decoding.constraints import AllowByState as AllowByState
 from seqjax.decoding.constraints import keep_accepted as keep_accepted
+from seqjax.decoding.contrastive import ContrastiveStep as ContrastiveStep
+from seqjax.decoding.drafts import SpeculativeSamples as SpeculativeSamples
 from seqjax.decoding.drawing import Samples as Samples
 from seqjax.decoding.ensembles import Ensemble as Ensemble
 from seqjax.decoding.forcing import ForcedTokens as ForcedTokens
@@ -59,6 +61,7 @@ from seqjax.decoding.resampling import systematic_resampling as systematic_resam
 from seqjax.decoding.sampling import sample as sample
 from seqjax.decoding.selection import best_of as best_of
 from seqjax.decoding.selection import majority as majority
+from seqjax.decoding.speculative import speculative_sample as speculative_sample
 from seqjax.decoding.stochastic_beam import StochasticBeams as StochasticBeams
 from seqjax.decoding.stochastic_beam import stochastic_beam_search as stochastic_beam_search
 from seqjax.decoding.streaming import stream as stream
