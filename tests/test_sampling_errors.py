@@ -48,9 +48,19 @@ def refuses(decoder, change, message, **how):
         decoder(settings.pop("step"), settings.pop("carry"), **settings)
 
 
+BATCH_ALONE = (  # a step that answers for the batch when it is asked for every hypothesis
+    dict(step=lambda c, t: (c, jnp.zeros((2, 3)))),
+    r"step returned logits of shape \(2, 3\) for .* tokens; expected \[N, V\], N = ",
+)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
-    [*COMMON_ERRORS, (dict(beam_size=0), "beam_size is 0; expected an integer of at least 1.")],
+    [
+        *COMMON_ERRORS,
+        BATCH_ALONE,
+        (dict(beam_size=0), "beam_size is 0; expected an integer of at least 1."),
+    ],
 )
 def test_stochastic_beam_search_says_what_is_wrong(change, message):
     refuses(stochastic_beam_search, change, message, beam_size=2)
@@ -60,6 +70,7 @@ def test_stochastic_beam_search_says_what_is_wrong(change, message):
     ("change", "message"),
     [
         *COMMON_ERRORS,
+        BATCH_ALONE,
         (dict(num_particles=0), "num_particles is 0; expected an integer of at least 1."),
         (dict(threshold=1.5), r"threshold is 1.5; expected a share of the particles in \[0, 1\]."),
         (dict(threshold=None), "threshold is None; expected a share of the particles"),

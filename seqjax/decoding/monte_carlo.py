@@ -20,7 +20,7 @@ from seqjax.decoding.particles import (
 )
 from seqjax.decoding.resampling import Resampler, systematic_resampling
 from seqjax.decoding.rows import ASIDE, gumbel_rows
-from seqjax.decoding.start import Step, start
+from seqjax.decoding.start import Step, check_rows, start
 from seqjax.decoding.truncation import Law, check_law
 from seqjax.noise import Noise, fold_in_rows
 
@@ -132,7 +132,9 @@ def sequential_monte_carlo(
             lambda population: population,
             population,
         )
-        carry, logits = step(population.carry, population.last.reshape(-1))
+        last = population.last.reshape(-1)
+        carry, logits = step(population.carry, last)
+        check_rows(logits, last)
         logits = as_logits(logits, begin.dtype, begin.eos)
         noise = gumbel_rows(keys, t, (size, begin.vocab_size), begin.dtype)
         return t + 1, advance(population._replace(carry=carry), t, logits, noise, moves, begin)

@@ -12,7 +12,7 @@ from seqjax.decoding.candidates import is_end
 from seqjax.decoding.carries import pick, repeat_rows, take_beams
 from seqjax.decoding.logits import Processor, as_logits, initial_states, process, update_states
 from seqjax.decoding.rows import ASIDE, gumbel_rows, repeat_end
-from seqjax.decoding.start import Start, Step, start
+from seqjax.decoding.start import Start, Step, check_rows, start
 from seqjax.decoding.truncation import Law, check_law
 from seqjax.noise import Noise
 
@@ -136,7 +136,9 @@ def stochastic_beam_search(
 
     def body(loop):
         t, search = loop
-        carry, logits = step(search.carry, search.last.reshape(-1))
+        last = search.last.reshape(-1)
+        carry, logits = step(search.carry, last)
+        check_rows(logits, last)
         logits = as_logits(logits, begin.dtype, begin.eos)
         tokens = search.tokens.reshape(-1, length)
         logits = process(processors, search.states, logits, tokens, t, begin.eos)
