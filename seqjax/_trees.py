@@ -1,5 +1,6 @@
 """Operations on all leaves of a tree: choosing, indexing by slot [N, ...], slicing by time."""
 
+import functools
 from typing import Any
 
 import jax
@@ -35,6 +36,26 @@ def with_inexact(tree: Any, part: Any) -> Any:
 def widen(tree: Any) -> Any:
     """The leaves, all inexact, in float32 where they have fewer bits."""
     return jax.tree.map(lambda a: a.astype(jnp.float32) if jnp.finfo(a).bits < 32 else a, tree)
+
+
+def vary_like(tree: Any, like: Any) -> Any:
+    """The tree, for use beside another; both differ between devices inside of `jax.shard_map`.
+
+    There a loop's carry must come in as it goes out: an array made of constants is the same on all
+    devices, until something that is not is added to it.
+    """
+    leaves = [leaf for leaf in jax.tree.leaves(like) if isinstance(leaf, jax.Array) and leaf.size]
+    if not leaves or not jax.sharding.get_abstract_mesh().manual_axes:
+        return tree
+    plain = lambda leaf: leaf if is_plain(leaf) else jax.random.key_data(leaf)
+    flags = [plain(leaf).ravel()[0] == 0 for leaf in leaves]
+    varying = functools.reduce(jnp.logical_or, flags)
+    return jax.tree.map(lambda leaf: jnp.where(varying, leaf, leaf), tree)
+
+
+def is_plain(leaf: Any) -> bool:
+    """Whether a leaf holds numbers or bools, not typed keys."""
+    return not jnp.issubdtype(leaf.dtype, jax.dtypes.extended)
 
 
 def size_in_bytes(tree: Any) -> int:

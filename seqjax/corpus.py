@@ -190,7 +190,7 @@ class Corpus:
           A new `Corpus` of N tokens; of a stream, which is one document, an equal one.
 
         Raises:
-          ValueError: if seed is negative.
+          ValueError: if seed is not a non-negative integer or several of them.
 
         Example:
           >>> docs = [np.full(n, n) for n in (3, 4, 5)]
@@ -198,6 +198,12 @@ class Corpus:
           >>> print(corpus.shuffled((0, 1))[0].targets)
           [[5 5 5 5 5 0 3 3 3 0 4 4 4 4 0]]
         """
+        numbers = seed if isinstance(seed, Sequence) else [seed]
+        _checks.require(
+            len(numbers) > 0 and all(isinstance(n, (int, np.integer)) and n >= 0 for n in numbers),
+            f"seed is {seed!r}; expected an integer of at least 0, or several such as (seed, "
+            "epoch).",
+        )
         lengths = np.diff(self.starts, append=self.tokens)
         order = np.random.default_rng(seed).permutation(len(lengths))
         starts = np.cumsum(lengths[order]) - lengths[order]

@@ -131,6 +131,7 @@ class _Run:
         last = jax.tree.map(lambda a: a[:, start:], inputs)
         ys = jax.eval_shape(self.block, shared, carry, last)[1]
         ys = jax.tree.map(lambda a: jnp.zeros((a.shape[0], length, *a.shape[2:]), a.dtype), ys)
+        ys = _trees.vary_like(ys, carry)
         forward, reversals, _ = _program(schedule)
         if schedule.units > 1:
 
@@ -154,9 +155,11 @@ class _Run:
         schedule, (later, ys) = self.schedule, cotangents
         start, length = schedule.block * (schedule.units - 1), schedule.length
         later = jax.tree.map(lambda a: _cotangent(a, lambda a: a, a.shape), later)
-        of_shared, later, of_inputs = tape((later, _part(ys, start, length - start)))[0]
+        alike = lambda tree: _trees.vary_like(tree, inputs)
+        later, part = alike((later, _part(ys, start, length - start)))
+        of_shared, later, of_inputs = tape((later, part))[0]
         zeros = jax.tree.map(
-            lambda live, a: jnp.zeros(a.shape, a.dtype) if live else None, self.live[2], inputs
+            lambda live, a: jnp.zeros_like(a) if live else None, self.live[2], inputs
         )
         # Sums over units are kept in float32 at least.
         total = (_trees.widen(of_shared), _trees.put_steps(zeros, of_inputs, start))
@@ -169,7 +172,7 @@ class _Run:
             state = jax.lax.fori_loop(begin, end, act, state)
             start = row.unit * schedule.block
             pull = self._pull(state, row, shared, inputs)
-            of_shared, later, of_inputs = pull((later, _part(ys, start, schedule.block)))[0]
+            of_shared, later, of_inputs = pull((later, alike(_part(ys, start, schedule.block))))[0]
             total = jax.tree.map(lambda a, b: a + b.astype(a.dtype), total, of_shared)
             return (state, later, (total, _trees.put_steps(collected, of_inputs, start))), None
 
@@ -253,7 +256,8 @@ class _Run:
         part = _trees.take_steps(inputs, 0, self.schedule.block)
         kept = lambda *args: self._kept(self.tape(*args)[1])
         shapes = jax.eval_shape(kept, shared, carry, part)
-        return [jnp.zeros((self.schedule.stored[1], *a.shape), a.dtype) for a in shapes]
+        count = self.schedule.stored[1]
+        return _trees.vary_like([jnp.zeros((count, *a.shape), a.dtype) for a in shapes], carry)
 
     def _unit(self, inputs: Any, row: Actions) -> Any:
         return _trees.take_steps(inputs, row.unit * self.schedule.block, self.schedule.block)

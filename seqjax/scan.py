@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from seqjax import _checks
+from seqjax import _checks, _trees
 from seqjax.noise import is_noise
 
 Step = Callable[[Any, Any], tuple[Any, Any]]
@@ -87,7 +87,8 @@ def scan(
 
 def time_major_scan(step, carry, xs, mask, reset, initial):
     """`scan` without checks over time-major arrays: xs [T, B, ...], mask and reset [T, B]."""
-    carry, initial = strong(carry), strong(initial)
+    given = (xs, mask, reset)
+    carry, initial = _trees.vary_like((strong(carry), strong(initial)), (carry, initial, given))
 
     def body(carry, inputs):
         x, real, restart = inputs

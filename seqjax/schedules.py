@@ -49,7 +49,8 @@ class Schedule:
     Memory: slots · |carry| + (tapes + 1) · |tape of a block|, besides inputs and outputs, which
     are [B, T, ...] in any case. Time: `advances` + T steps forward and T steps backward.
 
-    `binomial_schedule` and `mixed_schedule` make one.
+    `binomial_schedule` (Griewank and Walther 2000) and `mixed_schedule` (Gruslys et al. 2016) make
+    one.
 
     Attributes:
       length: T.

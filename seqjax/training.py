@@ -74,6 +74,12 @@ def global_norm(tree) -> jax.Array:
       Blue, A Portable Fortran Program to Find the Euclidean Norm of a Vector, 1978, for scaling.
     """
     leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(tree) if jnp.size(leaf)]
+    for leaf in leaves:
+        _checks.require(
+            jnp.issubdtype(leaf.dtype, jnp.inexact),
+            f"tree has a leaf of dtype {leaf.dtype}; expected floating-point or complex numbers. "
+            "Leave out what has no gradient.",
+        )
     wide = any(jnp.finfo(leaf.dtype).bits == 64 for leaf in leaves)
     sizes = [jnp.abs(leaf).astype(jnp.float64 if wide else jnp.float32) for leaf in leaves]
     if not sizes:

@@ -96,6 +96,8 @@ def unroll(
     restore = lambda ys: ys
     if reverse:
         xs, real, flags, restore = reverse_time(xs, real, flags)
+    everything = (params, carry, initial, xs, real, flags)
+    params, carry, initial, xs, real, flags = _trees.vary_like(everything, everything)
     anew = None if flags is None else Reset(flags, initial)
     carry, ys = run_cell(cell, params, carry, xs, real, anew)
     return carry, restore(ys)
@@ -104,7 +106,7 @@ def unroll(
 def tape_cost(cell: Any, params: Any, xs: Any, *, block: int = 1, key=None) -> int:
     """What the gradient of a block of steps stores, in carries: for `mixed_schedule`.
 
-    Read off shapes; nothing is computed.
+    The weight of an internal state in Gruslys et al. 2016. Read off shapes; nothing is computed.
 
     Args:
       cell: a cell with a step.

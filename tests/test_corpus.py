@@ -171,3 +171,12 @@ def test_errors_of_a_stream(stream, text):
     with pytest.raises(ValueError) as caught:
         Corpus.from_stream(stream, batch_size=1, window=3)
     assert text in str(caught.value)
+
+
+@pytest.mark.parametrize("seed", [-1, (0, -1), 0.5, ()])
+def test_a_seed_is_a_count(seed):
+    corpus = Corpus.from_stream(np.arange(10), batch_size=1, window=3)
+    with pytest.raises(ValueError) as caught:
+        corpus.shuffled(seed)
+    expected = "expected an integer of at least 0, or several such as (seed, epoch)."
+    assert str(caught.value) == f"seed is {seed!r}; {expected}"

@@ -217,14 +217,53 @@ print("equal")
 """
 
 
-def test_a_batch_split_over_devices_is_the_batch_whole():
-    """And the weights' gradients meet once, after the loop."""
+def on_two_devices(code: str) -> str:
+    """What a program prints in a process that has two CPU devices."""
     flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
     environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     done = subprocess.run(
-        [sys.executable, "-c", SHARDED], capture_output=True, text=True, env=environment
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment
     )
-    assert done.stdout.strip() == "equal", done.stderr[-2000:]
+    assert not done.returncode, done.stderr[-2000:]
+    return done.stdout.strip()
+
+
+def test_a_batch_split_over_devices_is_the_batch_whole():
+    """And the weights' gradients meet once, after the loop."""
+    assert on_two_devices(SHARDED) == "equal"
+
+
+MAPPED = """
+import jax, jax.numpy as jnp, numpy as np, seqjax as sj
+from jax.sharding import AxisType, PartitionSpec as P
+mesh = jax.make_mesh((2,), ("rows",), axis_types=(AxisType.Auto,))
+xs = jax.random.normal(jax.random.key(0), (4, 9, 3))
+lengths = jnp.array([9, 3, 0, 7])
+stack = sj.Stack((sj.LSTM(4), sj.Dropout(0.5), sj.LearnedCarry(sj.Zoneout(sj.GRU(4), 0.1))))
+for cell, remat, truncate in (
+    (stack, 2, None),
+    (sj.GRU(4), sj.mixed_schedule(9, 12, 4), 3),
+    (sj.Bidirectional(sj.LSTM(4)), None, 3),
+):
+    def loss(params, xs, lengths):
+        ys = sj.unroll(cell, params, xs, lengths=lengths, remat=remat, truncate=truncate)[1]
+        return jnp.sum(jnp.sin(ys))
+
+    def part(*args):
+        return jax.lax.psum(loss(*args), "rows")
+
+    mapped = jax.shard_map(part, mesh=mesh, in_specs=(P(), P("rows"), P("rows")), out_specs=P())
+    args = cell.init(jax.random.key(1), 3), xs, lengths
+    got, want = (jax.jit(jax.value_and_grad(f, (0, 1)))(*args) for f in (mapped, loss))
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want)):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+print("equal")
+"""
+
+
+def test_rows_mapped_over_devices_are_the_batch_whole():
+    """Inside of `jax.shard_map` a loop's carry differs between devices from the first step on."""
+    assert on_two_devices(MAPPED) == "equal"
 
 
 def test_weights_that_depend_on_the_state_are_refused():

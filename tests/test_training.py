@@ -377,3 +377,8 @@ def test_errors():
     with pytest.raises(ValueError, match=r"given a carry of \(\(2,\), .* returned one of \(\(3,\)"):
         grows(state, None)
     assert not state.params["w"].is_deleted()
+
+
+def test_integers_have_no_norm():
+    with pytest.raises(ValueError, match="tree has a leaf of dtype int32; expected floating-point"):
+        sj.global_norm({"w": jnp.ones(2), "n": jnp.arange(3)})
