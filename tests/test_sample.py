@@ -53,7 +53,7 @@ def many(carry, key, temperature, top_k, top_p, min_p):
 
 
 def test_frequencies_follow_the_law():
-    vocab, length, draws = 4, 3, 20_000
+    vocab, length, draws = 4, 3, 100_000
     one = models.random_rows(1, 1, vocab, scale=1.0)
     tokens = models.every_sequence(vocab, length)
     each = models.token_log_probs(models.step, one, np.zeros(1, np.int32), tokens[None])[0]
