@@ -7,6 +7,7 @@ import optax
 import pytest
 from jax.experimental import checkify
 
+import seqjax as sj
 from seqjax.losses import (
     LossSum,
     bits_per_character,
@@ -220,3 +221,27 @@ def test_reward_augmented_likelihood_is_the_divergence_from_the_payoff_to_the_mo
     assert jnp.abs(got - jax.grad(backward)(logits)).max() > 0.05
     for loss in (raml, forward, backward):  # the same optimum: the model is the payoff
         np.testing.assert_allclose(jax.grad(loss)(jnp.log(q) + 3), 0, atol=1e-12)
+
+
+def test_teacher_forced_losses_are_the_chain_of_steps():
+    """-log p of a document adds up over steps, each of which reads the token before, bos first."""
+    cell, bos, documents = sj.Elman(6), 0, [[3, 1, 4, 1, 5], [2, 5]]
+    params = jax.tree.map(lambda a: 2 * a, cell.init(jax.random.key(0), 6))
+    step = jax.jit(lambda carry, x: cell.step(params, carry, jax.nn.one_hot(x, 6)))
+    chain = []
+    for document in documents:
+        carry, last = cell.initial_carry(params, 1), bos
+        for token in [*document, bos]:
+            carry, logits = step(carry, jnp.array([last]))
+            chain.append(-float(jax.nn.log_softmax(logits)[0, token]))
+            last = token
+    (batch,) = sj.Corpus.from_documents(
+        [np.array(document) for document in documents], bos=bos, eos=bos, batch_size=1, window=9
+    )
+    xs = jax.nn.one_hot(batch.inputs, 6)
+    logits = jax.jit(lambda xs: sj.unroll(cell, params, xs, reset=batch.reset)[1])(xs)
+    np.testing.assert_allclose(token_losses(logits, batch.targets)[0], chain, rtol=1e-5)
+    loss = cross_entropy_sum(logits, batch.targets, mask=batch.mask)
+    assert loss.tokens == 9
+    np.testing.assert_allclose(loss.total, sum(chain), rtol=1e-5)
+    np.testing.assert_allclose(loss.mean, sum(chain) / 9, rtol=1e-5)
