@@ -1,10 +1,12 @@
-"""The music experiment in its pieces: model, windows, resuming, command line, and one tiny run."""
+"""The music experiment in its pieces: model, windows, texts, command line, and one tiny run."""
 
+import errno
+import io
 import json
-import os
-import signal
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,12 +17,16 @@ import seqjax as sj
 
 pytest.importorskip("tyro")
 pytest.importorskip("matplotlib")
+pytest.importorskip("rich")
+
+from rich.console import Console
 
 from experiments.music import __main__ as command
+from experiments.music import writing
 from experiments.music.config import Config, parse
-from experiments.music.data import load
+from experiments.music.data import cut, load
 from experiments.music.model import Model
-from experiments.music.training import Run
+from experiments.music.tunes import Splits
 from experiments.music.vocabulary import BOUNDARY
 from experiments.music.writing import beam_text, sample_texts
 
@@ -59,12 +65,44 @@ def test_teacher_forced_loss_is_the_chain_of_steps(model_and_params):
     np.testing.assert_allclose(float(mean) * 8, total, rtol=1e-5)
 
 
+def test_a_row_of_documents_has_the_losses_of_each_alone(model_and_params):
+    """The carry begins anew where a document does, and goes on where a window does."""
+    model, params = model_and_params
+    documents = [np.array(tokens) for tokens in ([3, 1, 4, 1], [8, 2], [7, 1, 8, 2, 8, 1, 8])]
+    unroll = jax.jit(model.unroll)
+
+    def losses(documents):
+        carry, found = model.initial_carry(params, 1), []
+        for batch in cut(documents, 1, 3):
+            carry, logits = unroll(params, carry, batch)
+            found.append(np.asarray(sj.token_losses(logits, batch.targets))[batch.mask])
+        return np.concatenate(found)
+
+    apart = [losses([document]) for document in documents]
+    assert [len(each) for each in apart] == [5, 3, 8]  # two begin in the middle of a window
+    np.testing.assert_allclose(losses(documents), np.concatenate(apart), rtol=1e-5)
+
+
 def test_tied_softmax_shares_the_embedding():
-    model = Model(9, hidden_size=6, layers=1, embedding_size=4, dropout=0.1, tied=True)
+    """Logits are products with the embedding, so tokens that are never read learn too."""
+    model = Model(9, hidden_size=6, layers=1, embedding_size=4, dropout=0.0, tied=True)
     params = model.init(jax.random.key(0))
     assert params.w_o is None and params.embedding.shape == (9, 6)
-    _, logits = model.step(params, model.initial_carry(params, 2), jnp.array([0, 1]))
-    assert logits.shape == (2, 9)
+    carry, tokens = model.initial_carry(params, 2), jnp.array([0, 1])
+    _, logits = model.step(params, carry, tokens)
+    _, y = model.cell.step(params.cell, carry, params.embedding[tokens])
+    np.testing.assert_allclose(logits, y @ params.embedding.T + params.b_o, rtol=1e-6)
+    batch = cut([np.array([1, 2, 1, 2, 1, 2, 1])], 1, 8)[0]
+    gradient = jax.jit(
+        jax.value_and_grad(lambda p: model.loss(p, model.initial_carry(p, 1), batch)[0])
+    )
+    losses = []
+    for _ in range(20):
+        loss, grads = gradient(params)
+        losses.append(float(loss))
+        assert jnp.all(jnp.any(grads.embedding != 0, axis=1)), "3 to 8 are never read"
+        params = jax.tree.map(lambda p, g: p - 0.5 * g, params, grads)
+    assert losses[-1] < 0.7 * losses[0]
 
 
 def test_dropout_is_at_work_in_training_alone(model_and_params):
@@ -74,31 +112,6 @@ def test_dropout_is_at_work_in_training_alone(model_and_params):
     noisy = model.initial_carry(params, 2, key=jax.random.key(1))
     losses = [float(model.loss(params, carry, batch)[0]) for carry in (plain, plain, noisy)]
     assert losses[0] == losses[1] != losses[2]
-
-
-def test_an_interrupted_run_goes_on_to_the_same_end(config):
-    data = load(config)
-    whole, first, second = (
-        Run(replace(config, minutes=5.0, out=config.out / name), data.model, data.windows)
-        for name in ("whole", "parts", "parts")
-    )
-    whole.history.total_steps = first.history.total_steps = 8
-    list(whole.steps())
-    with pytest.raises(KeyboardInterrupt):
-        for step, _ in first.steps():
-            if step == 3:
-                os.kill(os.getpid(), signal.SIGINT)
-    second.resume()
-    assert int(second.state.step) == 3
-    steps = [step for step, _ in second.steps()]
-    assert steps == [4, 5, 6, 7, 8]
-    for a, b in zip(
-        jax.tree.leaves((whole.state.params, whole.state.opt_state)),
-        jax.tree.leaves((second.state.params, second.state.opt_state)),
-        strict=True,
-    ):
-        np.testing.assert_array_equal(a, b)
-    assert [bits for _, bits in second.history.valid][-1] == whole.history.valid[-1][1]
 
 
 def test_samples_begin_with_the_prompt_and_end_by_themselves_or_not(config):
@@ -117,9 +130,76 @@ def test_samples_begin_with_the_prompt_and_end_by_themselves_or_not(config):
     for text, finished, log_prob in texts:
         assert text.startswith("the ") and log_prob < 0
         assert finished or len(text) == len("the ") + 12
-    best, _, log_prob = beam_text(data.model, params, data.vocabulary, data.prompt, max_len=12)
-    assert best.startswith("the ")
-    assert log_prob >= max(log_prob for _, _, log_prob in texts) - 20
+
+
+def test_a_beam_of_one_is_greedy_and_a_wider_one_no_worse(config, monkeypatch):
+    data = load(replace(config, prompt="the "))
+    params = jax.tree.map(lambda a: 3 * a, data.model.init(jax.random.key(1)))
+    model = data.model, params, data.vocabulary, data.prompt
+    how: dict[str, Any] = {"count": 1, "temperature": 0.0, "key": jax.random.key(0), "max_len": 12}
+    ((text, finished, log_prob),) = sample_texts(*model, **how)
+    wide, ended, better = beam_text(*model, max_len=12)
+    monkeypatch.setattr(writing, "BEAM_SIZE", 1)
+    assert beam_text(*model, max_len=12) == (text, finished, pytest.approx(log_prob, rel=1e-5))
+    length = lambda text, finished: len(text) - len("the ") + finished
+    score = lambda log_prob, length: log_prob / ((5 + length) / 6)
+    assert wide.startswith("the ") and wide != text
+    assert score(better, length(wide, ended)) > score(log_prob, length(text, finished))
+
+
+TUNE = "R:reel\nM:C\nL:1/8\nK:D\nd2f2 a4|d2f2 a|A4 d4|]"
+NO_TUNE = "d2f2 a4|"
+
+
+def check_midi(path):
+    """A header chunk, then tracks whose lengths add up to the file's."""
+    content = path.read_bytes()
+    assert content[:8] == b"MThd\0\0\0\6"
+    at, tracks = 14, int.from_bytes(content[10:12])
+    for _ in range(tracks):
+        assert content[at : at + 4] == b"MTrk"
+        at += 8 + int.from_bytes(content[at + 4 : at + 8])
+    assert tracks > 0 and at == len(content)
+
+
+def test_tunes_are_written_as_abc_and_midi_and_the_share_is_counted(tmp_path, monkeypatch):
+    pytest.importorskip("music21")
+    sampled = [(TUNE, True, -9.0), (NO_TUNE, False, -5.0), (TUNE, True, -8.0)]
+    monkeypatch.setattr(writing, "sample_texts", lambda *args, **options: sampled)
+    monkeypatch.setattr(writing, "beam_text", lambda *args, **options: sampled[0])
+    splits = Splits(("x" + TUNE[:30],), ("y",), ("z",))
+    data = SimpleNamespace(model=None, vocabulary=None, prompt="", splits=splits)
+    written = command.write_samples(Config(samples=3), data, None, tmp_path / "samples")
+    names = ["sample-00", "sample-01", "sample-02", "beam-00"]
+    assert [Path(one.path) for one in written] == [
+        tmp_path / "samples" / f"{name}.abc" for name in names
+    ]
+    assert [one.midi for one in written] == [True, False, True, True]
+    assert [one.complete_bars for one in written[:2]] == [2 / 3, 0]
+    for one in written:
+        path = Path(one.path)
+        number, title, *text = path.read_text().splitlines()
+        assert number.startswith("X:") and title.startswith(f"T:{one.method} ")
+        assert "\n".join(text) == (TUNE if one.midi else NO_TUNE)
+        assert path.with_suffix(".mid").exists() == one.midi
+        if one.midi:
+            check_midi(path.with_suffix(".mid"))
+    assert written[0].longest_copy == TUNE[:30] and written[0].log_prob == -9
+    console = Console(record=True, width=200, file=io.StringIO())
+    results = {"baseline": {"test": 2.0}, "model": {"test": 1.5}}
+    command.summarise(console, results, written, tmp_path)
+    said = console.export_text()
+    assert "2 of 3 sampled tunes convert to MIDI" in said
+    assert "0.5000 bits per character better" in said
+
+
+def longest_copy(sample, text):
+    """The first longest substring that occurs in a text, one character at a time."""
+    best = ""
+    for start in range(len(sample)):
+        while (longer := sample[start : start + len(best) + 1]) in text and len(longer) > len(best):
+            best = longer
+    return best
 
 
 def test_one_tiny_run_leaves_everything_behind(config, capsys):
@@ -130,7 +210,11 @@ def test_one_tiny_run_leaves_everything_behind(config, capsys):
     assert results["baseline"]["order"] in range(1, 9)
     assert results["model"]["test"] > 0 and results["model"]["skipped"] == 0
     assert len(results["written"]) == 4
-    assert all(Path(one["path"]).read_text().startswith("the ") for one in results["written"])
+    train = TEXT[: round(0.9 * len(TEXT))]
+    for one in results["written"]:
+        text = Path(one["path"]).read_text()
+        assert text.startswith("the ") and len(text) == one["characters"]
+        assert one["longest_copy"] == longest_copy(text, train)
     assert (config.out / "curves.png").stat().st_size > 1000
     assert "results.json" in capsys.readouterr().out
     before = {path.name: path.read_text() for path in (config.out / "samples").iterdir()}
@@ -147,7 +231,7 @@ def bad(tmp_path, *args):
     return command.main(["--out", str(tmp_path / "out"), *args])
 
 
-def test_errors_of_the_command_line(tmp_path, capsys, monkeypatch):
+def test_errors_of_the_command_line(tmp_path, capsys):
     empty, short, text = (tmp_path / name for name in ("empty", "short", "text"))
     empty.write_text(" \n")
     short.write_text("too short for a window")
@@ -165,10 +249,29 @@ def test_errors_of_the_command_line(tmp_path, capsys, monkeypatch):
         "in_metre is for tunes": ["--text", str(text), "--in-metre"],
         "minutes is 0.0": ["--text", str(text), "--minutes", "0"],
         "dropout is 1.0": ["--text", str(text), "--dropout", "1"],
+        "seed is -1; expected 0 to": ["--text", str(text), "--seed", "-1"],
+        "seed is 4294967296;": ["--text", str(text), "--seed", str(2**32)],
     }
     for message, args in calls.items():
         assert bad(tmp_path, *args) == 2, message
         assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("method", "message"), [("read_text", "cannot be read"), ("touch", "cannot write to")]
+)
+def test_denied_files_and_folders_are_named(config, capsys, monkeypatch, method, message):
+    def denied(*args, **options):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, method, denied)
+    assert bad(config.out.parent, "--text", str(config.text)) == 2
+    error = capsys.readouterr().err
+    named = config.text if method == "read_text" else config.out.parent / "out"
+    assert message in error and str(named) in error and "Permission denied" in error
+
+
+def test_missing_packages_are_named(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(command, "find_spec", lambda name: None if name == "rich" else name)
     assert bad(tmp_path) == 2
     assert "rich not installed; run: pip install -e '.[experiments]'" in capsys.readouterr().err

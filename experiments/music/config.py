@@ -71,6 +71,8 @@ class Config:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
         if self.in_metre and self.text is not None:
             raise ValueError("in_metre is for tunes; leave out --in-metre or --text")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed is {self.seed}; expected 0 to 2^32 - 1")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is {self.dropout}; expected a number in [0, 1)")
         if not (math.isfinite(self.temperature) and self.temperature >= 0):
