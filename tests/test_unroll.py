@@ -198,31 +198,6 @@ def test_packed_documents_equal_separate_ones(x64):
     chex.assert_trees_all_close(packed, jnp.concatenate(parts, axis=1), rtol=1e-12)
 
 
-def test_a_draw_depends_on_key_row_and_step_alone():
-    cell = sj.Dropout(0.5)
-    keys = jax.random.split(jax.random.key(0), 3)
-    ones = jnp.ones((3, 6, 4))
-    _, whole = sj.unroll(cell, (), ones, key=keys)
-    _, alone = sj.unroll(cell, (), ones[1:2], key=keys[1:2])
-    np.testing.assert_array_equal(whole[1:2], alone)
-    carry, first = sj.unroll(cell, (), ones[:, :2], key=keys)
-    _, rest = sj.unroll(cell, (), ones[:, 2:], carry=carry)
-    np.testing.assert_array_equal(whole, jnp.concatenate([first, rest], axis=1))
-    holes = jnp.array([True, False, True, True, False, True])
-    _, padded = sj.unroll(cell, (), ones, key=keys, mask=jnp.broadcast_to(holes, (3, 6)))
-    np.testing.assert_array_equal(padded[:, holes], whole[:, :4])
-
-
-def test_variational_dropout_draws_once_a_sequence_and_anew_after_a_reset():
-    cell = sj.Dropout(0.5, variational=True)
-    reset = jnp.zeros((2, 6), bool).at[:, 3].set(True)
-    _, ys = sj.unroll(cell, (), jnp.ones((2, 6, 40)), key=jax.random.key(0), reset=reset)
-    for part in (ys[:, :3], ys[:, 3:]):
-        np.testing.assert_array_equal(part, jnp.broadcast_to(part[:, :1], part.shape))
-    assert (ys[:, 0] != ys[:, 3]).any()
-    assert (ys[0, 0] != ys[1, 0]).any()
-
-
 def temporaries(remat, length):
     """The compiler's count of temporary bytes of a gradient through an LSTM."""
     cell = sj.LSTM(32)
