@@ -54,6 +54,24 @@ def train(loss, carry=()):
     return sj.make_train_step(loss, optax.sgd(0.1))(state, 0)
 
 
+class Encoder:
+    """An encoder that neither resets nor runs members."""
+
+    def init(self, key, input_size):
+        return ()
+
+    def initial_carry(self, params, batch_size, key=None):
+        return jnp.zeros((batch_size, 1))
+
+    def unroll(self, params, carry, xs, mask):
+        return carry, xs
+
+
+def zone_out(rate):
+    zoned = sj.Zoneout(cell, rate)
+    return zoned.initial_carry(params, 2)
+
+
 BAD = {
     "elman_size": (
         lambda: sj.Elman(0),
@@ -106,6 +124,14 @@ BAD = {
     "zoneout_stack": (
         lambda: sj.Zoneout(sj.Stack((cell,)), 0.1),
         "cell is Stack(cells=(LSTM(hidden_size=3, forget_bias=1.0, use_bias=True, w_x_init=GlorotUniform(), w_h_init=Orthogonal(scale=1.0)),)); expected a RecurrentCell, whose output is read off its carry. Zone the members of a Stack out one by one, and subclass RecurrentCell for a cell of your own.",
+    ),
+    "zoneout_list": (
+        lambda: zone_out([0.1, 0.5]),
+        "rate is [0.1, 0.5]; expected a number or a carry of numbers, not a list.",
+    ),
+    "zoneout_fit": (
+        lambda: zone_out((0.1, 0.5)),
+        "rate is (0.1, 0.5); expected one number, or a carry of them as LSTM makes it.",
     ),
     "stack_empty": (
         lambda: sj.Stack(()),
@@ -209,6 +235,10 @@ BAD = {
         lambda: unroll(carry=jnp.zeros((2, 3))),
         "carry has structure PyTreeDef(*); expected PyTreeDef(CustomNode(namedtuple[LSTMCarry], [*, *])), as LSTM.initial_carry(params, B) makes it.",
     ),
+    "carry_dtype": (
+        lambda: unroll(carry=sj.LSTMCarry(jnp.zeros((2, 3), jnp.bfloat16), jnp.zeros((2, 3)))),
+        "carry.h is bfloat16[2, 3]; expected float32[2, 3], as LSTM.initial_carry(params, B) makes it.",
+    ),
     "carry_width": (
         lambda: unroll(carry=sj.LSTMCarry(jnp.zeros((2, 3)), jnp.zeros((2, 4)))),
         "carry.c is float32[2, 4]; expected float32[2, 3], as LSTM.initial_carry(params, B) makes it.",
@@ -284,6 +314,26 @@ BAD = {
     "scan_carry": (
         lambda: sj.scan(total, jnp.zeros(3), jnp.ones((2, 3))),
         "carry has shape (3,); expected the batch axis first, [B, ...] with B = 2 as in xs.",
+    ),
+    "scan_initial": (
+        lambda: sj.scan(total, one, jnp.ones((2, 3, 1)), initial=(one,)),
+        "initial has structure PyTreeDef((*,)); expected PyTreeDef(*), as carry is.",
+    ),
+    "scan_initial_dtype": (
+        lambda: sj.scan(total, one, jnp.ones((2, 3, 1)), initial=one.astype(int)),
+        "initial is int32[2, 1]; expected float32[2, 1], as carry is.",
+    ),
+    "encoder_reset": (
+        lambda: sj.unroll(Encoder(), (), xs, reset=jnp.zeros((2, 5), bool)),
+        "reset was given but Encoder, an encoder, has an unroll that takes none; give it a reset argument.",
+    ),
+    "encoder_remat": (
+        lambda: sj.unroll(Encoder(), (), xs, remat=2),
+        "remat or truncate was given but Encoder, an encoder, has an unroll without a run argument, by which it would run its members in windows.",
+    ),
+    "check_cell_batch": (
+        lambda: check_cell(cell, batch_size=1),
+        "batch_size is 1; expected at least 2.",
     ),
     "check_cell_length": (
         lambda: check_cell(cell, length=5),
