@@ -64,6 +64,20 @@ def test_order_matters_as_it_does_not_to_a_bag(cell):
     assert np.abs(first - second).max() > 1e-3
 
 
+def test_a_bidirectional_output_has_seen_the_next_input():
+    """To predict x_t+1 from it is to copy; an LSTM's output depends on x_1 .. x_t alone."""
+
+    def reach(cell):  # [t, s]: whether y_t depends on x_s
+        params = cell.init(jax.random.key(0), 3)
+        total = lambda xs: jnp.sum(sj.unroll(cell, params, xs)[1], axis=(0, 2))
+        slopes = jax.jacobian(total)(jnp.asarray(draw(1, 5, 3), jnp.float32))
+        return np.asarray((slopes != 0).any(axis=(1, 3)))
+
+    np.testing.assert_array_equal(reach(LSTM), np.tri(5, dtype=bool))
+    assert reach(sj.Bidirectional(LSTM)).all()
+    assert reach(sj.Stack((sj.Bidirectional(LSTM), LSTM))).all()
+
+
 @pytest.mark.parametrize("name", ["lstm", "gru_before", "deep_bidirectional"])
 def test_a_padded_batch_is_its_rows_one_by_one(name):
     cell, lengths = CELLS[name], [5, 1, 3]
