@@ -323,3 +323,33 @@ def test_second_derivatives_are_forward_over_reverse(x64):
     twice = jax.grad(lambda params: jnp.sum(jax.grad(loss)(params, schedule)))
     with pytest.raises(ValueError, match="Reverse-mode"):
         twice(params)
+
+
+class Sine:
+    """A cell whose step stores one array of the size of its state: hₜ = sin(hₜ₋₁ + xₜ)."""
+
+    def init(self, key, input_size):
+        return ()
+
+    def initial_carry(self, params, batch_size, key=None):
+        return jnp.zeros((batch_size, 7))
+
+    def step(self, params, carry, x):
+        carry = jnp.sin(carry + x)
+        return carry, ()
+
+
+def stored_states(length, remat):
+    """The states [1, 7] that the backward pass of an unroll holds on to."""
+    final = lambda xs: sj.unroll(Sine(), (), xs, remat=remat)[0]
+    _, pull = jax.vjp(final, jnp.ones((1, length, 1)))
+    return sum(a.size for a in jax.tree.leaves(pull) if a.shape[-1:] == (7,)) // 7
+
+
+@pytest.mark.parametrize("window, states", [(10, 110), (20, 70), (32, 64), (100, 110)])
+def test_windows_store_a_sum_of_carries_and_steps(window, states):
+    """⌈T / K⌉ + K, not max(K, T / K): the carries are still there while a window is reversed."""
+    carries, steps = stored_states(1000, window), stored_states(window, None)
+    assert (carries, steps) == (-(-1000 // window), window)
+    assert carries + steps == states != max(window, -(-1000 // window))
+    assert carries + steps >= min(-(-1000 // k) + k for k in range(1, 1001)) == 64
