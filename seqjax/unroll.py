@@ -55,7 +55,9 @@ def unroll(
         the carry it started from. None means T.
       mask: [B, T] bool, True = real; any pattern. Together with lengths both must hold.
       reset: [B, T] bool. True: the carry before step t is the initial one (packed documents,
-        episodes), at masked steps too; flags beyond lengths are ignored. Noise goes on.
+        episodes), at masked steps too; flags beyond lengths are ignored. Noise goes on. Of segment
+        ids: `jnp.diff(ids, prepend=ids[:, :1]) != 0`; of flags that end an episode: those of the
+        step before.
       reverse: runs from each row's last real step to its first; ys stay in the order of xs.
         The boundaries of reset are those of the forward order.
       remat: activation checkpointing, same numbers for less memory. An int K stores the carry

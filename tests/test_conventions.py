@@ -248,3 +248,47 @@ def test_slopes_of_the_activations(x64):
     assert float(jax.grad(jax.nn.sigmoid)(0.0)) == 0.25
     assert float(tanh.max()) == 1.0 and float(logistic.max()) == 0.25
     assert (tanh > 0).all() and (logistic > 0).all()
+
+
+def elman_ys(params, reset):
+    _, ys = sj.unroll(sj.Elman(SIZE), params, jnp.asarray(XS), reset=jnp.asarray(reset))
+    return np.asarray(ys)
+
+
+def draw_elman() -> Any:
+    w_x, w_h, b = draw(SIZE, SIZE), draw(SIZE, SIZE, seed=1), draw(SIZE)
+    step = lambda h, x: np.tanh(x @ w_x + h @ w_h + b)
+    return sj.ElmanParams(*map(jnp.asarray, (w_x, w_h, b))), step
+
+
+def test_segment_ids_are_resets_where_they_change(x64):
+    """Packed data names the document of each step; it may name a document 0, or one by chance."""
+    params, step = draw_elman()
+    ids = np.array([[0, 0, 5, 5, 5, 2], [7, 7, 7, 7, 0, 0]])
+    h, expected = np.zeros((BATCH, SIZE)), []
+    for t in range(LENGTH):
+        if t > 0:
+            h = h * (ids[:, t] == ids[:, t - 1])[:, None]
+        h = step(h, XS[:, t])
+        expected.append(h)
+    reset = jnp.diff(ids, prepend=ids[:, :1]) != 0
+    np.testing.assert_allclose(elman_ys(params, reset), np.stack(expected, axis=1), rtol=1e-12)
+
+
+def test_done_flags_are_resets_one_step_later(x64):
+    """An episode's last step is marked done: the state after it is the initial one."""
+    params, step = draw_elman()
+    done = np.array([[0, 1, 0, 0, 1, 0], [0, 0, 0, 1, 0, 1]], bool)
+
+    def act(h, t):
+        h = step(h, XS[:, t])
+        return h * ~done[:, t : t + 1], h
+
+    h, expected = np.zeros((BATCH, SIZE)), []
+    for t in range(LENGTH):
+        h, y = act(h, t)
+        expected.append(y)
+    expected = np.stack(expected, axis=1)
+    reset = np.pad(done[:, :-1], ((0, 0), (1, 0)))
+    np.testing.assert_allclose(elman_ys(params, reset), expected, rtol=1e-12)
+    assert np.abs(elman_ys(params, done) - expected).max() > 0.05
