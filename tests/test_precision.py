@@ -1,5 +1,7 @@
 """bfloat16, float32 and float64: what is computed in which, and that carries keep their dtype."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,14 +27,56 @@ def test_bfloat16_is_float32_to_its_rounding(name):
     np.testing.assert_allclose(half.astype(jnp.float32), full, atol=0.03)
 
 
-def test_bfloat16_gradients_are_finite_and_bfloat16():
-    cell = sj.Stack((sj.LSTM(4), sj.GRU(3)))
-    params = cast(cell.init(jax.random.key(0), 3), jnp.bfloat16)
-    xs = jnp.ones((2, 5, 3), jnp.bfloat16)
-    grads = jax.grad(lambda p: jnp.sum(sj.unroll(cell, p, xs)[1].astype(jnp.float32)))(params)
-    for leaf in jax.tree.leaves(grads):
-        assert leaf.dtype == jnp.bfloat16
-        assert jnp.isfinite(leaf).all()
+@functools.partial(jax.jit, static_argnames=("cell", "remat"))
+def weighted_gradients(cell, params, xs, weights, lengths=None, reset=None, remat=None):
+    """Gradients for params and inputs of a weighted sum of outputs, and those outputs."""
+
+    def loss(params, xs):
+        _, ys = sj.unroll(cell, params, xs, lengths=lengths, reset=reset, remat=remat)
+        return jnp.sum(ys.astype(jnp.float32) * weights), ys
+
+    return jax.grad(loss, argnums=(0, 1), has_aux=True)(params, xs)
+
+
+def both_precisions(cell, params, xs, *args, **how):
+    """`weighted_gradients` in bfloat16 and, for the same numbers, in float32."""
+    half = cast((params, xs), jnp.bfloat16)
+    full = cast(half, jnp.float32)
+    return [weighted_gradients(cell, *inputs, *args, **how) for inputs in (half, full)]
+
+
+def distance(got, expected):
+    """The norm of the difference of two trees, as a share of that of the second one."""
+    norm = lambda tree: float(sj.global_norm(cast(tree, jnp.float32)))
+    difference = jax.tree.map(jnp.subtract, cast(got, jnp.float32), expected)
+    return norm(difference) / norm(expected)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_bfloat16_gradients_are_those_of_float32_under_lengths_and_resets(name):
+    cell = CELLS[name]
+    xs = jnp.sin(jnp.arange(2.0 * 5 * 3)).reshape(2, 5, 3)
+    lengths, reset = jnp.array([5, 3]), jnp.zeros((2, 5), bool).at[0, 2].set(True)
+    weights = 1 + jnp.arange(5.0)[:, None] / 5
+    params = cell.init(jax.random.key(0), 3)
+    (got, ys), (expected, full) = both_precisions(cell, params, xs, weights, lengths, reset)
+    assert {leaf.dtype for leaf in jax.tree.leaves((got, ys))} == {jnp.dtype(jnp.bfloat16)}
+    np.testing.assert_allclose(ys.astype(jnp.float32), full, atol=0.03)
+    assert distance(got, expected) < 0.02
+    assert not ys[1, 3:].any() and not got[1][1, 3:].any()
+
+
+@pytest.mark.parametrize("remat", ["sqrt", sj.Schedule(4000, 60, block=50)])
+def test_bfloat16_gradients_add_up_many_units(remat):
+    """The last step weighs so much that what any other unit adds is beyond bfloat16's 8 bits."""
+    cell = sj.Elman(2)
+    params = cell.init(jax.random.key(0), 1)
+    weights = jnp.ones((1, 4000, 1)).at[:, -1].set(2.0**15)
+    xs = jnp.ones((1, 4000, 1))
+    (got, _), _ = both_precisions(cell, params, xs, weights, remat=remat)
+    _, (expected, _) = both_precisions(cell, params, xs, weights)
+    alone = both_precisions(cell, params, xs, weights.at[:, :-1].set(0))[1][0]
+    assert distance(got[0], expected[0]) < 0.02 < 0.08 < distance(alone[0], expected[0])
 
 
 @pytest.mark.parametrize("cell", [sj.LSTM(1), sj.CoupledLSTM(1)])
