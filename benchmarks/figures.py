@@ -59,7 +59,7 @@ def draw_memory(rows: list[dict[str, Any]], path: Path) -> None:
     right.set(title="truncated backpropagation", xscale="log", yscale="log")
     right.set(xlabel="T", ylabel="temporaries, MB")
     for panel in (left, right):
-        if panel.has_data():
+        if panel.get_legend_handles_labels()[0]:
             panel.legend(fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)

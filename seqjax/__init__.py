@@ -1,5 +1,6 @@
 """Recurrent sequence models as pure functions in JAX."""
 
+from seqjax import decoding as decoding
 from seqjax.cells import GRU as GRU
 from seqjax.cells import LSTM as LSTM
 from seqjax.cells import Bidirectional as Bidirectional

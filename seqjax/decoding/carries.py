@@ -57,6 +57,6 @@ def take_beams(tree: Any, parents: jax.Array) -> Any:
     return take_rows(tree, (parents + offsets[:, None]).reshape(-1))
 
 
-def pick(x: jax.Array, order: jax.Array) -> jax.Array:
-    """x [B, N, ...] at order [B, K] along axis 1."""
+def pick(x: Any, order: jax.Array) -> Any:
+    """Leaves x [B, N, ...] at order [B, K] along axis 1."""
     return jax.vmap(take_rows)(x, order)

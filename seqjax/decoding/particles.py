@@ -133,8 +133,8 @@ def resampled(
         lengths=pick(old.lengths, ancestors),
         ancestors=old.ancestors.at[:, t].set(ancestors),
     )
-    per_particle = (population.last, population.twist, population.ended)
-    return Population(carry, states, *(pick(x, ancestors) for x in per_particle), particles)
+    last, twist, ended = pick((population.last, population.twist, population.ended), ancestors)
+    return Population(carry, states, last, twist, ended, particles)
 
 
 def advance(
