@@ -300,6 +300,23 @@ def test_vmap_over_leading_axes_and_over_params(x64):
     )
 
 
+@pytest.mark.parametrize("reverse", [False, True])
+def test_vmap_over_keys_and_resets_of_an_encoder(x64, reverse):
+    cell = sj.Stack((sj.Bidirectional(sj.GRU(2)), sj.Dropout(0.5), sj.LSTM(2)))
+    params = cell.init(jax.random.key(0), 2)
+    keys = jax.random.split(jax.random.key(1), (2, 3))
+    xs = jax.random.normal(jax.random.key(2), (2, 3, 4, 2))
+    arrays = (jnp.array([[4, 2, 0], [1, 4, 3]]), jax.random.bernoulli(keys[0, 0], 0.4, (2, 3, 4)))
+
+    def run(key, xs, lengths, reset):
+        how = {"lengths": lengths, "reset": reset, "reverse": reverse}
+        return sj.unroll(cell, params, xs, key=key, **how)
+
+    flatten = lambda tree: jax.tree.map(lambda a: a.reshape(6, *a.shape[2:]), tree)
+    args = (keys, xs, *arrays)
+    assert_same(flatten(jax.jit(jax.vmap(run))(*args)), jax.jit(run)(*flatten(args)))
+
+
 def test_compiled_program_does_not_grow_with_time():
     cell = sj.Bidirectional(sj.LSTM(3))
     params = cell.init(jax.random.key(0), 2)
