@@ -16,7 +16,7 @@ import seqjax as sj
 pytest.importorskip("tyro")
 pytest.importorskip("matplotlib")
 
-from experiments.basics import lags, streams, topologies, transfer
+from experiments.basics import lags, streams, topologies, training, transfer
 from experiments.basics.__main__ import main
 from experiments.basics.networks import Network, Translator, WindowMLP
 from experiments.basics.sources import (
@@ -243,24 +243,48 @@ def test_a_window_shorter_than_the_lag_learns_nothing_of_it():
 
 def test_gates():
     rises, falls = topologies.one_to_one(), streams.markov(CHAIN)
-    assert rises.passes(1.0) and not rises.passes(0.9)
-    assert falls.passes(CHAIN.entropy_rate) and not falls.passes(CHAIN.unigram_entropy)
-    assert not rises.passes(math.nan) and not falls.passes(math.nan)
+    accuracy, nats = (lambda x: {"accuracy": x}), (lambda x: {"nats/symbol": x})
+    assert rises.passes(accuracy(1.0)) and not rises.passes(accuracy(0.9))
+    assert falls.passes(nats(CHAIN.entropy_rate)) and not falls.passes(nats(CHAIN.unigram_entropy))
+    assert not rises.passes(accuracy(math.nan)) and not falls.passes(nats(math.nan))
+
+
+def test_gates_of_each_phase():
+    """The XOR bit is known within 0.05 nats, each coin within 0.02 of log 2 on either side."""
+    task = streams.temporal_xor("Elman", sj.Elman(4), 2, steps=1)
+
+    def passes(mean=0.463, xor=0.001, a=0.693, b=0.693):
+        return task.passes(
+            {"nats/bit": mean, "nats/bit, xor": xor, "nats/bit, a": a, "nats/bit, b": b}
+        )
+
+    assert passes() and passes(xor=0.049, a=0.712, b=0.674)
+    assert not passes(mean=0.481)
+    assert not passes(xor=0.051) and not passes(xor=math.nan)
+    for coin in (0.714, 0.672, math.nan):
+        assert not passes(a=coin) and not passes(b=coin)
 
 
 def test_command(tmp_path, monkeypatch, capsys):
-    """One short task from the command line to the picture."""
+    """One short task from the command line to the picture; it falls short of its gate."""
     network = WindowMLP(16, transfer.VOCAB_SIZE, 2, transfer.LENGTH)
-    task = replace(
-        transfer.keyword("window MLP", network, steps=60, gated="accuracy"), rates=(3e-3,)
-    )
+    task = transfer.keyword("window MLP", network, steps=60, gated="accuracy")
+    task = replace(task, rates=(3e-3,), gate=1.1)
+    monkeypatch.setattr(transfer, "TEST_ROWS", 64)
     monkeypatch.setattr(transfer, "tasks", lambda: [task])
-    assert main(["--only", "window", "--seeds", "2", "--out", str(tmp_path)]) == 0
+    args = ["--only", "window", "--seeds", "2", "--out", str(tmp_path)]
+    assert main(args) == 0
     content = json.loads((tmp_path / "results.json").read_text())
     result = content["tasks"]["keyword, window MLP"]
     assert len(result["test"]["accuracy"]["seeds"]) == 2
     assert result["curve"][0][-1] < result["curve"][0][0]
+    assert result["failed_seeds"] == [0, 1]
     assert (tmp_path / "basics.png").stat().st_size > 5000
-    assert "keyword, window MLP, accuracy" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "keyword, window MLP, accuracy" in out
+    assert "\nfailed: keyword, window MLP, seeds 0, 1\n" in out
+    monkeypatch.setattr(training, "sweep", lambda task, seeds: result | {"failed_seeds": []})
+    assert main(args) == 0
+    assert "failed:" not in capsys.readouterr().out
     assert main(["--only", "nothing"]) == 2
     assert "only is 'nothing'" in capsys.readouterr().err

@@ -46,7 +46,7 @@ def _number(value: float | None) -> str:
 
 def write_results(folder: Path, tasks: list[Task], results: dict[str, Any], seconds: float) -> Path:
     """Writes results.json with the versions and the device that made it."""
-    facts = ("metric", "gated", "baseline", "gate", "steps", "rates", "rises")
+    facts = ("metric", "gated", "baseline", "gate", "steps", "rates", "rises", "margins")
     content = {
         "tasks": {
             task.name: {key: getattr(task, key) for key in facts} | results[task.name]

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax
@@ -48,6 +48,7 @@ class Task:
       rates: learning rates to choose from.
       rises: whether higher is better.
       gated: the estimate that has to reach the gate; None is `metric`.
+      margins: by estimate, how far from its optimum a seed may end, on either side.
     """
 
     name: str
@@ -62,10 +63,15 @@ class Task:
     rates: tuple[float, ...] = (3e-3, 1e-2, 3e-2)
     rises: bool = True
     gated: str | None = None
+    margins: Mapping[str, float] = field(default_factory=dict)
 
-    def passes(self, value: float) -> bool:
-        """Whether the gate is reached; NaN does not."""
-        return value >= self.gate if self.rises else value <= self.gate
+    def passes(self, found: Mapping[str, float]) -> bool:
+        """Whether one seed's means reach the gate and keep the margins; NaN does not."""
+        value = found[self.gated or self.metric]
+        reached = value >= self.gate if self.rises else value <= self.gate
+        return bool(reached) and all(
+            abs(found[name] - self.optimum[name]) <= margin for name, margin in self.margins.items()
+        )
 
     def leaks(self, name: str, found: Estimate) -> bool:
         """Whether a loss is lower than any predictor's can be."""
@@ -107,12 +113,12 @@ def sweep(task: Task, seeds: Sequence[int]) -> dict[str, Any]:
     best = int(np.argmax(np.where(np.isfinite(order), order, -np.inf)))
     names = sorted(scores, key=lambda name: name != task.metric)  # the metric first
     test = {name: Estimate(*(a[best, :, TEST] for a in scores[name])) for name in names}
-    reached = test[task.gated or task.metric].mean
+    reached = [{name: test[name].mean[i] for name in names} for i in range(len(seeds))]
     return {
         "rate": task.rates[best],
         "validation": dict(zip(map(str, task.rates), valid.tolist(), strict=True)),
         "test": {name: summary(task, name, found) for name, found in test.items()},
-        "failed_seeds": _seeds(seeds, [not task.passes(x) for x in reached]),
+        "failed_seeds": _seeds(seeds, [not task.passes(one) for one in reached]),
         "skipped_steps": skipped[best].tolist(),
         "curve": curve[best].tolist(),
         "compile_seconds": middle - begun,
