@@ -6,6 +6,7 @@ does not need itself.
 
 import functools
 import pickle
+from collections.abc import Hashable
 from typing import Any, NamedTuple
 
 import jax
@@ -13,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import seqjax
-from seqjax import _checks
+from seqjax import _checks, _trees
 from seqjax.cells.base import takes
 from seqjax.noise import has_noise, is_noise
 from seqjax.unroll import unroll
@@ -27,10 +28,11 @@ def check_cell(
     Holds it to: a hashable, picklable spec that equals its copy; a carry whose leaves lead with
     the batch axis and keep structure, shape and dtype, in float32 and bfloat16; `unroll` equal to
     a Python loop of `step` over each row, under masks and resets; zeros and a held carry at
-    padding, where NaN reaches neither value nor gradient; independence of batch mates; a sequence
-    in two parts equal to the whole; jit equal to eager and vmap over params to a loop; gradients
-    equal to finite differences in float64; one compilation for equal specs. A stochastic cell is
-    checked with and without a key, an encoder without the parts that need a step.
+    padding, where NaN and inf reach neither value nor gradient; independence of batch mates; a
+    sequence in two parts equal to the whole; jit equal to eager and vmap over params to a loop;
+    gradients for params, inputs and carry equal to finite differences in float64; one compilation
+    for equal specs. A stochastic cell is checked with and without a key, an encoder without the
+    parts that need a step. The sizes are those given: none is drawn.
 
     Args:
       cell: any cell or encoder with inputs [B, T, input_size].
@@ -64,9 +66,9 @@ def check_cell(
             check(case)
         noisy = _make_case(cell, input_size, batch_size, length, seed, noisy=True)
         if has_noise(noisy.carry):
-            for check in (_check_row_by_row, _check_padding, _check_batch, _check_split):
-                if hasattr(cell, "step") or check in (_check_padding, _check_batch):
-                    check(noisy)
+            stepped = (_check_row_by_row, _check_split) if hasattr(cell, "step") else ()
+            for check in (_check_padding, _check_batch, _check_gradients, *stepped):
+                check(noisy)
 
 
 class _Case(NamedTuple):
@@ -123,6 +125,7 @@ def _run_case(case: _Case, **changes):
 def _check_spec(cell) -> None:
     copy = pickle.loads(pickle.dumps(cell))
     _hold("the spec equals its pickled copy (make it a frozen dataclass)", copy == cell)
+    _hold("the spec is hashable (make it a frozen dataclass)", isinstance(cell, Hashable))
     _hold("equal specs hash equally", hash(copy) == hash(cell))
     names = {**vars(seqjax), type(cell).__name__: type(cell)}
     try:
@@ -207,15 +210,20 @@ def _segments_alone(case: _Case):
 
 def _check_padding(case: _Case) -> None:
     carry, ys = _run_case(case)
-    dirty = jnp.where(case.mask[..., None], case.xs, jnp.nan)
-    dirty_carry, dirty_ys = _run_case(case, xs=dirty)
-    _close("NaN in padding changes nothing", (dirty_carry, dirty_ys), (carry, ys), exact=True)
+    for xs in _dirty(case):
+        dirty = _run_case(case, xs=xs)
+        _close("NaN or inf in padding changes nothing", dirty, (carry, ys), exact=True)
     for leaf in jax.tree.leaves(ys):
         _hold("outputs are 0 at padding", not np.asarray(leaf)[~np.asarray(case.mask)].any())
     empty = case.mask.at[1].set(False)
     held, _ = _run_case(case, mask=empty, reset=_no_resets(case))
     row = lambda tree: jax.tree.map(lambda a: a[1], tree)
     _close("a row of length 0 holds its carry", row(held), row(case.carry), exact=True)
+
+
+def _dirty(case: _Case) -> list[jax.Array]:
+    """The inputs with NaN, and with inf, at padding."""
+    return [jnp.where(case.mask[..., None], case.xs, bad) for bad in (jnp.nan, jnp.inf)]
 
 
 def _no_resets(case: _Case):
@@ -254,31 +262,33 @@ def _check_transformations(case: _Case) -> None:
 
 
 @functools.partial(jax.jit, static_argnames="cell")
-def _loss(cell, params, xs, carry, mask, reset):
+def _loss(cell, point, carry, mask, reset):
+    """A number in which all counts; point is (params, xs, what of carry can have a gradient)."""
+    params, xs, part = point
+    carry = _trees.with_inexact(carry, part)
     carry, ys = unroll(cell, params, xs, carry=carry, mask=mask, reset=reset)
     floats = [leaf for leaf in jax.tree.leaves((carry, ys)) if _checks.is_float(leaf)]
     return sum(jnp.sum(jnp.sin(1.0 + leaf)) for leaf in floats)
 
 
-_grad = jax.jit(jax.grad(_loss, argnums=(1, 2)), static_argnames="cell")
+_grad = jax.jit(jax.grad(_loss, argnums=1), static_argnames="cell")
 
 
 def _check_gradients(case: _Case) -> None:
     rest = (case.carry, case.mask, case.reset)
-    params_grad, xs_grad = _grad(case.cell, case.params, case.xs, *rest)
-    _hold(
-        "inputs at padding have gradient 0", not np.asarray(xs_grad)[~np.asarray(case.mask)].any()
-    )
-    dirty = jnp.where(case.mask[..., None], case.xs, jnp.nan)
-    dirty_grads = _grad(case.cell, case.params, dirty, *rest)
-    _close("NaN in padding reaches no gradient", dirty_grads, (params_grad, xs_grad), exact=True)
-    point = (case.params, case.xs)
+    point = (case.params, case.xs, _trees.inexact(case.carry))
+    grads = _grad(case.cell, point, *rest)
+    at_padding = np.asarray(grads[1])[~np.asarray(case.mask)]
+    _hold("inputs at padding have gradient 0", not at_padding.any())
+    for xs in _dirty(case):
+        dirty = _grad(case.cell, (point[0], xs, point[2]), *rest)
+        _close("NaN or inf in padding reaches no gradient", dirty, grads, exact=True)
     random = np.random.default_rng(0)
     along = jax.tree.map(lambda a: jnp.asarray(random.normal(size=a.shape), a.dtype), point)
     size = 1e-6 if jnp.result_type(*jax.tree.leaves(point)) == jnp.float64 else 1e-2
     shift = lambda s: jax.tree.map(lambda a, d: a + s * d, point, along)
-    upper, lower = (_loss(case.cell, *shift(s), *rest) for s in (size, -size))
-    products = jax.tree.map(lambda g, d: jnp.sum(g * d), (params_grad, xs_grad), along)
+    upper, lower = (_loss(case.cell, shift(s), *rest) for s in (size, -size))
+    products = jax.tree.map(lambda g, d: jnp.sum(g * d), grads, along)
     expected = (upper - lower) / (2 * size)
     _close("gradient equals finite differences", sum(jax.tree.leaves(products)), expected, 1e-5)
 

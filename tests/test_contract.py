@@ -1,6 +1,8 @@
 """The contract of cells: every public one keeps it, and broken ones are found out."""
 
+import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import hypothesis
 import hypothesis.strategies as st
@@ -22,6 +24,24 @@ SHAPES = [(3, 6, 3), (2, 8, 1), (4, 4, 5)]
 def test_every_cell_keeps_the_contract(name, seed):
     batch_size, length, input_size = SHAPES[list(CELLS).index(name) % len(SHAPES)]
     check_cell(CELLS[name], seed=seed, batch_size=batch_size, length=length, input_size=input_size)
+
+
+def members(spec):
+    """The types of a cell and of all the cells in it."""
+    inside = list(spec) if isinstance(spec, tuple) else []
+    if dataclasses.is_dataclass(spec):
+        inside += [getattr(spec, field.name) for field in dataclasses.fields(spec)]
+    return {type(spec)}.union(*map(members, inside))
+
+
+def test_the_zoo_holds_every_public_cell():
+    protocols = {sj.Cell, sj.SequenceCell, sj.RecurrentCell}
+    public = {
+        value
+        for value in vars(sj).values()
+        if isinstance(value, type) and hasattr(value, "initial_carry")
+    }
+    assert public - protocols == {cell for cell in members(tuple(CELLS.values())) if cell in public}
 
 
 @dataclass(frozen=True)
@@ -96,16 +116,117 @@ class WrongGradient(Sum):
         return carry, carry
 
 
+class CutsItsCarry(Sum):
+    def unroll(self, params, carry, xs, mask):
+        cut = jax.lax.stop_gradient(carry)
+        return sj.scan(lambda c, x: self.step(params, c, x), cut, xs, mask=mask)
+
+
+class Unhashable(Sum):
+    __hash__: Any = None
+
+
+class WeaklyTyped(Sum):
+    def step(self, params, carry, x):
+        return carry, jnp.full(carry.shape, 0.5)
+
+
+class GoesOnAtPadding(Sum):
+    def unroll(self, params, carry, xs, mask):
+        carry, ys = sj.scan(lambda c, x: self.step(params, c, x), carry, xs, mask=mask)
+        return (carry if mask is None else jnp.where(mask[:, -1:], carry, carry + 1)), ys
+
+
+class ForgetsEmptyRows(Sum):
+    def unroll(self, params, carry, xs, mask):
+        carry, ys = sj.scan(lambda c, x: self.step(params, c, x), carry, xs, mask=mask)
+        return (carry if mask is None else jnp.where(mask.any(1)[:, None], carry, 0)), ys
+
+
+class MasksTooLate(Sum):
+    """Its values are right: 0 at padding. Its gradients there are 0 times NaN."""
+
+    def step(self, params, carry, x):
+        return carry, x * x
+
+    def unroll(self, params, carry, xs, mask):
+        return carry, xs * xs if mask is None else jnp.where(mask[..., None], xs * xs, 0)
+
+
+class WrongForShortSequences(Sum):
+    def unroll(self, params, carry, xs, mask):
+        carry, ys = sj.scan(lambda c, x: self.step(params, c, x), carry, xs, mask=mask)
+        return carry, ys if xs.shape[1] > 4 else 2 * ys
+
+
+class IgnoresResets(Sum):
+    def unroll(self, params, carry, xs, mask, reset=None):
+        return sj.scan(lambda c, x: self.step(params, c, x), carry, xs, mask=mask)
+
+
+@dataclass(frozen=True)
+class RanksItsRows:
+    """An encoder, which has no step."""
+
+    def init(self, key, input_size):
+        return {"w": jnp.ones(input_size)}
+
+    def initial_carry(self, params, batch_size, key=None):
+        return jnp.zeros((batch_size, 1), params["w"].dtype)
+
+    def unroll(self, params, carry, xs, mask, reset=None):
+        ys = xs * jnp.arange(xs.shape[0], dtype=xs.dtype)[:, None, None]
+        return carry, ys if mask is None else jnp.where(mask[..., None], ys, 0)
+
+
+@jax.custom_batching.custom_vmap
+def weigh(w, x):
+    return w * x
+
+
+@weigh.def_vmap
+def weigh_all_by_the_first(size, batched, w, x):
+    return w[0] * (x if batched[1] else jnp.stack([x] * size)), True
+
+
+class WrongUnderVmap(Sum):
+    def step(self, params, carry, x):
+        carry = carry + weigh(params["w"], x.astype(carry.dtype))
+        return carry, carry
+
+
+class RemembersItsRuns(Sum):
+    def __eq__(self, other):
+        return vars(self) == vars(other)
+
+    __hash__ = Sum.__hash__
+
+    def step(self, params, carry, x):
+        object.__setattr__(self, "last", object())
+        return super().step(params, carry, x)
+
+
 BROKEN = {
     UnequalCopies: "pickled copy",
+    Unhashable: "hashable",
     Unprintable: "eval",
     BatchLast: "batch axis",
     DriftingDtype: "dtype",
-    OtherUnroll: "jit equals eager|loop of step",
+    WeaklyTyped: "weak types",
+    OtherUnroll: "loop of step",
     ForgetsTheMask: "loop of step",
-    PoisonedByPadding: "NaN in padding",
+    IgnoresResets: "loop of step",
     SeesItsMates: "loop of step",
+    GoesOnAtPadding: "final carry is that of the last real step",
+    PoisonedByPadding: "NaN or inf in padding changes nothing",
+    ForgetsEmptyRows: "row of length 0",
+    RanksItsRows: "permuting the batch",
+    WrongUnderVmap: "vmap over params",
+    MasksTooLate: "NaN or inf in padding reaches no gradient",
     WrongGradient: "finite differences",
+    CutsItsCarry: "finite differences",
+    RemembersItsRuns: "one compilation",
+    WrongForShortSequences: "two parts",
 }
 
 
