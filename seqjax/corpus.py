@@ -212,6 +212,14 @@ class Corpus:
         inputs, targets = self.inputs[index], self.targets[index]
         return Corpus(inputs, targets, starts, self.batch_size, self.window)
 
+    @property
+    def padding(self) -> float:
+        """The share of padded steps in all windows; packed rows have them at their end only.
+
+        One document a row, padded to the longest of its batch, has 1 - Σ length / Σ B · longest.
+        """
+        return 1 - self.tokens / (len(self) * self.batch_size * self.window)
+
     def __len__(self) -> int:
         """The number of windows, the last one padded where it must be."""
         longest = -(-self.tokens // self.batch_size)

@@ -180,3 +180,14 @@ def test_a_seed_is_a_count(seed):
         corpus.shuffled(seed)
     expected = "expected an integer of at least 0, or several such as (seed, epoch)."
     assert str(caught.value) == f"seed is {seed!r}; {expected}"
+
+
+def test_padding_is_the_share_of_masked_steps():
+    lengths = np.random.default_rng(0).geometric(0.02, 300)
+    documents = [np.ones(n, np.int32) for n in lengths]
+    corpus = Corpus.from_documents(documents, bos=0, eos=0, batch_size=8, window=32)
+    masks = np.stack([batch.mask for batch in corpus])
+    np.testing.assert_allclose(corpus.padding, 1 - masks.mean())
+    rows = np.resize(lengths + 1, (38, 8))[:37]  # one document a row, eight rows a batch
+    unpacked = 1 - rows.sum() / (8 * rows.max(axis=1).sum())
+    assert corpus.padding < 0.02 < 0.5 < unpacked
