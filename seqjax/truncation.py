@@ -43,7 +43,7 @@ def truncated_value_and_grad(loss_fn: Callable[..., Any], window: int) -> Callab
       >>> xs = jnp.ones((1, 5))
       >>> (loss, carry), gradient = value_and_grad(jnp.float32(0.5), jnp.zeros(1), xs)
       >>> print(loss, carry, gradient)
-      2.4414062 [1.9375] 6.671875
+      2.4570312 [1.9375] 11.140625
 
     References:
       Williams and Peng, An efficient gradient-based algorithm for on-line training of recurrent

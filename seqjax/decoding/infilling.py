@@ -39,6 +39,10 @@ class Infill:
       >>> fill = Infill(jnp.array([[-1, 2, -1]]), eos=0)
       >>> sample(step, (), processors=[fill], **how).tokens.tolist()
       [[1, 2, 0, 0]]
+
+    References:
+      Lew et al., Sequential Monte Carlo Steering of Large Language Models using Probabilistic
+      Programs, 2023, for infilling by potentials.
     """
 
     template: Any
