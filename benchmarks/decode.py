@@ -173,13 +173,7 @@ def main(settings: Settings) -> None:
         sizes = getattr(settings, name)
         if min(sizes, default=1) < 1:
             raise ValueError(f"{name} is {sizes}; expected integers of at least 1.")
-    unknown = [name for name in settings.peers if name not in decoders.BUILDERS]
-    if unknown:
-        known = ", ".join(decoders.BUILDERS)
-        raise ValueError(f"peers has {unknown[0]!r}; expected some of {known}.")
-    missing = [name for name in settings.peers if not decoders.installed(name)]
-    if missing:
-        print(f"not installed, left out: {', '.join(missing)}")
+    missing = harness.check_peers(settings.peers, list(decoders.BUILDERS), decoders.installed)
     result: dict[str, Any] = {"environment": harness.environment(device), "missing": missing}
     with jax.default_device(device):
         if "speed" in settings.tables:

@@ -40,6 +40,23 @@ def check_rounds(rounds: int) -> None:
         raise ValueError(f"rounds is {rounds}; expected an integer of at least 1.")
 
 
+def check_peers(
+    names: Sequence[str], known: Sequence[str], installed: Callable[[str], bool]
+) -> list[str]:
+    """Which of the peers asked for are not installed; they are named and left out.
+
+    Raises:
+      ValueError: if there is no such peer.
+    """
+    for name in names:
+        if name not in known:
+            raise ValueError(f"peers has {name!r}; expected some of {', '.join(known)}.")
+    missing = [name for name in names if not installed(name)]
+    if missing:
+        print(f"not installed, left out: {', '.join(missing)}")
+    return missing
+
+
 def environment(device: Any) -> dict[str, Any]:
     """Where and with what a run was made."""
     found = {}

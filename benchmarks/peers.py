@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 import seqjax as sj
+from benchmarks import harness
 from benchmarks import weights as convert
 from benchmarks.weights import under
 
@@ -320,19 +321,8 @@ def installed(name: str) -> bool:
 
 
 def missing(names: Sequence[str]) -> list[str]:
-    """Which of the peers asked for are not installed; they are named and left out.
-
-    Raises:
-      ValueError: if there is no such peer. PyTorch, which runs in a process of its own, is one.
-    """
-    known = [*BUILDERS, "torch"]
-    for name in names:
-        if name not in known:
-            raise ValueError(f"peers has {name!r}; expected some of {', '.join(known)}.")
-    absent = [name for name in names if not installed(name)]
-    if absent:
-        print(f"not installed, left out: {', '.join(absent)}")
-    return absent
+    """`harness.check_peers` of layers. PyTorch, which runs in a process of its own, is one."""
+    return harness.check_peers(names, [*BUILDERS, "torch"], installed)
 
 
 def build(name: str, layers: Layers) -> Contender | None:
