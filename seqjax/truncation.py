@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
+from seqjax import _checks, _trees
 from seqjax.scan import strong
 from seqjax.training import check_loss
 
@@ -67,7 +67,8 @@ def truncated_value_and_grad(loss_fn: Callable[..., Any], window: int) -> Callab
             (loss, after), more = jax.value_and_grad(loss_of, has_aux=True)(params)
             return (after, jax.tree.map(jnp.add, grads, more)), loss
 
-        state = strong(carry), jax.tree.map(jnp.zeros_like, params)
+        carry = _trees.vary_like(strong(carry), (carry, batch))
+        state = carry, jax.tree.map(jnp.zeros_like, params)
         losses = []
         if length >= size:
             state, whole = jax.lax.scan(one, state, jnp.arange(length // size))

@@ -257,6 +257,20 @@ for cell, remat, truncate in (
     got, want = (jax.jit(jax.value_and_grad(f, (0, 1)))(*args) for f in (mapped, loss))
     for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want)):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+cell = sj.GRU(4)
+def window(params, carry, xs, key):
+    carry, ys = sj.unroll(cell, params, xs, carry=carry)
+    return jnp.sum(jnp.sin(ys)), carry
+
+def whole(params, xs):
+    carry = cell.initial_carry(params, len(xs))
+    return sj.truncated_value_and_grad(window, 4)(params, carry, xs)[1]
+
+mapped = jax.shard_map(whole, mesh=mesh, in_specs=(P(), P("rows")), out_specs=P())
+params = cell.init(jax.random.key(1), 3)
+for a, b in zip(jax.jit(mapped)(params, xs), jax.jit(whole)(params, xs)):
+    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 print("equal")
 """
 
