@@ -1,9 +1,20 @@
-"""Test-wide settings: strict dtypes, a shared compilation cache, GPU tests skipped without one."""
+"""Test-wide settings: a compiler that hurries, strict dtypes, a shared compilation cache, no GPU.
 
+Set before JAX is imported, so that the processes which tests start inherit it; flags from outside
+win, and `make test XLA_FLAGS=` compiles as users do (docs/decisions/0018-quick-compiler.md).
+"""
+
+import os
+from importlib.metadata import version
 from pathlib import Path
 
-import jax
-import pytest
+QUICK = "--xla_backend_optimization_level=0"
+if version("jaxlib").startswith("0.10."):  # later releases have no other emitters
+    QUICK += " --xla_cpu_use_fusion_emitters=false"
+os.environ.setdefault("XLA_FLAGS", QUICK)
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parents[1] / ".cache" / "jax"))
