@@ -186,6 +186,7 @@ def python_beam(
                 (total + log_prob - diversity * taken[token], total + log_prob, (*prefix, token))
                 for total, prefix in live[g]
                 for token, log_prob in enumerate(next_log_probs(prefix))
+                if log_prob > -np.inf
             ]
             grown = sorted(grown, key=lambda c: -c[0])[: (1 + len(ends)) * size]
             ended = [c[1:] for c in grown[:size] if c[2][-1] in ends and n >= min_len]

@@ -1,15 +1,16 @@
 """The best of a wide vocabulary: exact, ties to the lowest id, and nothing of its size copied."""
 
 import functools
+from typing import Any
 
+import decoding_models as models
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax import lax
 
 from seqjax.decoding import beam_search
-from seqjax.decoding.candidates import BLOCK, top_k
+from seqjax.decoding.candidates import BLOCK, extend, top_k
 
 
 def rows_to_order(vocab):
@@ -43,7 +44,7 @@ def wide_step(params, carry, tokens):
     return h, h @ out
 
 
-def compiled(batch, size, vocab):
+def compiled(batch, size, vocab, **how):
     """A search over a vocabulary so wide that all else is small, and what it was compiled from."""
     rng = np.random.default_rng(0)
     params = (
@@ -53,15 +54,24 @@ def compiled(batch, size, vocab):
 
     def run(params, carry):
         step = functools.partial(wide_step, params)
-        return beam_search(step, carry, bos=0, eos=1, beam_size=size, max_len=4)
+        return beam_search(step, carry, bos=0, beam_size=size, max_len=4, **how)
 
     carry = jnp.asarray(rng.normal(size=(batch, 8)), jnp.float32)
     return jax.jit(run).lower(params, carry).compile(), params, carry
 
 
-def test_one_array_of_the_vocabularys_size_is_alive():
+PREFIX = np.array([[2], [3], [4], [5]], np.int32)
+RULES: dict[str, dict[str, Any]] = {
+    "plain": dict(eos=1),
+    "groups": dict(eos=1, groups=2, diversity=0.5),
+    "all": dict(eos=(1, 7), groups=4, diversity=3.0, min_len=2, prefix=PREFIX),
+}
+
+
+@pytest.mark.parametrize("rules", RULES)
+def test_one_array_of_the_vocabularys_size_is_alive(rules):
     batch, size, vocab = 4, 4, 30_000
-    search = compiled(batch, size, vocab)[0]
+    search = compiled(batch, size, vocab, **RULES[rules])[0]
     memory = search.memory_analysis()
     if memory is None:
         pytest.skip("this back end does not say what memory it takes")
@@ -71,25 +81,39 @@ def test_one_array_of_the_vocabularys_size_is_alive():
     assert not [line for line in text.splitlines() if f",{vocab}]" in line and "sort(" in line]
 
 
-def test_wide_search_equals_a_plain_one():
-    search, params, carry = compiled(2, 3, 5_000)
+@pytest.mark.parametrize("groups", [1, 2])
+def test_wide_search_equals_lists(groups):
+    how: dict[str, Any] = dict(groups=groups, diversity=2.0 * (groups > 1))
+    search, params, carry = compiled(2, 4, 5_000, eos=1, **how)
     beams = search(params, carry)
     step = jax.jit(functools.partial(wide_step, params))
+
+    def law(b, prefix):
+        h, logits = step(carry[b : b + 1], jnp.array([0]))
+        for token in prefix:
+            h, logits = step(h, jnp.array([token]))
+        return np.asarray(jax.nn.log_softmax(logits)[0], np.float64).tolist()
+
     for b in range(2):
-        live = [(0.0, (), carry[b : b + 1])]
-        finished = []
-        for _ in range(4):
-            grown = []
-            for total, tokens, h in live:
-                h, logits = step(h, jnp.array([tokens[-1] if tokens else 0]))
-                best, ids = lax.top_k(jax.nn.log_softmax(logits)[0], 6)
-                grown += [
-                    (total + float(p), (*tokens, int(i)), h) for p, i in zip(best, ids, strict=True)
-                ]
-            grown.sort(key=lambda c: -c[0])
-            finished += [c[:2] for c in grown[:3] if c[1][-1] == 1]
-            live = [c for c in grown[:6] if c[1][-1] != 1][:3]
-        want = sorted(finished + [c[:2] for c in live], key=lambda c: -c[0])[:3]
-        for k, (score, tokens) in enumerate(want):
+        next_log_probs = functools.partial(law, b)
+        rows = models.python_beam(next_log_probs, lambda p, n: p, 5_000, 4, 1, 4, **how)
+        for k, (score, tokens, _) in enumerate(rows):
             assert beams.tokens[b, k, : len(tokens)].tolist() == list(tokens)
             np.testing.assert_allclose(beams.scores[b, k], score, atol=1e-4)
+
+
+@pytest.mark.parametrize("ends", [(1,), (1, 4)])
+def test_extensions_do_not_depend_on_the_order_of_the_hypotheses(ends):
+    rng = np.random.default_rng(1)
+    log_probs = jnp.asarray(-rng.random((6, 4)), jnp.float32).at[2, 1:].set(-jnp.inf)
+    logits = jnp.asarray(rng.normal(size=(6, 4, 9)), jnp.float32)
+    order = np.array([2, 0, 3, 1])
+    found = jax.tree.map(np.asarray, extend(log_probs, logits, ends))
+    mixed = jax.tree.map(np.asarray, extend(log_probs[:, order], logits[:, order], ends))
+    np.testing.assert_array_equal(mixed.log_probs, found.log_probs)
+    np.testing.assert_array_equal(mixed.live_log_probs, found.live_log_probs)
+    real, alive = np.isfinite(found.log_probs), np.isfinite(found.live_log_probs)
+    assert not real.all()
+    np.testing.assert_array_equal(order[mixed.parents][real], found.parents[real])
+    np.testing.assert_array_equal(mixed.tokens[real], found.tokens[real])
+    np.testing.assert_array_equal(mixed.live[alive], found.live[alive])

@@ -21,6 +21,13 @@ class Extensions(NamedTuple):
     live_log_probs: jax.Array  # [R, K]: -inf where there are fewer than K
 
 
+class Offers(NamedTuple):
+    """The best M tokens of each hypothesis, best first, ties to the lowest id."""
+
+    tokens: jax.Array  # [R, K, M]
+    log_probs: jax.Array  # [R, K, M]: of the token alone
+
+
 def top_k(x: jax.Array, k: int) -> tuple[jax.Array, jax.Array, jax.Array]:
     """The k largest of x [..., V], best first, ties to the lowest id; their ids; the maximum.
 
@@ -74,7 +81,6 @@ def extend(
     ends: tuple[int, ...],
     *,
     normalise: bool = True,
-    handicap: jax.Array | None = None,
     forced: jax.Array | None = None,
 ) -> Extensions:
     """The best (1 + E) K extensions of hypotheses with log_probs [R, K], given logits [R, K, V].
@@ -82,47 +88,37 @@ def extend(
     With E ending tokens so many suffice: at most E K end, so that K are left. Each hypothesis
     offers its own best first: K that go on and E that end. Thus nothing of the vocabulary's size
     is added to, written or ordered over K, and near-equal logits keep their order when a sum
-    rounds them equal. `handicap` [R, V] is taken off for the ranking alone; `forced` [R] is the
-    only token allowed where it is not -1.
+    rounds them equal. `forced` [R] is the only token allowed where it is not -1.
     """
-    size, vocab = logits.shape[1:]
-    offers = min(size + len(ends), vocab)
-    ranks, tokens, log_p = _offers(logits, ends, offers, normalise, handicap, forced)
-    # Whatever a place without a hypothesis computes, NaN included, stays out.
-    there = (log_probs > -jnp.inf) | jnp.isnan(log_probs)
-    total = lambda p: jnp.where(there[..., None], log_probs[..., None] + p, -jnp.inf)
-    flat = lambda a: a.reshape(a.shape[0], -1)
-    count = min((1 + len(ends)) * size, size * offers)
-    best, order = _order(flat(total(ranks)), count) if size > 1 else _as_they_are(total(ranks))
-    best = best if handicap is None else pick(flat(total(log_p)), order)
-    parents, tokens = lax.div(order, jnp.int32(offers)), pick(flat(tokens), order)
-    return Extensions(parents, tokens, best, *_live(tokens, best, ends, size))
+    offers = _offers(logits, ends, log_probs.shape[1] + len(ends), normalise, forced)
+    return _choose(log_probs, offers, ends)
 
 
 def extend_groups(
-    log_probs: jax.Array, logits: jax.Array, groups: int, diversity: Any, ends, *, forced, **how
+    log_probs: jax.Array, logits: jax.Array, groups: int, diversity: Any, ends, *, normalise, forced
 ) -> Extensions:
     """`extend` for rows [B * G], the G groups of a row one after another.
 
-    A token is handicapped by `diversity` times the hypotheses of earlier groups that now go on
-    with it.
+    A token loses `diversity` in rank for each hypothesis of an earlier group that now goes on with
+    it. They are fewer than K in all, so that K more offers hold the best whatever is lost, and the
+    vocabulary is read once for all groups.
     """
-    batch, vocab = log_probs.shape[0] // groups, logits.shape[-1]
-    rows = jnp.arange(batch, dtype=jnp.int32)[:, None]
-    diversity = jnp.asarray(diversity, logits.dtype)
+    rows, size = log_probs.shape
+    beam_size, batch = groups * size, rows // groups
+    offers = _offers(logits, ends, beam_size + len(ends), normalise, forced)
 
-    def one(counts, group):
-        split = lambda x: x.reshape(-1, groups, *x.shape[1:])
-        mine = lambda x: lax.dynamic_index_in_dim(split(x), group, axis=1, keepdims=False)
-        given = None if forced is None else mine(forced)
-        here: dict[str, Any] = dict(handicap=diversity * counts, forced=given)
-        found = extend(mine(log_probs), mine(logits), ends, **here, **how)
-        alive = (found.live_log_probs > -jnp.inf).astype(counts.dtype)
-        return counts.at[rows, pick(found.tokens, found.live)].add(alive), found
+    def one(taken, group):  # [B, K]: the tokens of the groups before
+        log_probs, offers = group
+        times = jnp.sum(offers.tokens[..., None] == taken[:, None, None], axis=-1)  # [B, K / G, M]
+        lost = jnp.asarray(diversity, logits.dtype) * times.astype(logits.dtype)
+        found = _choose(log_probs, offers, ends, lost)
+        live = jnp.where(found.live_log_probs > -jnp.inf, pick(found.tokens, found.live), -1)
+        return jnp.concatenate([taken[:, size:], live], axis=1), found
 
-    none = jnp.zeros((batch, vocab), logits.dtype)
-    _, found = lax.scan(one, none, jnp.arange(groups, dtype=jnp.int32))  # leaves [G, B, ...]
-    return jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1).reshape(-1, *x.shape[2:]), found)
+    apart = lambda x: jnp.swapaxes(x.reshape(batch, groups, *x.shape[1:]), 0, 1)
+    each = jax.tree.map(apart, (log_probs, offers))  # leaves [G, B, ...]
+    _, found = lax.scan(one, jnp.full((batch, beam_size), -1, jnp.int32), each)
+    return jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1).reshape(rows, *x.shape[2:]), found)
 
 
 def is_end(tokens: jax.Array, ends: tuple[int, ...]) -> jax.Array:
@@ -130,20 +126,12 @@ def is_end(tokens: jax.Array, ends: tuple[int, ...]) -> jax.Array:
     return jnp.any(tokens[..., None] == jnp.array(ends, tokens.dtype), axis=-1)
 
 
-def _as_they_are(best: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """What a single hypothesis offers [R, 1, C] is in order."""
-    best = best[:, 0]
-    order = jnp.arange(best.shape[1], dtype=jnp.int32)
-    return best, jnp.broadcast_to(order, best.shape)
-
-
-def _offers(logits, ends, offers: int, normalise: bool, handicap, forced):
-    """Each hypothesis's best tokens, best first: ranks, tokens and log-probabilities [R, K, M]."""
-    shown = logits if handicap is None else logits - handicap[:, None]
-    best, tokens, top = top_k(shown, offers)
-    top = jnp.max(logits, axis=-1, keepdims=True) if handicap is not None else top[..., None]
+def _offers(logits, ends, count: int, normalise: bool, forced) -> Offers:
+    """The best M = min(count, V) tokens of each hypothesis, given logits [R, K, V]."""
+    best, tokens, top = top_k(logits, min(count, logits.shape[-1]))
+    top = top[..., None]
     empty = top == -jnp.inf
-    first = jnp.arange(offers, dtype=jnp.int32) == 0
+    first = jnp.arange(best.shape[-1], dtype=jnp.int32) == 0
     # A row that allows nothing allows the first ending token, as everywhere in decoding.
     best = jnp.where(empty & first, 0, best)
     tokens = jnp.where(empty & first, ends[0], tokens)
@@ -153,18 +141,35 @@ def _offers(logits, ends, offers: int, normalise: bool, handicap, forced):
         total = jnp.sum(jnp.exp(logits - top), axis=-1, keepdims=True)  # >= 1, 0 where empty
         normaliser = jnp.log(jnp.where(empty, 1, total))
     log_p = lambda x: x - top - normaliser
-    look_up = lambda ids: jnp.take_along_axis(logits, ids, axis=-1, mode="promise_in_bounds")
-    ranks = actual = log_p(best)
-    if handicap is not None:
-        actual = jnp.where(empty, ranks, log_p(look_up(tokens)))
     if forced is None:
-        return ranks, tokens, actual
+        return Offers(tokens, log_p(best))
     only = forced[:, None, None]  # [R, 1, 1]
-    fixed = jnp.broadcast_to(jnp.maximum(only, 0), (*logits.shape[:2], 1))
-    given = jnp.where(empty, jnp.where(fixed == ends[0], 0, -jnp.inf), log_p(look_up(fixed)))
-    choose = lambda free, given: jnp.where(only < 0, free, given)
+    fixed = jnp.broadcast_to(jnp.maximum(only, 0), top.shape)
+    given = log_p(jnp.take_along_axis(logits, fixed, axis=-1, mode="promise_in_bounds"))
+    given = jnp.where(empty, jnp.where(fixed == ends[0], 0, -jnp.inf), given)
     given = jnp.where(first, given, -jnp.inf)
-    return choose(ranks, given), choose(tokens, fixed), choose(actual, given)
+    choose = lambda free, given: jnp.where(only < 0, free, given)
+    return Offers(choose(tokens, fixed), choose(log_p(best), given))
+
+
+def _choose(log_probs: jax.Array, offers: Offers, ends, lost: Any = None) -> Extensions:
+    """The best of what hypotheses with log_probs [R, K] offer, ranked without `lost` [R, K, M]."""
+    rows, size, width = offers.tokens.shape
+    # Whatever a place without a hypothesis computes, NaN included, stays out.
+    there = (log_probs > -jnp.inf) | jnp.isnan(log_probs)
+    total = lambda p: jnp.where(there[..., None], log_probs[..., None] + p, -jnp.inf)
+    flat = lambda x: x.reshape(rows, size * width)
+    totals = flat(total(offers.log_probs))
+    count = min((1 + len(ends)) * size, size * width)
+    if lost is not None:
+        _, order = _order(flat(total(offers.log_probs - lost)), count)
+        best = pick(totals, order)
+    elif size > 1:
+        best, order = _order(totals, count)
+    else:  # what a single hypothesis offers is in order
+        best, order = totals, jnp.broadcast_to(jnp.arange(count, dtype=jnp.int32), totals.shape)
+    parents, tokens = lax.div(order, jnp.int32(width)), pick(flat(offers.tokens), order)
+    return Extensions(parents, tokens, best, *_live(tokens, best, ends, size))
 
 
 def _live(tokens: jax.Array, log_probs: jax.Array, ends, size: int):
