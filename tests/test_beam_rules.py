@@ -1,6 +1,5 @@
 """What beam_search may be told besides: ends, lengths, prefixes, coverage, exits, groups."""
 
-import functools
 from typing import Any
 
 import chex
@@ -9,9 +8,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from decoding_searches import (
+    GNMT,
+    assert_same,
+    attending,
+    attending_anew,
+    coverage_of,
+    model,
+    narrow,
+    search,
+)
 
 from seqjax.decoding import (
-    CoveragePenalty,
     GNMTLengthPenalty,
     PowerLengthPenalty,
     SockeyeLengthPenalty,
@@ -19,36 +27,6 @@ from seqjax.decoding import (
 )
 
 VOCAB, LENGTH, ROWS = 3, 4, 6
-STATIC = "eos beam_size max_len min_len length_penalty early_exit patience groups covered normalise"
-
-
-def attending(carry, tokens):
-    """The step of `models`, which also hands out attention weights and what it has read."""
-    carry, logits = models.step(carry, tokens)
-    weights = jax.nn.softmax(4 * carry["state"]["h"])  # [N, 3]
-    return carry, logits, {"weights": weights, "read": [tokens, carry["state"]["n"]]}
-
-
-@functools.partial(jax.jit, static_argnames=STATIC.split())
-def search(carry, bos, beta=0.5, covered=False, mask=None, **how):
-    if covered:
-        how["coverage_penalty"] = CoveragePenalty(beta, memory_mask=mask)
-        how["alignments"] = lambda outputs: outputs["weights"]
-    return beam_search(attending, carry, bos=bos, **how)
-
-
-@functools.cache
-def model(rows=ROWS, vocab=VOCAB):
-    return models.random_rows(10 + vocab, rows, vocab), np.arange(rows, dtype=np.int32) % vocab
-
-
-def coverage_of(weights, lengths, mask):
-    """The coverage penalty of beta 1, in NumPy: weights [B, M, L, S] -> [B, M]."""
-    real = np.arange(weights.shape[2])[:, None] < lengths[..., None, None]
-    total = np.minimum(np.sum(np.where(real, weights, 0), axis=2), 1)
-    return np.sum(np.where(mask[:, None], np.log(total), 0), axis=-1)
-
-
 PREFIX = np.array([[0, 2], [2, 7], [7, 7], [0, 1], [1, 0], [2, 2]], np.int32)  # 1 is eos
 PREFIX_LENGTHS = np.array([2, 1, 0, 2, 1, 2], np.int32)
 MASK = np.array([[True, True, False], [True] * 3] * 3)
@@ -58,27 +36,35 @@ CASES = {
     "prefix": dict(prefix=PREFIX, prefix_lengths=PREFIX_LENGTHS, min_len=2),
     "coverage": dict(covered=True, mask=MASK, length_penalty=GNMTLengthPenalty(0.6)),
     "all": dict(covered=True, prefix=PREFIX, prefix_lengths=PREFIX_LENGTHS, eos=(1, 2), min_len=4),
+    "constraint": dict(  # which the last row's prefix breaks
+        processors=(models.NoRepeat(),),
+        prefix=PREFIX,
+        prefix_lengths=PREFIX_LENGTHS,
+        min_len=2,
+        length_penalty=PowerLengthPenalty(1.0),
+    ),
 }
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_wide_beam_returns_the_true_best(case):
     how: dict[str, Any] = dict(eos=1) | CASES[case]
-    carry, bos = model()
+    carry, bos = model(ROWS, VOCAB)
     beams = search(carry, bos, beam_size=VOCAB ** (LENGTH - 1), max_len=LENGTH, **how)
     ends = np.atleast_1d(how["eos"])
     tokens, lengths = models.end_at(models.every_sequence(VOCAB, LENGTH), ends)
     tokens, index = np.unique(tokens, axis=0, return_index=True)
     lengths = lengths[index]
     every = np.broadcast_to(tokens, (ROWS, *tokens.shape))
-    each, outputs = models.along(attending, carry, bos, every)
+    law = attending_anew if "processors" in how else attending
+    each, outputs = models.along(law, carry, bos, every)
     log_probs = models.sum_to(each, np.broadcast_to(lengths, every.shape[:2]))
     penalty = how.get("length_penalty") or (lambda log_probs, lengths: log_probs)
     scores = np.asarray(penalty(jnp.float32(log_probs), jnp.asarray(lengths, jnp.int32)))
     if "covered" in how:
         mask = how.get("mask", np.ones((ROWS, 3), bool))
         scores = scores + 0.5 * coverage_of(outputs["weights"], lengths[None], mask)
-    allowed = np.broadcast_to(lengths >= how.get("min_len", 1), scores.shape).copy()
+    allowed = (lengths >= how.get("min_len", 1)) & (log_probs > -np.inf)
     for b in np.flatnonzero(PREFIX_LENGTHS) if "prefix" in how else ():
         given = models.end_at(PREFIX[b, : PREFIX_LENGTHS[b]], ends)[0]
         allowed[b] &= np.all(tokens[:, : len(given)] == given, axis=1)
@@ -115,7 +101,9 @@ def test_outputs_follow_the_winning_paths(eos):
     carry, bos = model(8, 5)
     prompts: list[list[int]] = [[], [0], [3, 1], [2], [], [4, 4], [1], [0, 3]]
     prompt = np.array([(p + [0, 0])[:2] for p in prompts], np.int32)
-    given = dict(prompt=prompt, prompt_lengths=np.array([len(p) for p in prompts], np.int32))
+    given: dict[str, Any] = dict(
+        prompt=prompt, prompt_lengths=np.array([len(p) for p in prompts], np.int32)
+    )
     beams = search(carry, bos, eos=eos, beam_size=3, max_len=6, **given)
     primed, first = models.prime(lambda c, t: attending(c, t)[:2], carry, bos, prompts)
     tokens = np.asarray(beams.tokens)
@@ -130,54 +118,19 @@ def test_outputs_follow_the_winning_paths(eos):
     np.testing.assert_array_equal(lengths, beams.lengths)
 
 
-def narrow(eos, size, score, rows=32, **how):
-    """What `models.python_beam` finds in rows of random models, as (tokens, scores) a row."""
-    vocab, length = 4, 5
-    carry, bos = model(rows, vocab)
-    tokens = models.every_sequence(vocab, length)
-    each = models.token_log_probs(
-        models.step, carry, bos, np.broadcast_to(tokens, (rows, *tokens.shape))
-    ).reshape(rows, *[vocab] * length, length)
-
-    def row(b):
-        def next_log_probs(prefix):
-            rest = (0,) * (length - len(prefix) - 1)
-            return [each[(b, *prefix, v, *rest, len(prefix))] for v in range(vocab)]
-
-        return models.python_beam(next_log_probs, score, vocab, length, eos, size, **how)
-
-    return [row(b) for b in range(rows)]
-
-
-def assert_same(beams, expected):
-    """The beams are those that Python lists found, with nothing in the places left over."""
-    for b, row in enumerate(expected):
-        assert np.isfinite(beams.scores[b]).sum() == len(row)
-        for k, (score, tokens, log_prob) in enumerate(row):
-            assert beams.tokens[b, k, : len(tokens)].tolist() == list(tokens), (b, k)
-            assert beams.lengths[b, k] == len(tokens)
-            np.testing.assert_allclose(beams.scores[b, k], score, atol=1e-4)
-            np.testing.assert_allclose(beams.log_probs[b, k], log_prob, atol=1e-4)
-
-
-GNMT = (GNMTLengthPenalty(0.8), lambda p, n: p / ((5 + n) / 6) ** 0.8)
-
-
-@pytest.mark.parametrize("patience", [0.5, 2.0])
-def test_first_come_first_served_with_patience(patience):
-    how: dict[str, Any] = dict(eos=1, beam_size=3, max_len=5, early_exit="first")
-    penalty, score = GNMT
-    beams = search(*model(32, 4), length_penalty=penalty, patience=patience, **how)
-    wanted = {0.5: 2, 2.0: 6}[patience]  # 1.5 rounds up
-    assert_same(beams, narrow((1,), 3, score, wanted=wanted))
-
-
 @pytest.mark.parametrize(
     "settings",
     [
         dict(eos=(1, 3), min_len=3),
         dict(eos=1, groups=2, diversity=0.7),
         dict(eos=(1, 3), groups=4, diversity=5.0, early_exit="first"),
+        dict(
+            eos=(1, 3),
+            groups=2,
+            diversity=1.5,
+            prefix=np.arange(64, dtype=np.int32).reshape(32, 2) // 3 % 4,
+            prefix_lengths=np.arange(32, dtype=np.int32) % 3,
+        ),
     ],
 )
 def test_narrow_beam_equals_lists(settings):
@@ -204,37 +157,6 @@ def test_groups_are_diverse():
     assert first.all()  # the first group searches as if it were alone
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        dict(covered=True, min_len=4, length_penalty=GNMTLengthPenalty(-2.0)),
-        dict(groups=2, diversity=0.5, length_penalty=PowerLengthPenalty(1.0)),
-    ],
-)
-def test_the_exact_exit_loses_nothing(settings):
-    how: dict[str, Any] = dict(eos=1, beam_size=4, max_len=10) | settings
-    exact, never = (search(*model(48, 5), early_exit=e, **how) for e in ("exact", "never"))
-    chex.assert_trees_all_equal(exact, never)
-
-
-def test_exits_save_steps():
-    runs = []
-    table = jnp.log(jnp.array([[0.1, 0.8, 0.1], [0.2, 0.6, 0.2], [0.05, 0.9, 0.05]]))
-
-    def step(carry, tokens):
-        jax.debug.callback(lambda: runs.append(0))
-        return carry, table[tokens]
-
-    count = {}
-    for exit in ("exact", "never"):
-        runs.clear()
-        how: dict[str, Any] = dict(beam_size=2, max_len=20, length_penalty=GNMTLengthPenalty(1.0))
-        beam_search(step, (), bos=jnp.array([0, 2]), eos=1, early_exit=exit, **how)
-        jax.effects_barrier()
-        count[exit] = len(runs)
-    assert count["exact"] < 10 and count["never"] == 20
-
-
 EVERYTHING: dict[str, Any] = dict(
     eos=(1, 3),
     beam_size=4,
@@ -244,32 +166,42 @@ EVERYTHING: dict[str, Any] = dict(
     length_penalty=GNMTLengthPenalty(0.8),
     groups=2,
     diversity=0.6,
-    prefix=np.array([[0, 2]] * 8, np.int32),
+    processors=(models.NoRepeat(),),
 )
+GIVEN: dict[str, Any] = dict(
+    prefix=np.array([[0, 2], [2, 0]] * 4, np.int32),
+    prefix_lengths=np.array([0, 1, 2, 0, 1, 2, 0, 1], np.int32),
+    mask=np.arange(3) < np.array([3, 2, 3, 1, 2, 3, 3, 2])[:, None],
+)
+
+
+def test_everything_at_once_re_scores():
+    (carry, bos), penalty = model(8, 5), EVERYTHING["length_penalty"]
+    beams = jax.tree.map(np.asarray, search(carry, bos, **GIVEN, **EVERYTHING))
+    each, outputs = models.along(attending_anew, carry, bos, beams.tokens)
+    real = np.arange(6) < beams.lengths[..., None]
+    log_probs = models.sum_to(each, beams.lengths)
+    np.testing.assert_allclose(beams.log_probs, log_probs, atol=5e-5)
+    covered = 0.5 * coverage_of(outputs["weights"], beams.lengths, GIVEN["mask"])
+    scores = penalty(beams.log_probs, beams.lengths) + covered
+    np.testing.assert_allclose(beams.scores, scores, atol=5e-5)
+    for got, want in zip(jax.tree.leaves(beams.outputs), jax.tree.leaves(outputs), strict=True):
+        mask = real.reshape(*real.shape, *[1] * (want.ndim - 3))
+        np.testing.assert_allclose(got, np.where(mask, want, 0), atol=1e-5)
+    forced = np.arange(2) < GIVEN["prefix_lengths"][:, None, None]  # [B, 1, P]
+    assert np.all(~forced | (beams.tokens[..., :2] == GIVEN["prefix"][:, None]))
+    assert np.all(beams.lengths >= 2) and np.all(np.diff(beams.scores, axis=1) <= 0)
 
 
 def test_rows_do_not_depend_on_batch_mates():
     carry, bos = model(8, 5)
-    lengths = np.array([0, 1, 2, 0, 1, 2, 0, 1], np.int32)
-    clean = search(carry, bos, prefix_lengths=lengths, **EVERYTHING)
-    out = carry["params"][2].at[1].set(jnp.nan).at[2].set(jnp.inf)
+    clean = search(carry, bos, **GIVEN, **EVERYTHING)
+    out = carry["params"][2].at[1].set(jnp.nan).at[2].set(jnp.inf).at[3].set(-jnp.inf)
     spoiled = {**carry, "params": (*carry["params"][:2], out)}
-    spoiled = search(spoiled, bos, prefix_lengths=lengths, **EVERYTHING)
-    others = np.array([0, 3, 4, 5, 6, 7])
+    spoiled = search(spoiled, bos, **GIVEN, **EVERYTHING)
+    others = np.array([0, 4, 5, 6, 7])
     chex.assert_trees_all_equal(*jax.tree.map(lambda x: x[others], (clean, spoiled)))
     order = np.array([3, 0, 7, 6, 1, 2, 5, 4])
-    mixed = jax.tree.map(lambda x: x[order], (carry, bos, lengths))
-    mixed = search(*mixed[:2], prefix_lengths=mixed[2], **EVERYTHING)
+    (carry, bos), given = jax.tree.map(lambda x: x[order], ((carry, bos), GIVEN))
+    mixed = search(carry, bos, **given, **EVERYTHING)
     chex.assert_trees_all_close(mixed, jax.tree.map(lambda x: x[order], clean), rtol=1e-5)
-
-
-def test_max_len_does_not_matter_once_finished():
-    table = jnp.log(jnp.array([[0.1, 0.8, 0.1], [0.2, 0.6, 0.2], [0.05, 0.9, 0.05]]))
-    step = lambda carry, tokens: (carry, table[tokens], tokens)
-    how: dict[str, Any] = dict(bos=jnp.array([0, 2]), eos=(1, 2), beam_size=4, groups=2)
-    run = lambda n: beam_search(step, (), max_len=n, diversity=0.3, **how)
-    short, long = run(6), run(9)
-    np.testing.assert_array_equal(long.tokens[..., :6], short.tokens)
-    np.testing.assert_array_equal(long.outputs[..., :6], short.outputs)
-    assert np.all(long.tokens[..., 6:] == long.tokens[..., 5:6])
-    chex.assert_trees_all_close(short[1:4], long[1:4], rtol=1e-6)

@@ -146,57 +146,6 @@ def test_rows_do_not_depend_on_batch_mates_and_scores_are_real():
         assert len({tuple(t) for t in row}) == 3  # no hypothesis twice
 
 
-def counted(table):
-    """A step over a fixed table of next-token log-probabilities that counts its own runs."""
-    runs = []
-
-    def step(carry, tokens):
-        jax.debug.callback(lambda: runs.append(0))
-        return carry, table[tokens]
-
-    return step, runs
-
-
-def test_early_exit_saves_steps_and_loses_nothing():
-    # eos is likely, so two finished hypotheses soon beat all that is alive.
-    table = jnp.log(jnp.array([[0.1, 0.8, 0.1], [0.2, 0.6, 0.2], [0.05, 0.9, 0.05]]))
-    step, runs = counted(table)
-    how: dict[str, Any] = dict(bos=jnp.array([0, 2]), eos=EOS, beam_size=2)
-
-    def run(max_len, alpha):
-        return beam_search(
-            step, (), max_len=max_len, length_penalty=GNMTLengthPenalty(alpha), **how
-        )
-
-    run = jax.jit(run, static_argnums=0)
-    for alpha in (0.0, -1.0):
-        runs.clear()
-        short, long = run(6, alpha), run(60, alpha)
-        jax.effects_barrier()
-        assert len(runs) <= 6  # two searches: 66 steps without an early exit
-        np.testing.assert_array_equal(long.tokens[..., :6], short.tokens)
-        assert np.all(long.tokens[..., 6:] == EOS)
-        chex.assert_trees_all_close(short[1:], long[1:], rtol=1e-6)
-
-
-def test_stops_when_no_hypothesis_is_left():
-    """A model that must end at its third token: the search ends although places stay empty."""
-    count = lambda n: jnp.where(n[:, None] == 2, jnp.array([-jnp.inf, 0.0]), jnp.zeros(2))
-    runs = []
-
-    def step(n, tokens):
-        jax.debug.callback(lambda: runs.append(0))
-        return n + 1, count(n)
-
-    n = jnp.zeros(1, jnp.int32)
-    how: dict[str, Any] = dict(bos=0, eos=EOS, beam_size=8, length_penalty=GNMTLengthPenalty(2.0))
-    beams = jax.jit(lambda: beam_search(step, n, max_len=50, **how))()
-    jax.effects_barrier()
-    assert len(runs) == 3
-    assert beams.lengths[0].tolist() == [1, 3, 2, 0, 0, 0, 0, 0]
-    assert np.isneginf(beams.scores[0, 3:]).all()
-
-
 def test_more_beams_than_sequences():
     table = jnp.log(jnp.array([[0.7, 0.3], [0.5, 0.5]]))
     step = lambda carry, tokens: (carry, table[tokens])
@@ -204,6 +153,8 @@ def test_more_beams_than_sequences():
     assert beams.tokens[0].tolist() == [[0, 0], [1, 1], [0, 1], [1, 1], [1, 1]]
     assert beams.lengths[0].tolist() == [2, 1, 2, 0, 0]
     np.testing.assert_allclose(jnp.exp(beams.log_probs[0]), [0.49, 0.3, 0.21, 0, 0], rtol=1e-6)
+    once = beam_search(step, (), bos=jnp.array([0]), eos=EOS, beam_size=3, max_len=1)
+    assert once.tokens[0].tolist() == [[0], [1], [1]] and once.lengths[0].tolist() == [1, 1, 0]
     only = beam_search(lambda c, t: (c, c), jnp.zeros((2, 1)), bos=0, eos=0, beam_size=3, max_len=2)
     assert only.lengths.tolist() == [[1, 0, 0]] * 2  # a vocabulary of eos alone
 

@@ -57,7 +57,8 @@ class Rules(NamedTuple):
             return best == -jnp.inf
         if self.early_exit == "first":
             return (count >= self.wanted) | (best == -jnp.inf)
-        shortest = jnp.minimum(jnp.maximum(t + 2, self.min_len), self.length)
+        # min_len does not matter here: as long as it forbids an end, worst is -inf.
+        shortest = jnp.minimum(t + 2, self.length)
         return worst >= best_to_come(self.length_penalty, best, shortest, self.length)
 
 
