@@ -197,11 +197,16 @@ def join_automata(automata: Sequence[Automaton]) -> tuple[Automaton, np.ndarray]
     return Automaton(np.concatenate(moved), accepting), starts.astype(np.int32)
 
 
+def targets(row: np.ndarray) -> set[int]:
+    """The states that a row of a table leads to."""
+    return set(row[row >= 0].tolist())
+
+
 def distances_to_end(table: np.ndarray, accepting: np.ndarray) -> np.ndarray:
     """The fewest tokens from each state [S] to an accepting one, FAR where there is no way."""
     before: dict[int, list[int]] = {}
     for state, row in enumerate(table):
-        for target in np.unique(row).tolist():
+        for target in targets(row):
             before.setdefault(target, []).append(state)
     distances = np.where(accepting, 0, FAR).astype(np.int32)
     queue = np.flatnonzero(accepting).tolist()

@@ -6,16 +6,15 @@ from typing import Any
 import numpy as np
 
 from seqjax._checks import require
-from seqjax.decoding.automata import FAR, Automaton, distances_to_end
+from seqjax.decoding.automata import Automaton, targets
 from seqjax.decoding.regular import (
     Characters,
     Part,
+    any_word,
     compile_part,
-    either,
     in_turn,
     parse,
     repeated,
-    word,
 )
 
 
@@ -92,22 +91,22 @@ def words_automaton(
         separator is None or _is_text(separator),
         f"separator is {separator!r}; expected None for one word, or a text that is not empty.",
     )
-    part = either([word(text) for text in words])
+    part = any_word(words)
     if separator is not None:
-        part = in_turn([part, repeated(in_turn([word(separator), part]), 0, None)])
+        part = in_turn([part, repeated(in_turn([any_word([separator]), part]), 0, None)])
     return _lift(part, texts, _alphabet(texts), max_states, f"words ({len(words)} of them)")
 
 
 def _lift(part: Part, texts: list[str], alphabet: str, max_states: int, name: str) -> Automaton:
     """From characters to tokens, which read several characters at once."""
     characters = compile_part(part, alphabet, max_states, name)
-    table = _token_table(characters, texts)
+    table, accepting = _reached(_token_table(characters, texts), characters.accepting)
     require(
-        bool(distances_to_end(table, characters.accepting)[0] != FAR),
+        bool(accepting.any()),
         f"{name}: no sequence of these tokens is accepted; expected at least one. Their "
         f"characters are {alphabet[:80]!r}: is there a token for each that is needed?",
     )
-    return Automaton(*_reached(table, characters.accepting))
+    return Automaton(table, accepting)
 
 
 def _token_table(characters: Characters, texts: list[str]) -> np.ndarray:
@@ -130,7 +129,7 @@ def _reached(table: np.ndarray, accepting: np.ndarray) -> tuple[np.ndarray, np.n
     reached = {0}
     queue = [0]
     for state in queue:  # grows as it is read
-        new = set(np.unique(table[state]).tolist()) - reached - {-1}
+        new = targets(table[state]) - reached
         reached |= new
         queue += sorted(new)
     kept = np.array(sorted(reached))

@@ -125,9 +125,30 @@ def repeated(part: Part, least: int, most: int | None) -> Part:
     return add
 
 
-def word(text: str) -> Part:
-    """The characters of a text, in turn."""
-    return in_turn([one_of(frozenset(character)) for character in text])
+def any_word(words: Sequence[str]) -> Part:
+    """Any one of some texts; a state for each set of rests, so that they share both their ends."""
+
+    def add(graph: _Graph, start: int) -> int:
+        end = graph.state()
+        states = {frozenset(words): start}
+        queue = list(states)
+        for rests in queue:  # grows as it is read
+            state = states[rests]
+            after: dict[str, list[str]] = {}
+            for rest in rests:
+                if rest:
+                    after.setdefault(rest[0], []).append(rest[1:])
+                else:
+                    graph.jumps[state].append(end)
+            for character, shorter in after.items():
+                then = frozenset(shorter)
+                if then not in states:
+                    states[then] = graph.state()
+                    queue.append(then)
+                graph.edges[state].append((frozenset(character), states[then]))
+        return end
+
+    return add
 
 
 class _Parser:
@@ -271,7 +292,8 @@ def _smallest(transitions: np.ndarray, accepting: np.ndarray, column: dict[str, 
     while True:
         signs = np.column_stack([block[:-1], block[transitions]])
         signs = np.vstack([signs, np.full_like(signs[:1], block[-1])])
-        finer = np.unique(signs, axis=0, return_inverse=True)[1].reshape(-1)
+        numbers: dict[bytes, int] = {}
+        finer = np.array([numbers.setdefault(sign.tobytes(), len(numbers)) for sign in signs])
         if finer.max() == block.max():
             break
         block = finer
