@@ -10,7 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seqjax.decoding import beam_search, sample
+from seqjax.decoding import (
+    beam_search,
+    sample,
+    sequential_monte_carlo,
+    speculative_sample,
+    stochastic_beam_search,
+)
 
 EOS, VOCAB, LENGTH, PLACES = 1, 5, 6, 7
 KEY = jax.random.key(3)
@@ -83,6 +89,49 @@ def test_samples_keep_their_own_states_and_hold_them():
             expected.append(walk(expected[-1], token))
         expected += [expected[-1]] * (len(places) - len(expected))
         np.testing.assert_array_equal(places[:, b], expected[: len(places)])
+
+
+def several(processor, carry, **how):
+    return sample(models.step, carry, num_samples=3, processors=[processor], **how)
+
+
+def without_replacement(processor, carry, **how):
+    return stochastic_beam_search(models.step, carry, beam_size=4, processors=[processor], **how)
+
+
+def particles(processor, carry, **how):
+    each = dict.fromkeys(("processors", "potentials", "twists", "proposal"), [processor])
+    return sequential_monte_carlo(models.step, carry, num_particles=8, threshold=1.0, **each, **how)
+
+
+@pytest.mark.parametrize("decoder", [several, without_replacement, particles])
+def test_what_is_repeated_or_gathered_keeps_its_own_states(decoder):
+    carry = models.random_rows(4, 6, VOCAB)
+    how: dict[str, Any] = dict(bos=0, eos=EOS, max_len=LENGTH, key=KEY)
+    run = lambda processor: jax.jit(lambda c: decoder(processor, c, **how))(carry)
+    chex.assert_trees_all_close(run(Walk()), run(walked), rtol=1e-4, atol=1e-4)
+
+
+def walking(carry, tokens):
+    """`models.step` with `Walk` in it; row b starts at place b."""
+    carry, place, begun = carry
+    place = jnp.where(begun, walk(place, tokens), place)
+    carry, logits = models.step(carry, tokens)
+    return (carry, place, jnp.ones_like(begun)), logits + 2 * TABLE[place]
+
+
+def test_states_are_set_back_to_the_last_guess_kept():
+    carry, draft = models.random_rows(5, 6, VOCAB), models.random_rows(6, 6, VOCAB)
+    how: dict[str, Any] = dict(bos=0, eos=EOS, num_draft=3, max_len=9, key=KEY)
+    run = lambda step, c, d, **more: jax.jit(
+        lambda c, d: speculative_sample(step, c, step, d, **how, **more)
+    )(c, d)
+    samples = run(models.step, carry, draft, processors=[Walk()])
+    rows = jnp.arange(6, dtype=jnp.int32), jnp.zeros(6, bool)
+    expected = run(walking, (carry, *rows), (draft, *rows))
+    drop = lambda samples: samples._replace(log_probs=())  # of the model, and of the walking one
+    chex.assert_trees_all_equal(drop(samples), drop(expected))
+    assert 0 < samples.accepted.sum() < 3 * samples.rounds.sum() and samples.rounds.max() > 2
 
 
 def test_states_and_functions_apply_in_order():
