@@ -8,9 +8,11 @@ import decoding_models as models
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from scipy import stats
 
 from seqjax.decoding import stochastic_beam_search
+from seqjax.decoding.stochastic_beam import log1mexp, log_inclusion
 from seqjax.decoding.truncation import keep_top_k
 
 EOS, VOCAB, LENGTH, ROWS = 1, 3, 4, 20_000
@@ -26,13 +28,13 @@ def draw(carry, key=KEY, prompt=None, prompt_lengths=None, size=4, length=LENGTH
 
 
 @functools.lru_cache
-def enumerated():
+def enumerated(size=4):
     """Many draws of one model: (beams, index of each into all sequences, their log p)."""
     one = models.random_rows(0, 1, VOCAB)
     tokens, _, log_probs = models.hypotheses(
         models.step, one, np.zeros(1, np.int32), VOCAB, LENGTH, EOS
     )
-    beams = draw(jax.tree.map(lambda x: jnp.repeat(x, ROWS, axis=0), one))
+    beams = draw(jax.tree.map(lambda x: jnp.repeat(x, ROWS, axis=0), one), size=size)
     digits = VOCAB ** np.arange(LENGTH)[::-1]
     index = np.searchsorted(tokens @ digits, np.asarray(beams.tokens) @ digits)
     np.testing.assert_array_equal(tokens[index], beams.tokens)
@@ -80,13 +82,14 @@ def agree(sample, other) -> bool:
     return result.pvalue > 1e-4
 
 
-def test_perturbed_scores_and_threshold_are_order_statistics_of_gumbels():
-    beams, _, log_probs = enumerated()
+@pytest.mark.parametrize("size", [1, 4])  # narrower and wider than the vocabulary
+def test_perturbed_scores_and_threshold_are_order_statistics_of_gumbels(size):
+    beams, _, log_probs = enumerated(size)
     noise = np.random.default_rng(0).gumbel(size=(ROWS, log_probs.size))
     largest = -np.sort(-(log_probs + noise), axis=1)
-    for k in range(4):
+    for k in range(size):
         assert agree(beams.perturbed[:, k], largest[:, k])
-    assert agree(beams.threshold, largest[:, 4])
+    assert agree(beams.threshold, largest[:, size])
 
 
 def assert_mean(values, truth):
@@ -245,6 +248,17 @@ def test_extreme_logits_are_stable():
         assert np.all(np.isfinite(floats) == real) and np.all(np.isneginf(floats) == ~real)
     for row, found in zip(np.asarray(beams.tokens), real, strict=True):
         assert len({tuple(tokens) for tokens in row[found]}) == found.sum()
+
+
+def test_logarithms_of_small_probabilities_are_accurate():
+    """In float32, also where 1 - exp(x) would round to 0 or to 1."""
+    near, far = (lambda x: np.log(-np.expm1(x))), (lambda x: np.log1p(-np.exp(x)))
+    exact = lambda x: np.where(x > -1, near(np.maximum(x, -1)), far(np.minimum(x, -1)))
+    x = -np.logspace(-30, 1.9, 300).astype(np.float32)
+    np.testing.assert_allclose(log1mexp(jnp.array(x)), exact(x.astype(np.float64)), rtol=1e-5)
+    above = np.linspace(-200, 20, 300).astype(np.float32)
+    expected = exact(-np.exp(above.astype(np.float64)))
+    np.testing.assert_allclose(log_inclusion(jnp.array(above)), expected, rtol=1e-5, atol=1e-7)
 
 
 def test_dead_ends_and_ended_rows():

@@ -219,24 +219,24 @@ def _given_largest(largest: jax.Array, log_probs: jax.Array, noisy: jax.Array) -
     G = T - max(v, 0) - log1p(exp(-|v|)) with v = T - g + log1mexp(g - Z).
     """
     largest, log_probs = largest[..., None], log_probs[..., None]
-    v = largest - log_probs - noisy + _log1mexp(noisy - noisy[..., :1])
+    v = largest - log_probs - noisy + log1mexp(noisy - noisy[..., :1])
     out = largest - jnp.maximum(v, 0) - jnp.log1p(jnp.exp(-jnp.abs(v)))
     return jnp.where(largest == -jnp.inf, -jnp.inf, out)
 
 
-def _log1mexp(x: jax.Array) -> jax.Array:
+def log1mexp(x: jax.Array) -> jax.Array:
     """log(1 - exp(x)) for x <= 0."""
     return jnp.where(x > -0.6931472, jnp.log(-jnp.expm1(x)), jnp.log1p(-jnp.exp(x)))
 
 
-def _log_inclusion(above: jax.Array) -> jax.Array:
+def log_inclusion(above: jax.Array) -> jax.Array:
     """log P(G > κ) = log(1 - exp(-exp(φ - κ))) of φ - κ; about φ - κ where that is very low."""
-    return jnp.where(above < -20, above, _log1mexp(-jnp.exp(jnp.maximum(above, -20))))
+    return jnp.where(above < -20, above, log1mexp(-jnp.exp(jnp.maximum(above, -20))))
 
 
 def _result(search: _Search, eos: int) -> StochasticBeams:
     nothing = search.perturbed == -jnp.inf
-    weights = search.log_probs - _log_inclusion(search.log_probs - search.threshold[:, None])
+    weights = search.log_probs - log_inclusion(search.log_probs - search.threshold[:, None])
     return StochasticBeams(
         jnp.where(nothing[..., None], eos, repeat_end(search.tokens, search.lengths)),
         jnp.where(nothing, -jnp.inf, search.log_probs),
