@@ -13,9 +13,11 @@ from seqjax.decoding import (
     effective_sample_size,
     multinomial_resampling,
     residual_resampling,
+    sequential_monte_carlo,
     stratified_resampling,
     systematic_resampling,
 )
+from seqjax.noise import fold_in_rows
 
 SCHEMES = {
     "multinomial": multinomial_resampling,
@@ -91,6 +93,26 @@ def test_many_particles_and_equal_weights(scheme):
     copies = np.bincount(np.asarray(resample(KEY, jnp.zeros(count))[scheme]), minlength=count)
     lost = {"multinomial": 0.40, "stratified": 0.28, "residual": 0.0, "systematic": 0.001}
     assert np.mean(copies == 0) <= lost[scheme]  # in the mean 1/e, 1/4, none and none
+
+
+def test_every_resampling_of_a_run_has_a_key_of_its_own():
+    """Apart from the other steps', the other rows', and those that tokens are drawn by."""
+    rows, length, seen = 3, 5, []
+
+    def watched(key, log_weights):
+        jax.debug.callback(lambda data: seen.append(tuple(data.tolist())), jax.random.key_data(key))
+        return systematic_resampling(key, log_weights)
+
+    step = lambda carry, tokens: (carry, jnp.zeros((tokens.shape[0], 3)))
+    how: dict[str, Any] = dict(bos=jnp.zeros(rows, int), eos=0, max_len=length, key=KEY)
+    how |= dict(num_particles=4, threshold=1.0, resample=watched)
+    never = lambda log_p, tokens, t: log_p + jnp.array([-jnp.inf, 0.0, 2.0])
+    jax.block_until_ready(sequential_monte_carlo(step, (), potentials=[never], proposal=(), **how))
+    jax.effects_barrier()
+    keys = fold_in_rows(KEY, jnp.arange(rows))
+    drawn = [fold_in_rows(keys, jnp.full(rows, t)) for t in range(length)]
+    taken = {tuple(data.tolist()) for key in drawn for data in jax.random.key_data(key)}
+    assert len(seen) == len(set(seen)) >= 2 * rows and not taken & set(seen)
 
 
 def test_effective_sample_size():
