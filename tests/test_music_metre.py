@@ -2,6 +2,7 @@
 
 import random
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -10,10 +11,13 @@ import pytest
 
 pytest.importorskip("tyro")
 
+from experiments.music import __main__ as command
+from experiments.music import writing
 from experiments.music.abc_check import check_bars
-from experiments.music.config import Config
+from experiments.music.config import Config, parse
 from experiments.music.metre import Header, advance, complete, metre_automaton
 from experiments.music.model import Model
+from experiments.music.tunes import Splits
 from experiments.music.vocabulary import Vocabulary
 from experiments.music.writing import beam_text, in_metre, sample_texts
 
@@ -131,6 +135,25 @@ def test_an_untrained_model_writes_in_metre():
         assert np.isfinite(log_prob)
     loose = sample_texts(model, params, VOCABULARY, HEADER, **drawn, max_len=40)
     assert any(check_bars(text).share < 1 for text, _, _ in loose)
+
+
+@pytest.mark.parametrize("decode", ["both", "sample", "beam"])
+def test_the_command_line_constrains_whatever_is_written(decode, tmp_path, monkeypatch):
+    asked = []
+    remember = lambda name, found: (
+        lambda *_, processors, **how: asked.append((name, processors)) or found
+    )
+    monkeypatch.setattr(writing, "in_metre", lambda vocabulary, prompt: prompt)
+    monkeypatch.setattr(writing, "sample_texts", remember("sample", []))
+    monkeypatch.setattr(writing, "beam_text", remember("beam", ("", True, 0.0)))
+    splits = Splits(("x",), ("y",), ("z",))
+    data = SimpleNamespace(model=None, vocabulary=VOCABULARY, prompt=HEADER, splits=splits)
+    for args, processors in (([], []), (["--in-metre"], [HEADER])):
+        asked.clear()
+        config = parse(["--decode", decode, *args])
+        command.write_samples(config, data, None, tmp_path / "written")
+        ways = ["sample", "beam"] if decode == "both" else [decode]
+        assert asked == [(way, processors) for way in ways]
 
 
 def test_what_cannot_be_in_metre_is_an_error():
