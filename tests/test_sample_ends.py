@@ -80,8 +80,8 @@ def test_several_samples_are_those_of_their_own_keys_and_settings():
         alone = run(CARRY, (1, 3), STOP, key=keys, temperature=temperature)
         mine = jax.tree.map(lambda x, i=i: x[:, i], three)
         chex.assert_trees_all_close(mine, alone, rtol=1e-5)
-    two = run(CARRY, (1, 3), STOP, temperature=temperature, num_samples=2)
-    chex.assert_trees_all_close(two, jax.tree.map(lambda x: x[:, :2], three), rtol=1e-5)
+    one = run(CARRY, (1, 3), STOP, temperature=temperature, num_samples=1)
+    chex.assert_trees_all_close(one, jax.tree.map(lambda x: x[:, :1], three), rtol=1e-5)
     assert not np.array_equal(three.tokens[:, 0], three.tokens[:, 1])
     np.testing.assert_array_equal(three.tokens[0, 0], three.tokens[0, 2])  # temperature 0
 

@@ -27,6 +27,7 @@ SETTINGS: list[dict[str, Any]] = [
     dict(temperature=0.0),
     dict(temperature=jnp.linspace(0.0, 2.0, ROWS), top_k=3, top_p=0.9),
     dict(prompt=PROMPT, prompt_lengths=np.arange(ROWS) % 4, stop=((0, 0), (3,)), eos=(EOS, 4)),
+    dict(temperature=jnp.linspace(0.5, 2.0, ROWS), prompt=PROMPT, num_samples=3),
     dict(processors=[double, Truncation(min_p=0.1)], key=jax.random.split(KEY, ROWS)),
 ]
 
@@ -38,7 +39,7 @@ def drain(generator):
         try:
             seen.append(next(generator))
         except StopIteration as end:
-            return np.stack(seen, axis=1), end.value
+            return np.stack(seen, axis=-1), end.value
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
@@ -47,8 +48,8 @@ def test_stream_is_sample_draw_for_draw(settings):
     tokens, samples = drain(stream(models.step, CARRY, **how))
     expected = jax.jit(lambda: sample(models.step, CARRY, **how))()
     chex.assert_trees_all_close(samples, expected, rtol=1e-5)
-    assert tokens.shape[1] == max(samples.lengths.tolist()) and tokens.dtype == np.int32
-    np.testing.assert_array_equal(tokens, expected.tokens[:, : tokens.shape[1]])
+    assert tokens.shape[-1] == np.max(samples.lengths) and tokens.dtype == np.int32
+    np.testing.assert_array_equal(tokens, expected.tokens[..., : tokens.shape[-1]])
 
 
 def test_one_compilation_for_equal_calls_and_the_carry_survives():
@@ -67,6 +68,15 @@ def test_one_compilation_for_equal_calls_and_the_carry_survives():
     how["key"] = jax.random.key(22)
     other, _ = drain(stream(counted, CARRY, **how))
     assert not np.array_equal(first, other) and len(traces) <= before + 2
+    assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(CARRY))
+
+
+def test_the_carry_is_overwritten_in_place():
+    generator: Any = stream(models.step, CARRY, **BASE)
+    next(generator)
+    before = jax.tree.leaves(generator.gi_frame.f_locals["rows"].carry)
+    next(generator)
+    assert before and all(leaf.is_deleted() for leaf in before)
     assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(CARRY))
 
 

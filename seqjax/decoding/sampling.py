@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from seqjax._checks import positive_int, require
-from seqjax.decoding.drawing import Plan, Samples, advance, first_rows
+from seqjax.decoding.drawing import Plan, Rows, Samples, advance, first_rows
 from seqjax.decoding.logits import Processor
 from seqjax.decoding.start import Start, Step, as_index, start
 from seqjax.decoding.truncation import Law, check_law
@@ -107,35 +107,44 @@ def sample(
       Manning and Liang, Truncation Sampling as Language Model Desmoothing, 2022, for eta.
       Maddison, Tarlow and Minka, A* Sampling, 2014, for drawing by the Gumbel-max trick.
     """
-    length, times = positive_int("max_len", max_len), _times(num_samples)
+    length = positive_int("max_len", max_len)
     begin = start(step, carry, bos, eos, prompt, prompt_lengths)
     law = Law(temperature, top_k, top_p, min_p, typical_p, eta_cutoff)
-    plan, keys, law = prepare(begin, step, processors, stop, key, law)
-    if num_samples is not None:
-        keys, law = _each_sample(keys, times), law.repeat(times)
-    rows = first_rows(begin, plan.processors, length, times)
+    plan, keys, law, rows = prepare(begin, step, processors, stop, key, law, length, num_samples)
 
     body = lambda loop: (loop[0] + 1, advance(plan, keys, law, *loop))
     running = lambda loop: (loop[0] < length) & ~jnp.all(loop[1].done)
-    samples = lax.while_loop(running, body, (jnp.int32(0), rows))[1].samples
-    if num_samples is None:
-        return samples
-    return jax.tree.map(lambda x: x.reshape(-1, times, *x.shape[1:]), samples)
+    rows = lax.while_loop(running, body, (jnp.int32(0), rows))[1]
+    return by_prompt(rows.samples, num_samples)
 
 
 def prepare(
-    begin: Start, step: Step, processors: Sequence[Processor], stop: Any, key: Any, law: Law
-) -> tuple[Plan, jax.Array, Law]:
-    """Checks how to draw: the plan, a key a row [B], and the law."""
-    batch = begin.tokens.shape[0]
+    begin: Start,
+    step: Step,
+    processors: Sequence[Processor],
+    stop: Any,
+    key: Any,
+    law: Law,
+    length: int,
+    num_samples: Any,
+) -> tuple[Plan, jax.Array, Law, Rows]:
+    """Checks how to draw: the plan, and for every sample its key, its law and its row."""
+    batch, times = begin.tokens.shape[0], 1
     law = check_law(law, batch, begin.vocab_size)
     keys = Noise.from_key(key, batch).key
     stop = _check_stop(stop, begin.vocab_size)
-    return Plan(step, tuple(processors), begin.ends, stop, begin.dtype), keys, law
+    plan = Plan(step, tuple(processors), begin.ends, stop, begin.dtype)
+    if num_samples is not None:
+        times = positive_int("num_samples", num_samples)
+        keys, law = _each_sample(keys, times), law.repeat(times)
+    return plan, keys, law, first_rows(begin, plan.processors, length, times)
 
 
-def _times(num_samples: Any) -> int:
-    return 1 if num_samples is None else positive_int("num_samples", num_samples)
+def by_prompt(tree: Any, num_samples: int | None) -> Any:
+    """Leaves [B * n, ...] as [B, n, ...]; None leaves them as they are."""
+    if num_samples is None:
+        return tree
+    return jax.tree.map(lambda x: x.reshape(-1, num_samples, *x.shape[1:]), tree)
 
 
 def _each_sample(keys: jax.Array, times: int) -> jax.Array:

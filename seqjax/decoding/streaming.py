@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from seqjax._checks import positive_int
-from seqjax.decoding.drawing import Plan, Rows, Samples, advance, first_rows
+from seqjax.decoding.drawing import Plan, Rows, Samples, advance
 from seqjax.decoding.logits import Processor
-from seqjax.decoding.sampling import prepare
+from seqjax.decoding.sampling import by_prompt, prepare
 from seqjax.decoding.start import Step, prime, start
 from seqjax.decoding.truncation import Law
 
@@ -34,6 +34,7 @@ def stream(
     stop: Sequence[Sequence[int]] = (),
     prompt: Any = None,
     prompt_lengths: Any = None,
+    num_samples: int | None = None,
 ) -> Generator[np.ndarray, None, Samples]:
     """Yields the tokens of `sample` as they are drawn, draw for draw the same.
 
@@ -46,11 +47,12 @@ def stream(
 
     Args:
       step, carry, bos, eos, max_len, key, temperature, top_k, top_p, min_p, typical_p, eta_cutoff,
-        processors, stop, prompt, prompt_lengths: as in `sample`. The step and the processors must
-        be hashable. The caller's carry is copied, never donated.
+        processors, stop, prompt, prompt_lengths, num_samples: as in `sample`. The step and the
+        processors must be hashable. The caller's carry is copied, never donated.
 
     Yields:
-      Tokens [B] int32, a NumPy array: column t of `Samples.tokens`. It ends when every row has.
+      Tokens [B] int32, with num_samples [B, n], a NumPy array: place t of `Samples.tokens`. It
+      ends when every row has.
 
     Returns:
       The generator's value, what `yield from` gives, is the `Samples` that `sample` returns.
@@ -71,22 +73,21 @@ def stream(
     _check_hashable(step, tuple(processors))
     begin = start(step, carry, bos, eos, prompt, prompt_lengths, prime=_prime)
     law = Law(temperature, top_k, top_p, min_p, typical_p, eta_cutoff)
-    plan, keys, law = prepare(begin, step, processors, stop, key, law)
-    rows = first_rows(begin, plan.processors, length, times=1)
-    return _run(plan, keys, law, jax.tree.map(jnp.copy, rows), length)
+    plan, keys, law, rows = prepare(begin, step, processors, stop, key, law, length, num_samples)
+    return _run(plan, keys, law, jax.tree.map(jnp.copy, rows), length, num_samples)
 
 
-def _run(plan: Plan, keys: jax.Array, law: Law, rows: Rows, length: int):
+def _run(plan: Plan, keys: jax.Array, law: Law, rows: Rows, length: int, num_samples: int | None):
     # A number that Python holds shapes the program, as it does in `sample`; an array is data.
     is_number = lambda x: isinstance(x, (int, float))
     numbers = Law(*(x if is_number(x) else None for x in law))
     arrays = Law(*(None if is_number(x) else x for x in law))
     for t in range(length):
         rows, tokens, done = _advance(plan, numbers, arrays, keys, np.int32(t), rows)
-        yield np.asarray(tokens)
+        yield by_prompt(np.asarray(tokens), num_samples)
         if done:
             break
-    return rows.samples
+    return by_prompt(rows.samples, num_samples)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=5)
