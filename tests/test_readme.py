@@ -55,6 +55,20 @@ def test_there_are_code_blocks():
     assert len(BLOCKS["README.md"]) >= 4 and len(BLOCKS["docs/decoding.md"]) >= 5
 
 
+def test_every_method_of_decoding_has_its_formula_source_and_example():
+    text = (ROOT / "docs/decoding.md").read_text()
+    named = lambda title: re.sub(r"[^\w -]", "", title).strip().lower().replace(" ", "-")
+    _, *sections = re.split(r"^## ", text, flags=re.MULTILINE)
+    bodies = {named(title): body for title, _, body in (s.partition("\n") for s in sections)}
+    methods = set(re.findall(r"\]\(#([\w-]+)\)", text))
+    assert len(methods) >= 10 and methods <= bodies.keys()
+    for method in methods:
+        assert "```python" in bodies[method], method
+        assert re.search(r"^( {4}\S|\|)", bodies[method], re.MULTILINE), method
+        if method != "token-by-token":  # `sample` on the host, of no paper
+            assert re.search(r"\b(19|20)\d\d\b", bodies[method]), method
+
+
 @pytest.mark.parametrize("page", [*PAGES, "docs/decisions/README.md"])
 def test_links_lead_somewhere(page):
     folder = (ROOT / page).parent
