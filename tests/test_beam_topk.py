@@ -1,4 +1,4 @@
-"""The best of a wide vocabulary: exact, ties to the lowest id, and nothing of its size copied."""
+"""The best extensions over any vocabulary: exact, ties in order, nothing of its size copied."""
 
 import functools
 from typing import Any
@@ -10,38 +10,84 @@ import numpy as np
 import pytest
 
 from seqjax.decoding import beam_search
-from seqjax.decoding.candidates import BLOCK, extend, top_k
+from seqjax.decoding.candidates import NARROW, extend
 
 
-def rows_to_order(vocab):
-    """Rows without ties, with many, of both zeros, few finite, equal, best last, one infinite."""
+def rows_to_extend(size, vocab):
+    """Rows of hypotheses with ties, both zeros, little or nothing finite, equal, best last."""
     rng = np.random.default_rng(vocab)
-    plain = rng.normal(size=vocab)
-    ties = rng.integers(0, 4, vocab).astype(float)
-    zeros = np.where(rng.random(vocab) < 0.5, -0.0, 0.0)
-    few = np.where(rng.random(vocab) < 4 / vocab, plain, -np.inf)
-    last = np.where(np.arange(vocab) >= vocab - 3, 1.0, 0.0)
-    best = np.where(np.arange(vocab) == vocab // 2, np.inf, plain)
-    return np.stack([plain, ties, zeros, few, np.ones(vocab), last, best]).astype(np.float32)
+    shape = (size, vocab)
+    plain = rng.normal(size=shape)
+    ties = rng.integers(0, 4, shape).astype(float)
+    zeros = np.where(rng.random(shape) < 0.5, -0.0, 0.0)
+    few = np.where(rng.random(shape) < 3 / vocab, plain, -np.inf)
+    last = np.where(np.arange(vocab) >= vocab - 3, 1.0, 0.0) + np.zeros(shape)
+    blank = np.where(np.arange(size)[:, None] == size - 1, -np.inf, ties)
+    logits = np.stack([plain, ties, zeros, few, np.ones(shape), last, blank])
+    log_probs = -rng.integers(0, 3, (len(logits), size)).astype(float)
+    log_probs[0, size - 1] = -np.inf if size > 1 else 0
+    return log_probs.astype(np.float32), logits.astype(np.float32)
 
 
-@pytest.mark.parametrize(("vocab", "k"), [(50, 5), (8 * BLOCK, 3), (1193, 4), (1100, 5)])
-def test_top_k_is_exact(vocab, k):
-    x = rows_to_order(vocab)
-    best, ids, top = jax.jit(functools.partial(top_k, k=k))(x)
-    order = np.argsort(-x, axis=1, kind="stable")[:, :k]
-    want = np.take_along_axis(x, order, 1)
-    np.testing.assert_array_equal(best, want)
-    np.testing.assert_array_equal(top, want[:, 0])
-    finite = want > -np.inf
-    np.testing.assert_array_equal(np.where(finite, ids, -1), np.where(finite, order, -1))
-    assert np.all((ids >= 0) & (ids < vocab))
+def brute_force(log_probs, logits, ends, forced):
+    """Log-probabilities of all extensions of a row [K, V]."""
+    empty = (logits == -np.inf).all(axis=1, keepdims=True)
+    ids = np.arange(logits.shape[1])
+    logits = np.where(empty, np.where(ids == ends[0], np.float32(0), -np.inf), logits)
+    law = np.asarray(jax.nn.log_softmax(logits, axis=1))
+    if forced >= 0:
+        law = np.where(ids == forced, law, -np.inf)
+    return log_probs[:, None] + law
+
+
+@pytest.mark.parametrize(
+    ("size", "vocab", "ends"),
+    [(1, 50, (1,)), (3, 50, (1, 4)), (1, 1193, (3,)), (4, 2 * NARROW, (1,)), (3, 1193, (700, 2))],
+)
+@pytest.mark.parametrize("forcing", [False, True])
+def test_extensions_are_the_best_of_all(size, vocab, ends, forcing):
+    log_probs, logits = rows_to_extend(size, vocab)
+    forced = np.where(np.arange(len(logits)) % 2, vocab - 2, -1).astype(np.int32)
+    options = {"forced": forced} if forcing else {}
+    found = jax.jit(functools.partial(extend, ends=ends))(log_probs, logits, **options)
+    count = (1 + len(ends)) * size
+    assert found.tokens.shape == (len(logits), count)
+    for r in range(len(logits)):
+        total = brute_force(log_probs[r], logits[r], ends, forced[r] if forcing else -1)
+        want = -np.sort(-total.reshape(-1))[:count]
+        log_p = np.asarray(found.log_probs[r])
+        there = want > -np.inf
+        np.testing.assert_array_equal(log_p > -np.inf, there)
+        parents, tokens = found.parents[r][there], found.tokens[r][there]
+        assert len(set(zip(parents.tolist(), tokens.tolist(), strict=True))) == there.sum()
+        np.testing.assert_allclose(log_p[there], want[there], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(total[parents, tokens], want[there], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("vocab", [60, 1193])
+def test_equal_extensions_go_to_the_better_parent_and_the_lowest_id(vocab):
+    log_probs = np.array([[0.0, 0.0, -1.0], [0.0, -np.inf, 0.0]], np.float32)
+    logits = np.zeros((2, 3, vocab), np.float32)
+    logits[..., 5:] = -0.0
+    found = jax.jit(functools.partial(extend, ends=(1,)))(log_probs, logits)
+    assert found.parents.tolist() == [[0] * 6, [0] * 6]
+    assert found.tokens.tolist() == [[0, 1, 2, 3, 4, 5]] * 2
+    assert found.live.tolist() == [[0, 2, 3]] * 2
+
+
+def test_a_single_hypothesis_keeps_the_order_that_a_sum_would_lose():
+    logits = np.zeros((1, 1, 600), np.float32)
+    logits[0, 0, [400, 20]] = 1.0, np.nextafter(np.float32(1), np.float32(2))
+    log_probs = np.full((1, 1), -1e6, np.float32)
+    found = jax.jit(functools.partial(extend, ends=(1,)))(log_probs, logits)
+    assert found.tokens.tolist() == [[20, 400]]
+    assert len(set(found.log_probs[0].tolist())) == 1
 
 
 def wide_step(params, carry, tokens):
-    embed, out = params
+    embed, out, bias = params
     h = jnp.tanh(carry + embed[tokens])
-    return h, h @ out
+    return h, h @ out + bias
 
 
 def compiled(batch, size, vocab, **how):
@@ -50,6 +96,7 @@ def compiled(batch, size, vocab, **how):
     params = (
         jnp.asarray(rng.normal(size=(vocab, 8)), jnp.float32),
         jnp.asarray(2 * rng.normal(size=(8, vocab)), jnp.float32),
+        jnp.asarray(rng.normal(size=vocab), jnp.float32),
     )
 
     def run(params, carry):
@@ -106,7 +153,7 @@ def test_wide_search_equals_lists(groups):
 def test_extensions_do_not_depend_on_the_order_of_the_hypotheses(ends):
     rng = np.random.default_rng(1)
     log_probs = jnp.asarray(-rng.random((6, 4)), jnp.float32).at[2, 1:].set(-jnp.inf)
-    logits = jnp.asarray(rng.normal(size=(6, 4, 9)), jnp.float32)
+    logits = jnp.asarray(rng.normal(size=(6, 4, 9)), jnp.float32).at[2, :, 5:].set(-jnp.inf)
     order = np.array([2, 0, 3, 1])
     found = jax.tree.map(np.asarray, extend(log_probs, logits, ends))
     mixed = jax.tree.map(np.asarray, extend(log_probs[:, order], logits[:, order], ends))

@@ -114,9 +114,17 @@ def advance(search: Search, t, logits, ends, forced, rules: Rules) -> Search:
 
 
 def _extend(search: Search, logits, ends, forced, rules: Rules) -> Extensions:
-    logits = logits.reshape(*search.last.shape, -1)
     how: dict[str, Any] = dict(ends=ends, normalise=rules.normalise, forced=forced)
-    if rules.groups == 1:
-        return extend(search.log_probs, logits, **how)
-    how |= dict(groups=rules.groups, diversity=rules.diversity)
-    return extend_groups(search.log_probs, logits, **how)
+    if rules.groups > 1:
+        how |= dict(groups=rules.groups, diversity=rules.diversity)
+
+    def best(log_probs, logits):
+        logits = logits.reshape(*log_probs.shape, -1)
+        return (extend if rules.groups == 1 else extend_groups)(log_probs, logits, **how)
+
+    def idle(*given):
+        return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(best, *given))
+
+    # Always the latter: the loop ends when all are done. But what a conditional is given lies in
+    # memory once, while each of several readers outside of one would compute it anew.
+    return lax.cond(jnp.all(search.done), idle, best, search.log_probs, logits)
