@@ -86,6 +86,12 @@ def test_a_forced_prefix_that_cannot_be_leaves_nothing():
     assert beams.lengths.tolist() == [[0, 0], [2, 3]] and np.isneginf(beams.scores[0]).all()
     beams = beam_search(never, (), prefix=[[1], [0]], min_len=2, **how)  # eos, but too early
     assert beams.lengths.tolist() == [[0, 0], [2, 3]]
+    dead = lambda carry, tokens: (carry, jnp.full((tokens.shape[0], 3), -jnp.inf))
+    beams = beam_search(dead, (), prefix=[[1], [0]], **how)  # where eos alone is left
+    assert beams.lengths.tolist() == [[1, 0], [0, 0]] and beams.log_probs[0, 0] == 0
+    unknown = jax.jit(lambda prefix: beam_search(never, (), prefix=prefix, **how))
+    for token in (-1, 3):  # of no vocabulary, which the device alone knows
+        assert unknown(jnp.array([[token], [0]])).lengths.tolist() == [[0, 0], [2, 3]]
 
 
 def test_min_len_where_eos_alone_is_left():
@@ -123,6 +129,7 @@ def test_outputs_follow_the_winning_paths(eos):
     [
         dict(eos=(1, 3), min_len=3),
         dict(eos=1, groups=2, diversity=0.7),
+        dict(eos=(1, 2, 3), groups=2, diversity=0.7),  # one lives on, and counts once
         dict(eos=(1, 3), groups=4, diversity=5.0, early_exit="first"),
         dict(
             eos=(1, 3),

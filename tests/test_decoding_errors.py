@@ -48,6 +48,11 @@ BEAM_ERRORS = [
         dict(prefix=np.zeros((2, 2), np.int32), prefix_lengths=np.array([0, 3])),
         r"prefix_lengths is \[0 3\]; expected 0 <= prefix_lengths <= 2, the width of prefix",
     ),
+    (dict(prefix=np.array([[0], [3]])), r"prefix is \[\[0\]\n \[3\]\]; expected tokens 0..2 up to"),
+    (
+        dict(prefix=np.array([[0], [-1]])),
+        r"prefix is \[\[ 0\]\n \[-1\]\]; expected tokens 0..2",
+    ),
     (dict(prefix_lengths=np.zeros(2, np.int32)), "prefix_lengths was given without a prefix"),
     (dict(alignments=lambda o: o), "alignments was given without a coverage_penalty; expected"),
     (dict(coverage_penalty=CoveragePenalty()), r"coverage_penalty needs attention weights \[B, S"),

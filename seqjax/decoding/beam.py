@@ -5,9 +5,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
-from seqjax._checks import require
+from seqjax._checks import concrete, require
 from seqjax.decoding.carries import pick, repeat_rows
 from seqjax.decoding.hypotheses import Hypotheses, merge
 from seqjax.decoding.logits import Processor, as_logits, initial_states, process, update_states
@@ -106,7 +107,8 @@ def beam_search(
         eos in it is an ordinary token.
       prompt_lengths: [B], 0..P; None means all P.
       prefix: [B, P] integers, padded on the right, with which every hypothesis must begin: part
-        of tokens, lengths, log_probs (under the model) and scores; an eos in it ends it.
+        of tokens, lengths, log_probs (under the model) and scores; an eos in it ends it. What is
+        impossible (a token of probability 0, an eos before min_len) leaves the row nothing.
       prefix_lengths: [B], 0..P, P <= L; None means all P.
       early_exit: "exact", "first" or "never".
       patience: with "first", 1 stops at K; more searches on, fewer places are filled with less.
@@ -156,7 +158,7 @@ def beam_search(
     )
     begin = start(step, carry, bos, eos, prompt, prompt_lengths, outputs=True)
     align, weights = _alignments(begin, coverage_penalty, alignments)
-    forced_at = _forced(prefix, prefix_lengths, begin.tokens.shape[0], rules)
+    forced_at = _forced(begin, prefix, prefix_lengths, rules)
 
     def body(loop):
         t, search = loop
@@ -201,7 +203,7 @@ def _alignments(begin: Start, penalty, alignments) -> tuple[Callable[[Any], jax.
     return align, weights
 
 
-def _forced(prefix, lengths, batch: int, rules: Rules) -> Callable[[jax.Array], Any]:
+def _forced(begin: Start, prefix, lengths, rules: Rules) -> Callable[[jax.Array], Any]:
     """t -> the token [R] that each row must choose at step t, -1 where it is free."""
     if prefix is None:
         require(
@@ -209,16 +211,24 @@ def _forced(prefix, lengths, batch: int, rules: Rules) -> Callable[[jax.Array], 
             "prefix_lengths was given without a prefix; expected both. Pass prefix [B, P].",
         )
         return lambda t: None
-    prefix, lengths = check_given("prefix", prefix, lengths, batch)
+    prefix, lengths = check_given("prefix", prefix, lengths, begin.tokens.shape[0])
     width = prefix.shape[1]
     require(
         width <= rules.length,
         f"prefix has shape {prefix.shape}, P = {width}; expected P <= max_len = {rules.length}, "
         "for it is part of every hypothesis.",
     )
-    real = jnp.arange(rules.length, dtype=jnp.int32) < lengths[:, None]  # [B, L]
-    padded = jnp.pad(prefix, ((0, 0), (0, rules.length - width)))
-    tokens = repeat_rows(jnp.where(real, padded, -1), rules.groups)
+    real = jnp.arange(width, dtype=jnp.int32) < lengths[:, None]
+    inside = (prefix >= 0) & (prefix < begin.vocab_size)
+    known = concrete(inside | ~real)
+    require(
+        known is None or bool(np.all(known)),
+        f"prefix is {prefix}; expected tokens 0..{begin.vocab_size - 1} up to prefix_lengths.",
+    )
+    # Of no vocabulary where only the device can tell: V, which nothing may choose.
+    tokens = jnp.where(real, jnp.where(inside, prefix, begin.vocab_size), -1)
+    tokens = jnp.pad(tokens, ((0, 0), (0, rules.length - width)), constant_values=-1)  # [B, L]
+    tokens = repeat_rows(tokens, rules.groups)
     return lambda t: tokens[:, t]
 
 
