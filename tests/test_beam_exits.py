@@ -111,6 +111,15 @@ def test_stops_when_no_hypothesis_is_left(exit):
     assert np.isneginf(beams.scores[0, 3:]).all()
 
 
+def test_of_equal_scores_the_first_to_finish_stays():
+    step = lambda carry, tokens: (carry, HALVES[tokens])
+    how: dict[str, Any] = dict(bos=jnp.array([0]), eos=1, beam_size=3, max_len=5)
+    equal = lambda log_probs, lengths: jnp.zeros_like(log_probs)
+    for exit in ("exact", "never"):
+        beams = beam_search(step, (), length_penalty=equal, early_exit=exit, **how)
+        assert beams.lengths.tolist() == [[1, 2, 3]]
+
+
 def test_max_len_does_not_matter_once_finished():
     table = jnp.log(jnp.array([[0.1, 0.8, 0.1], [0.2, 0.6, 0.2], [0.05, 0.9, 0.05]]))
     step = lambda carry, tokens: (carry, table[tokens], tokens)

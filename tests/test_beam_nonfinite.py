@@ -5,6 +5,7 @@ import decoding_models as models
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from seqjax.decoding import GNMTLengthPenalty, beam_search
 
@@ -42,9 +43,23 @@ def test_what_a_row_computes_after_its_end_is_not_seen():
     assert np.isfinite(beams.scores).all()
 
 
-def test_row_that_allows_nothing_ends():
+def test_what_a_place_without_a_hypothesis_computes_is_not_seen():
+    """At first 0 alone lives on; the second place is left with eos, after which all is NaN."""
+
+    def after_eos(value):
+        row = jnp.array([0.0, 3.0, -jnp.inf])
+        step = lambda n, tokens: (n + 1, jnp.where(tokens[:, None] == EOS, value, row))
+        return beam_search(step, jnp.zeros(1, jnp.int32), bos=0, eos=EOS, beam_size=2, max_len=4)
+
+    beams = after_eos(jnp.nan)
+    chex.assert_trees_all_equal(beams, after_eos(0.0))
+    assert beams.lengths.tolist() == [[1, 2]] and np.isfinite(beams.scores).all()
+
+
+@pytest.mark.parametrize("eos", [1, (2, 1)])
+def test_row_that_allows_nothing_ends(eos):
     dead = lambda carry, tokens: (carry, jnp.where(tokens[:, None] == 0, -jnp.inf, jnp.zeros(3)))
-    beams = beam_search(dead, (), bos=jnp.array([2, 0]), eos=EOS, beam_size=2, max_len=3)
-    assert beams.tokens[1].tolist() == [[1, 1, 1], [1, 1, 1]]
+    beams = beam_search(dead, (), bos=jnp.array([2, 0]), eos=eos, beam_size=2, max_len=3)
+    assert np.all(beams.tokens[1] == np.atleast_1d(eos)[0])  # of several the first
     assert beams.log_probs[1].tolist() == [0.0, -np.inf]
     assert np.isfinite(beams.log_probs[0]).all()
