@@ -123,9 +123,24 @@ def long() -> str:
     return table([*header, "losses of three steps"], lines)
 
 
+def decoding() -> str:
+    """A search's time to the floor's, keras-hub's and the textbook's, at growing batch sizes."""
+    others = ("floor", "keras_hub", "python")
+    found: dict[tuple[int, int], dict[int, dict[str, Any]]] = {}
+    for row in results("decode"):
+        batch_size, beam_size, vocab_size = row["shape"]
+        found.setdefault((vocab_size, beam_size), {})[batch_size] = row
+    lines = []
+    for (vocab_size, beam_size), rows in found.items():
+        speed = (f"{b / row['seconds']['seqjax'] * row['max_len']:,.0f}" for b, row in rows.items())
+        ratios = (" ".join(ratio(row, name) for row in rows.values()) for name in others)
+        lines.append([f"{vocab_size:,}", beam_size, " ".join(speed), *ratios])
+    return table(["V", "K", "tokens/s", "floor", "keras-hub", "python"], lines)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     function.__name__: function
-    for function in (train, workloads, compilation, memory, windows, long)
+    for function in (train, workloads, compilation, memory, windows, long, decoding)
 }
 
 

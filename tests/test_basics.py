@@ -231,25 +231,30 @@ def test_numbers_to_add_are_marked_one_in_each_half():
     assert (marks.mean(axis=0) > 0.15).all()  # every place is drawn
 
 
-def test_a_window_shorter_than_the_lag_learns_nothing_of_it():
-    """No gradient reaches the symbol that is asked for, nor does one reach a frozen recurrence."""
-    network = Network(sj.GRU(8), lags.SYMBOLS, lags.SYMBOLS)
-    params = jax.jit(network.init)(jax.random.key(0))
-    symbols = jax.random.randint(jax.random.key(1), (4, lags.LENGTH), 0, lags.SYMBOLS)
+def test_what_is_asked_for_lies_a_lag_back_in_the_same_stream():
+    past, streams, asked = jnp.zeros((3, lags.LAG), jnp.int32), [], []
+    for n, window in enumerate((5, 25, 10)):
+        symbols, targets, past = lags.draw(past, jax.random.key(n), window)
+        streams.append(symbols)
+        asked.append(targets)
+    stream, targets = np.concatenate(streams, axis=1), np.concatenate(asked, axis=1)
+    np.testing.assert_array_equal(targets[:, lags.LAG :], stream[:, : -lags.LAG])
+    np.testing.assert_array_equal(past, stream[:, -lags.LAG :])
 
-    def reach(window):  # of a late output, at the symbols before it
-        def late(xs):
-            ys = sj.unroll(network.cell, params["cell"], xs, truncate=window)[1]
-            return jnp.sum(ys[:, 74])
 
-        grads = jax.jit(jax.grad(late))(jax.nn.one_hot(symbols, lags.SYMBOLS))
-        return int(np.abs(grads).max(axis=(0, 2)).nonzero()[0][0])
-
-    assert [reach(5), reach(10), reach(25), reach(75)] == [70, 70, 50, 0]
-    task = lags.lag_copy("", 75, gate=0.0, trained=False, size=8)
-    grads = jax.jit(jax.grad(task.loss))(params, jax.random.key(2))
+def test_the_carry_crosses_the_windows_and_an_untrained_recurrence_stays():
+    task = lags.lag_copy("", 5, gate=0.0, trained=False, size=8)
+    assert task.steps == lags.READ // 5 and task.carry is not None
+    params = jax.jit(task.init)(jax.random.key(0))
+    carry = task.carry(params)
+    grads, (state, past) = jax.jit(jax.grad(task.loss, has_aux=True))(
+        params, carry, jax.random.key(2)
+    )
     assert all((leaf == 0).all() for leaf in jax.tree.leaves(grads["cell"]))
     assert float(jnp.abs(grads["w_o"]).max()) > 0
+    assert float(jnp.abs(state).min(axis=1).max()) > 0 and past.shape == (32, lags.LAG)
+    losses = [task.loss(params, c, jax.random.key(3))[0] for c in (carry, (state, past))]
+    assert losses[0] != losses[1]  # it is read
 
 
 def test_gates():

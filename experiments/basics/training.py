@@ -49,6 +49,8 @@ class Task:
       rises: whether higher is better.
       gated: the estimate that has to reach the gate; None is `metric`.
       margins: by estimate, how far from its optimum a seed may end, on either side.
+      carry: params -> what one batch hands on to the next, where it does; the loss is then
+        (params, carry, key) -> (loss, carry).
     """
 
     name: str
@@ -64,6 +66,7 @@ class Task:
     rises: bool = True
     gated: str | None = None
     margins: Mapping[str, float] = field(default_factory=dict)
+    carry: Callable | None = None
 
     def passes(self, found: Mapping[str, float]) -> bool:
         """Whether one seed's means reach the gate and keep the margins; NaN does not."""
@@ -85,9 +88,16 @@ def train(task: Task, key: jax.Array, rate: jax.Array):
     key_p, key_t = jax.random.split(key)
     decay = optax.cosine_decay_schedule(1.0, task.steps)
     optimizer = optax.adam(lambda count: rate * decay(count))
-    loss_fn = lambda params, carry, batch, key: (task.loss(params, key), carry)
+    params = task.init(key_p)
+    carry = None if task.carry is None else task.carry(params)
+
+    def loss_fn(params, carry, batch, key):
+        if task.carry is None:
+            return task.loss(params, key), carry
+        return task.loss(params, carry, key)
+
     step = sj.make_train_step(loss_fn, optimizer, max_norm=MAX_NORM, donate=False)
-    state = sj.init_train_state(task.init(key_p), optimizer, key=key_t)
+    state = sj.init_train_state(params, optimizer, key=key_t, carry=carry)
     state, metrics = jax.lax.scan(lambda s, _: step(s, None), state, length=task.steps)
     points = min(POINTS, task.steps)
     each = task.steps // points
