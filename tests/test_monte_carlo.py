@@ -267,7 +267,8 @@ def test_a_row_depends_on_its_own_key_and_inputs_alone():
     assert len({row.tobytes() for row in np.asarray(one_key.tokens)}) > 1
 
 
-def test_what_cannot_be_has_no_weight():
+@pytest.mark.parametrize("proposal", [None, ()])  # that knows what is forbidden, and that does not
+def test_what_cannot_be_has_no_weight(proposal):
     """Row 0 forbids everything at its second step, row 1 goes on with what is left."""
     step = lambda n, tokens: (n, jnp.array([[0.0, -jnp.inf, 0.0, 0.0]] * tokens.shape[0]))
 
@@ -278,9 +279,8 @@ def test_what_cannot_be_has_no_weight():
         return jnp.where((never | some)[:, None], -jnp.inf, log_p)
 
     how: dict[str, Any] = dict(bos=0, eos=EOS, num_particles=8, max_len=6, threshold=1.0, key=KEY)
-    out = jax.jit(lambda n: sequential_monte_carlo(step, n, potentials=[forbid], **how))(
-        jnp.arange(2)
-    )
+    how |= dict(potentials=[forbid], proposal=proposal)
+    out = jax.jit(lambda n: sequential_monte_carlo(step, n, **how))(jnp.arange(2))
     assert np.isneginf(out.log_z[0]) and np.all(np.isneginf(out.log_weights[0]))
     assert np.all(out.ess[0, 1:] == 0) and out.ess[0, 0] > 7.999
     assert np.all(out.lengths[0] == 2)  # nobody goes on
