@@ -257,6 +257,16 @@ def test_processors_see_the_tokens_so_far():
     assert samples.log_probs.dtype == jnp.float32
 
 
+def test_an_improbable_token_keeps_its_log_probability():
+    """The logarithm of a softmax in float32 would be -inf."""
+    logits = jnp.array([[0.0, -200.0, 5.0]])
+    only = lambda logits, tokens, length: logits.at[:, jnp.array([0, 2])].set(-jnp.inf)
+    how: dict[str, Any] = dict(bos=jnp.array([0]), eos=1, max_len=2, key=KEY, processors=[only])
+    samples = sample(lambda carry, tokens: (carry, logits), (), **how)
+    np.testing.assert_allclose(samples.log_probs, -200 - np.log(1 + np.exp(5)), rtol=1e-6)
+    assert samples.law_log_probs.tolist() == [0.0]
+
+
 def test_settings_are_traced_once_and_map():
     carry = models.random_rows(7, 3, 4)
     keys = jax.random.split(KEY, 3)
