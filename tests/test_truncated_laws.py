@@ -186,8 +186,8 @@ def test_truncated_beams_score_what_is_left():
     logits = jnp.array([[1.0, 3.0, 3.0], [jnp.nan, 0.0, 0.0]])
     cold = Truncation(temperature=0.0)(logits)
     np.testing.assert_array_equal(cold[0], [-np.inf, 0.0, -np.inf])
-    for same in (1e-45, 1e-30, jnp.zeros(2), jnp.full(2, 1e-38)):
-        law = jax.nn.softmax(Truncation(temperature=same)(logits[:, :2])[0])
+    for same in (1e-45, 1e-30, 1.2e-38, jnp.zeros(2), jnp.full(2, 1e-38)):
+        law = jax.nn.softmax(Truncation(temperature=same)(10 * logits[:, :2])[0])
         np.testing.assert_array_equal(law, [0.0, 1.0])
 
 
