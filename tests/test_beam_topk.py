@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from seqjax.decoding import beam_search
-from seqjax.decoding.candidates import NARROW, extend
+from seqjax.decoding.candidates import NARROW, extend, extend_groups
 
 
 def rows_to_extend(size, vocab):
@@ -62,6 +62,10 @@ def test_extensions_are_the_best_of_all(size, vocab, ends, forcing):
         assert len(set(zip(parents.tolist(), tokens.tolist(), strict=True))) == there.sum()
         np.testing.assert_allclose(log_p[there], want[there], rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(total[parents, tokens], want[there], rtol=1e-5, atol=1e-6)
+        alive = np.flatnonzero(there)[~np.isin(tokens, ends)][:size]  # ends take no place
+        assert found.live[r][: len(alive)].tolist() == alive.tolist()
+        live = np.pad(log_p[alive], (0, size - len(alive)), constant_values=-np.inf)
+        np.testing.assert_array_equal(found.live_log_probs[r], live)
 
 
 @pytest.mark.parametrize("vocab", [60, 1193])
@@ -73,6 +77,14 @@ def test_equal_extensions_go_to_the_better_parent_and_the_lowest_id(vocab):
     assert found.parents.tolist() == [[0] * 6, [0] * 6]
     assert found.tokens.tolist() == [[0, 1, 2, 3, 4, 5]] * 2
     assert found.live.tolist() == [[0, 2, 3]] * 2
+
+
+def test_equal_extensions_of_a_group_go_to_the_lowest_id():
+    """The first group takes token 2; less one, it ranks in the second as token 0 does."""
+    log_probs, logits = jnp.zeros((2, 1)), jnp.array([[[-1.0, -9.0, 0.0, -9.0]]] * 2)
+    found = extend_groups(log_probs, logits, 2, 1.0, (3,), normalise=False, forced=None)
+    assert found.tokens.tolist() == [[2, 0], [0, 2]]
+    assert found.log_probs.tolist() == [[0.0, -1.0], [-1.0, 0.0]]
 
 
 def test_a_single_hypothesis_keeps_the_order_that_a_sum_would_lose():
@@ -128,9 +140,9 @@ def test_one_array_of_the_vocabularys_size_is_alive(rules):
     assert not [line for line in text.splitlines() if f",{vocab}]" in line and "sort(" in line]
 
 
-@pytest.mark.parametrize("groups", [1, 2])
-def test_wide_search_equals_lists(groups):
-    how: dict[str, Any] = dict(groups=groups, diversity=2.0 * (groups > 1))
+@pytest.mark.parametrize(("groups", "diversity"), [(1, 0.0), (2, 2.0), (4, 20.0)])
+def test_wide_search_equals_lists(groups, diversity):
+    how: dict[str, Any] = dict(groups=groups, diversity=diversity)
     search, params, carry = compiled(2, 4, 5_000, eos=1, **how)
     beams = search(params, carry)
     step = jax.jit(functools.partial(wide_step, params))

@@ -86,20 +86,19 @@ def advance(search: Search, t, logits, ends, forced, rules: Rules) -> Search:
     # An eos below the first K is no choice that K hypotheses make: greedy (K = 1) would pass it.
     ranked = jnp.arange(lengths.shape[1]) < rules.size
     finishes = is_end(found.tokens, ends) & ranked & (t + 1 >= rules.min_len)
+    finishes &= found.log_probs != -jnp.inf
     covered = rules.covered(search.riders.coverage)
     covered = None if covered is None else pick(covered, found.parents)
     scores = jnp.where(finishes, rules.scores(found.log_probs, lengths, covered), -jnp.inf)
     ended = Hypotheses(search.history, scores, found.log_probs, lengths)
     # Most steps end nothing, and leave the finished ones where they lie.
-    enters = finishes & (found.log_probs != -jnp.inf) & ~search.done[:, None]
+    enters = finishes & ~search.done[:, None]
     merged = lambda: merge(search.finished, ended, found.parents, found.tokens, t)
     take_in = lambda: where_rows(search.done, search.finished, merged())
     finished = lax.cond(jnp.any(enters), take_in, lambda: search.finished)
 
     parents, last = pick(found.parents, found.live), pick(found.tokens, found.live)
-    number = search.ended + jnp.sum(
-        finishes & (found.log_probs > -jnp.inf), axis=1, dtype=jnp.int32
-    )
+    number = search.ended + jnp.sum(finishes, axis=1, dtype=jnp.int32)
     # The largest and the least, though both are sorted: a slice of a top-k makes XLA sort it all.
     best, worst = jnp.max(found.live_log_probs, axis=1), jnp.min(finished.scores, axis=1)
     return search._replace(
