@@ -1,7 +1,8 @@
-"""The definition of `unroll`, as a Python loop over rows and steps."""
+"""The definition of `unroll`, as a Python loop over rows and steps, and how to compare with it."""
 
 import functools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -86,3 +87,9 @@ def random_case(seed, *, batch_size=2, length=7, input_size=2):
         "mask": random.random((batch_size, length)) < 0.7,
         "reset": random.random((batch_size, length)) < 0.3,
     }
+
+
+def assert_same(got, expected):
+    """Equal to rounding in float64, typed keys by their data."""
+    data = lambda a: jax.random.key_data(a) if jnp.issubdtype(a.dtype, jax.dtypes.prng_key) else a
+    chex.assert_trees_all_close(*jax.tree.map(data, (got, expected)), rtol=1e-10, atol=1e-10)
