@@ -91,11 +91,11 @@ def test_truncations_break_ties_by_id():
     np.testing.assert_array_equal(
         keep_top_k(logits, 2), [[-inf, 2, 2, -inf], [-inf, 1, -inf, -inf]]
     )
-    each = keep_top_k(logits, jnp.array([3, 1]))
-    np.testing.assert_array_equal(each, [[-inf, 2, 2, 2], [-inf, 1, -inf, -inf]])
-    halves = jnp.log(jnp.array([[0.25, 0.25, 0.25, 0.25]] * 3))
-    kept = np.isfinite(keep_top_p(halves, jnp.array([1e-6, 0.5, 1.0])))
-    np.testing.assert_array_equal(kept, [[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 1]])
+    each = keep_top_k(logits, jnp.array([2, 1]))
+    np.testing.assert_array_equal(each, [[-inf, 2, 2, -inf], [-inf, 1, -inf, -inf]])
+    halves = jnp.log(jnp.array([[0.25, 0.25, 0.25, 0.25]] * 4))
+    kept = np.isfinite(keep_top_p(halves, jnp.array([0.0, 1e-6, 0.5, 1.0])))
+    np.testing.assert_array_equal(kept, [[1, 0, 0, 0]] * 2 + [[1, 1, 0, 0], [1, 1, 1, 1]])
     kept = np.isfinite(
         keep_min_p(jnp.log(jnp.array([[0.5, 0.3, 0.2]] * 3)), jnp.array([0, 0.5, 1]))
     )
@@ -132,7 +132,7 @@ def test_temperature_zero_is_argmax_in_its_own_rows():
 
 
 def test_ties_go_to_the_lowest_id():
-    step = lambda carry, tokens: (carry, jnp.array([[-1.0, 0.0, -0.0, 0.0]] * 2))
+    step = lambda carry, tokens: (carry, jnp.array([[-1.0, -0.0, 0.0, -0.0]] * 2))
     how: dict[str, Any] = dict(bos=jnp.array([0, 0]), eos=3, max_len=2, key=KEY)
     each: list[dict[str, Any]] = [dict(temperature=0.0), dict(top_k=1), dict(top_p=1e-3)]
     for settings in each:

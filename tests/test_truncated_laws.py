@@ -117,6 +117,14 @@ def test_refused_tokens_stay_refused_and_one_is_left():
     # Of equally typical tokens the lowest id; of equally probable ones eta keeps all.
     assert np.isfinite(keep_typical(logits, 0.25)[2]).tolist() == [True, False, False, False]
     assert np.isfinite(keep_eta(logits, 0.9)[2]).all()
+    below_one = np.nextafter(np.float32(1), np.float32(0))  # where rounding lifts eta to 1 / V
+    assert np.isfinite(keep_eta(logits, below_one)[2]).all()
+
+
+def test_eta_is_the_smaller_of_two_floors():
+    sharp, flat = [0.9, 0.06, 0.03, 0.01], [0.4, 0.3, 0.2, 0.1]  # exp(-H) = 0.66, 0.28
+    kept = np.isfinite(keep_eta(jnp.log(jnp.array([sharp, flat])), jnp.array([0.05, 0.5])))
+    np.testing.assert_array_equal(kept, [[1, 1, 0, 0], [1, 1, 1, 0]])  # above 0.05, and 0.197
 
 
 @jax.jit
@@ -185,10 +193,14 @@ def test_truncated_beams_score_what_is_left():
         done = done | (np.asarray(last) == 1)
     logits = jnp.array([[1.0, 3.0, 3.0], [jnp.nan, 0.0, 0.0]])
     cold = Truncation(temperature=0.0)(logits)
-    np.testing.assert_array_equal(cold[0], [-np.inf, 0.0, -np.inf])
+    np.testing.assert_array_equal(cold, [[-np.inf, 0.0, -np.inf], [np.nan, -np.inf, -np.inf]])
+    subnormal = jnp.full(1, 1e-38)  # as 0, on a device that flushes it and on one that does not
+    np.testing.assert_array_equal(Truncation(temperature=subnormal)(logits[:1]), cold[:1])
     for same in (1e-45, 1e-30, 1.2e-38, jnp.zeros(2), jnp.full(2, 1e-38)):
         law = jax.nn.softmax(Truncation(temperature=same)(10 * logits[:, :2])[0])
         np.testing.assert_array_equal(law, [0.0, 1.0])
+    with jax.debug_nans(True):  # nothing is divided by a temperature of 0
+        Truncation(temperature=jnp.zeros(1))(logits[:1])
 
 
 def test_settings_of_a_spec_are_checked_where_it_is_used():
