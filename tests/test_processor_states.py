@@ -145,6 +145,17 @@ def test_states_and_functions_apply_in_order():
     assert not np.allclose(first.log_probs, run(Walk(), double).log_probs)
 
 
+def test_processors_of_a_step_that_allows_nothing_are_given_eos_alone():
+    nothing = lambda carry, tokens: (carry, jnp.full((tokens.size, VOCAB), -jnp.inf))
+    how: dict[str, Any] = dict(bos=jnp.array([0]), eos=EOS, max_len=2)
+    how["processors"] = [lambda logits, *_: jax.nn.log_softmax(logits)]  # of -inf alone: NaN
+    samples = sample(nothing, (), key=KEY, **how)
+    assert samples.tokens.tolist() == [[EOS] * 2] and samples.law_log_probs.tolist() == [0.0]
+    beams = beam_search(nothing, (), beam_size=2, **how)
+    assert beams.tokens.tolist() == [[[EOS] * 2] * 2]
+    assert beams.log_probs.tolist() == [[0.0, -np.inf]]
+
+
 class Broken(Walk):
     """A walk with one method replaced."""
 
