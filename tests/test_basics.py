@@ -16,7 +16,8 @@ import seqjax as sj
 pytest.importorskip("tyro")
 pytest.importorskip("matplotlib")
 
-from experiments.basics import adding, lags, streams, topologies, training, transfer
+from experiments import sweeps
+from experiments.basics import adding, lags, streams, topologies, transfer
 from experiments.basics.__main__ import main
 from experiments.basics.networks import Network, Translator, WindowMLP
 from experiments.basics.sources import (
@@ -32,7 +33,7 @@ from experiments.basics.sources import (
     random_runs,
     xor_stream,
 )
-from experiments.basics.training import Estimate, estimate
+from experiments.sweeps import Estimate, estimate
 
 CHAIN = MarkovSource(((0.5, 0.5, 0.0), (0.1, 0.2, 0.7), (0.9, 0.0, 0.1)))
 
@@ -299,7 +300,7 @@ def test_command(tmp_path, monkeypatch, capsys):
     out = capsys.readouterr().out
     assert "keyword, window MLP, accuracy" in out
     assert "\nfailed: keyword, window MLP, seeds 0, 1\n" in out
-    monkeypatch.setattr(training, "sweep", lambda task, seeds: result | {"failed_seeds": []})
+    monkeypatch.setattr(sweeps, "sweep", lambda *_: (result | {"failed_seeds": []}, None))
     assert main(args) == 0
     assert "failed:" not in capsys.readouterr().out
     assert main(["--only", "nothing"]) == 2

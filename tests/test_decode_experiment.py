@@ -14,6 +14,7 @@ import seqjax as sj
 pytest.importorskip("tyro")
 pytest.importorskip("matplotlib")
 
+from experiments import commands
 from experiments.decode import __main__ as command
 from experiments.decode import reverser
 from experiments.decode.alignment import check_weights, show_alignment
@@ -168,6 +169,6 @@ def test_errors_of_the_command_line(run, tmp_path, capsys, monkeypatch):
     for message, args in calls.items():
         assert command.main(["--out", str(tmp_path / "out"), *args]) == 2, message
         assert message in capsys.readouterr().err
-    monkeypatch.setattr(command, "find_spec", lambda name: None)
+    monkeypatch.setattr(commands, "find_spec", lambda name: None)
     assert command.main([]) == 2
     assert "matplotlib, tyro not installed" in capsys.readouterr().err

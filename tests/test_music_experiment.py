@@ -21,6 +21,7 @@ pytest.importorskip("rich")
 
 from rich.console import Console
 
+from experiments import commands
 from experiments.music import __main__ as command
 from experiments.music import writing
 from experiments.music.config import Config, parse
@@ -272,7 +273,7 @@ def test_denied_files_and_folders_are_named(config, capsys, monkeypatch, method,
 
 
 def test_missing_packages_are_named(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(command, "find_spec", lambda name: None if name == "rich" else name)
+    monkeypatch.setattr(commands, "find_spec", lambda name: None if name == "rich" else name)
     assert bad(tmp_path) == 2
     assert "rich not installed; run: pip install -e '.[experiments]'" in capsys.readouterr().err
 

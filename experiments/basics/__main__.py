@@ -3,11 +3,9 @@
 import sys
 import time
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
 
-EXTRA = ("matplotlib", "tyro")
+from experiments.commands import run_command
 
 
 @dataclass(frozen=True)
@@ -24,23 +22,7 @@ class Config:
 
 def main(args: list[str] | None = None) -> int:
     """Runs the experiment; returns 1 where a result is too good, 2 after a wrong argument."""
-    missing = [name for name in EXTRA if find_spec(name) is None]
-    if missing:
-        print(
-            f"error: {', '.join(missing)} not installed; run: pip install -e '.[experiments]'",
-            file=sys.stderr,
-        )
-        return 2
-    import tyro
-
-    config = tyro.cli(
-        Annotated[Config, tyro.conf.arg()], args=args, prog="python -m experiments.basics"
-    )
-    try:
-        return run_experiment(config)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return run_command(run_experiment, Config, args, "python -m experiments.basics")
 
 
 def run_experiment(config: Config) -> int:
@@ -48,7 +30,10 @@ def run_experiment(config: Config) -> int:
 
     A seed that misses its task's gate is a result, not an error: it is named in a line of its own.
     """
-    from experiments.basics import adding, lags, report, streams, topologies, training, transfer
+    from experiments import report
+    from experiments.basics import adding, lags, streams, topologies, transfer
+    from experiments.folders import writable
+    from experiments.sweeps import sweep
 
     if config.seeds < 1:
         raise ValueError(f"seeds is {config.seeds}; expected at least 1")
@@ -59,18 +44,18 @@ def run_experiment(config: Config) -> int:
     if not tasks:
         names = "; ".join(task.name for task in everything)
         raise ValueError(f"only is {config.only!r}; expected part of one of: {names}")
-    config.out.mkdir(parents=True, exist_ok=True)
+    folder = writable(config.out)
     begun = time.perf_counter()
     results = {}
     for task in tasks:
         print(f"{task.name} ...", flush=True)
-        results[task.name] = training.sweep(task, range(config.seeds))
+        results[task.name], _ = sweep(task, range(config.seeds))
     seconds = time.perf_counter() - begun
     print(f"\non test data, {config.seeds} seeds, learning rate chosen on validation data:")
     print(report.table(tasks, results))
-    report.write_results(config.out, tasks, results, seconds)
-    report.draw(config.out, tasks, results)
-    print(f"{seconds:.0f} s; results.json and basics.png are in {config.out}")
+    report.write_results(folder, tasks, results, seconds)
+    report.draw(folder / "basics.png", tasks, results)
+    print(f"{seconds:.0f} s; results.json and basics.png are in {folder}")
     for task in tasks:
         if failed := results[task.name]["failed_seeds"]:
             print(f"failed: {task.name}, seeds {', '.join(map(str, failed))}")

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 import seqjax as sj
-from experiments.basics.training import Task, estimate
+from experiments.sweeps import Task, estimate
 
 LENGTH, SIZE, TEST_ROWS = 100, 64, 1024
 BASELINE = 1 / 6  # the variance of a sum of two uniform numbers: the error of always saying 1

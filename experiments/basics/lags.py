@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 import seqjax as sj
 from experiments.basics.networks import Network
-from experiments.basics.training import Task, estimate
+from experiments.sweeps import Task, estimate
 
 SYMBOLS, LAG = 8, 20
 READ = 1_000_000  # steps of each of the 32 streams; every arm reads as many

@@ -8,7 +8,7 @@ import jax
 import seqjax as sj
 from experiments.basics.networks import Network
 from experiments.basics.sources import XOR_OPTIMUM, MarkovSource, xor_stream
-from experiments.basics.training import Task, estimate
+from experiments.sweeps import Task, estimate
 
 COIN = math.log(2)
 SOURCE = MarkovSource.random(16, concentration=0.3, seed=0)

@@ -19,7 +19,7 @@ from experiments.basics.sources import (
     pairs,
     random_runs,
 )
-from experiments.basics.training import Task, estimate
+from experiments.sweeps import Task, estimate
 
 TEST_ROWS = 2048
 

@@ -3,7 +3,7 @@
 import seqjax as sj
 from experiments.basics.networks import Network, WindowMLP
 from experiments.basics.sources import keyword_rows
-from experiments.basics.training import Task, estimate
+from experiments.sweeps import Task, estimate
 
 VOCAB_SIZE, LENGTH = 16, 36  # room after the last place to settle
 SEEN, SHIFTED = (0, 9), (20, 29)  # where the keyword begins

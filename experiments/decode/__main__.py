@@ -4,11 +4,10 @@ import functools
 import json
 import sys
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-EXTRA = ("matplotlib", "tyro")
+from experiments.commands import run_command
 
 
 @dataclass(frozen=True)
@@ -34,33 +33,21 @@ class Settings:
 
 def main(args: list[str] | None = None) -> int:
     """Draws; returns 0, or 2 after an error in what the user asked for."""
-    missing = [name for name in EXTRA if find_spec(name) is None]
-    if missing:
-        needed = ", ".join(missing)
-        print(
-            f"error: {needed} not installed; run: pip install -e '.[experiments]'", file=sys.stderr
-        )
-        return 2
-    import tyro
-
-    settings = tyro.cli(Settings, args=args, prog="python -m experiments.decode")
-    try:
-        show(settings)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run_command(show, Settings, args, "python -m experiments.decode")
 
 
-def show(settings: Settings) -> list[Path]:
-    """Searches and draws; returns what was written."""
+def show(settings: Settings) -> None:
+    """Searches and draws."""
     from experiments.folders import writable
 
     folder = writable(settings.out)
     run = settings.checkpoint
     if run is None and not settings.builtin and Path("runs/music/best").is_dir():
         run = Path("runs/music")
-    return show_tiny(settings, folder) if run is None else show_music(settings, run, folder)
+    if run is None:
+        show_tiny(settings, folder)
+    else:
+        show_music(settings, run, folder)
 
 
 def show_tiny(settings: Settings, folder: Path) -> list[Path]:

@@ -3,20 +3,16 @@
 import sys
 import time
 from dataclasses import asdict
-from importlib.util import find_spec
 from pathlib import Path
+
+from experiments.commands import installed
 
 EXTRA = ("matplotlib", "music21", "rich", "tyro")
 
 
 def main(args: list[str] | None = None) -> int:
     """Runs the experiment; returns 0, or 2 after an error in what the user asked for."""
-    missing = [name for name in EXTRA if find_spec(name) is None]
-    if missing:
-        print(
-            f"error: {', '.join(missing)} not installed; run: pip install -e '.[experiments]'",
-            file=sys.stderr,
-        )
+    if not installed(EXTRA):
         return 2
     from experiments.music.config import parse
 

@@ -84,7 +84,7 @@ class Task:
 
 
 def train(task: Task, key: jax.Array, rate: jax.Array):
-    """One run: its learning curve, skipped steps, and what it reaches on both splits."""
+    """One run: learning curve, skipped steps, what it reaches on both splits, and the params."""
     key_p, key_t = jax.random.split(key)
     decay = optax.cosine_decay_schedule(1.0, task.steps)
     optimizer = optax.adam(lambda count: rate * decay(count))
@@ -105,11 +105,14 @@ def train(task: Task, key: jax.Array, rate: jax.Array):
     # One trace of the evaluation for both splits; their data is the same for every run.
     data = lambda split: jax.random.fold_in(jax.random.key(2**31 - 1), split)
     score = lambda split: task.evaluate(state.params, data(split), split)
-    return curve, state.skipped, jax.lax.map(score, jnp.array([VALID, TEST]))
+    return curve, state.skipped, jax.lax.map(score, jnp.array([VALID, TEST])), state.params
 
 
-def sweep(task: Task, seeds: Sequence[int]) -> dict[str, Any]:
-    """Trains with every rate and seed; the test results of the rate best on validation."""
+def sweep(task: Task, seeds: Sequence[int]) -> tuple[dict[str, Any], Any]:
+    """Trains with every rate and seed; the test results of the rate best on validation.
+
+    The params of its seeds come back too, stacked.
+    """
     keys = jax.vmap(jax.random.key)(jnp.array(seeds))
     rates = jnp.array(task.rates, jnp.float32)
     # One run after the other: on a CPU small products of one run are faster than wide ones of all.
@@ -117,7 +120,8 @@ def sweep(task: Task, seeds: Sequence[int]) -> dict[str, Any]:
     begun = time.perf_counter()
     compiled = jax.jit(lambda rates: jax.lax.map(run_all, rates)).lower(rates).compile()
     middle = time.perf_counter()
-    curve, skipped, scores = jax.tree.map(np.asarray, compiled(rates))  # [rates, seeds, ...]
+    # [rates, seeds, ...]
+    curve, skipped, scores, params = jax.tree.map(np.asarray, compiled(rates))
     ended = time.perf_counter()
     valid = scores[task.metric].mean[:, :, VALID].mean(axis=1)
     order = valid if task.rises else -valid
@@ -125,7 +129,7 @@ def sweep(task: Task, seeds: Sequence[int]) -> dict[str, Any]:
     names = sorted(scores, key=lambda name: name != task.metric)  # the metric first
     test = {name: Estimate(*(a[best, :, TEST] for a in scores[name])) for name in names}
     reached = [{name: test[name].mean[i] for name in names} for i in range(len(seeds))]
-    return {
+    result = {
         "rate": task.rates[best],
         "validation": dict(zip(map(str, task.rates), valid.tolist(), strict=True)),
         "test": {name: summary(task, name, found) for name, found in test.items()},
@@ -135,6 +139,7 @@ def sweep(task: Task, seeds: Sequence[int]) -> dict[str, Any]:
         "compile_seconds": middle - begun,
         "run_seconds": ended - middle,
     }
+    return result, jax.tree.map(lambda a: a[best], params)
 
 
 def summary(task: Task, name: str, found: Estimate) -> dict[str, Any]:

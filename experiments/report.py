@@ -1,4 +1,4 @@
-"""What a run shows and leaves behind: a table, results.json and basics.png."""
+"""What tasks leave behind: a table, results.json and a picture of their learning curves."""
 
 import json
 import platform
@@ -12,7 +12,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from experiments.basics.training import Task
+from experiments.sweeps import Task
 
 COLUMNS = "mean", "min", "max", "optimum", "baseline", "gate", "failed", "rate", "s"
 
@@ -64,7 +64,7 @@ def write_results(folder: Path, tasks: list[Task], results: dict[str, Any], seco
     return path
 
 
-def draw(folder: Path, tasks: list[Task], results: dict[str, Any]) -> Path:
+def draw(path: Path, tasks: list[Task], results: dict[str, Any]) -> Path:
     """Draws the training loss of every task and seed, and what was reached on test data."""
     columns = min(5, len(tasks))
     rows = -(-len(tasks) // columns)
@@ -79,7 +79,6 @@ def draw(folder: Path, tasks: list[Task], results: dict[str, Any]) -> Path:
         block, column = divmod(i, columns)
         axes[2 * block, column].set_axis_off()
         axes[2 * block + 1, column].set_axis_off()
-    path = folder / "basics.png"
     figure.savefig(path, dpi=110)
     plt.close(figure)
     return path

@@ -1,0 +1,39 @@
+"""Command lines of experiments: what they need, what they return."""
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from typing import Any
+
+
+def run_command(
+    run: Callable[[Any], int | None],
+    settings: type,
+    args: Sequence[str] | None,
+    prog: str,
+    needs: Sequence[str] = ("matplotlib", "tyro"),
+) -> int:
+    """Reads `settings` from the command line and runs.
+
+    Returns:
+      What `run` returns, None counted as 0; 2 where a package is missing or `run` raises
+      ValueError or OSError, which is what it does about an argument that cannot be used.
+    """
+    if not installed(needs):
+        return 2
+    import tyro
+
+    try:
+        return run(tyro.cli(settings, args=args, prog=prog)) or 0
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def installed(packages: Sequence[str]) -> bool:
+    """Whether all packages are there; says which are not and how to get them."""
+    missing = [name for name in packages if find_spec(name) is None]
+    if missing:
+        how = "run: pip install -e '.[experiments]'"
+        print(f"error: {', '.join(missing)} not installed; {how}", file=sys.stderr)
+    return not missing
