@@ -34,7 +34,7 @@ class Settings:
       contender: "seqjax", or a peer that is installed.
       kind: which cell.
       shape: B, T, D, H.
-      workload: "train" or "forward".
+      workload: a table of benchmarks.unroll.
       steps: over how many calls times are averaged.
       rows: how many operations are shown.
       device: "cpu", "gpu", "gpu:1", ...; JAX's default where left out.
@@ -43,7 +43,7 @@ class Settings:
     contender: str = "seqjax"
     kind: Literal["lstm", "gru", "gru_before"] = "lstm"
     shape: tuple[int, int, int, int] = (32, 128, 256, 256)
-    workload: Literal["train", "forward"] = "train"
+    workload: Table = "train"
     steps: int = 5
     rows: int = 15
     device: str | None = None

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax import _checks
-from seqjax.cells.activations import tanh
+from seqjax.cells.activations import squash, tanh
 from seqjax.cells.base import RecurrentCell
 from seqjax.cells.products import Affine, accumulator
 from seqjax.initializers import GlorotUniform, Initializer, Orthogonal, blocks
@@ -101,22 +101,17 @@ class GRU(RecurrentCell):
             b_n = params.b_n
             b = None if b_n is None else jnp.concatenate([jnp.zeros(2 * size, b_n.dtype), b_n])
             hidden = affine(carry, params.w_h, b)
-            r, keep = _gates(x_rz + hidden[..., : 2 * size])
+            r, keep = squash(x_rz + hidden[..., : 2 * size], "ss")
             n = tanh(x_n + r * hidden[..., 2 * size :])
         else:
-            r, keep = _gates(affine(carry, params.w_h[:, : 2 * size], x_rz))
+            r, keep = squash(affine(carry, params.w_h[:, : 2 * size], x_rz), "ss")
             n = jnp.tanh(affine(r * carry, params.w_h[:, 2 * size :], x_n))
-        return 0.5 * ((1 - keep) * n + (1 + keep) * carry)
+        # Exact where the gate is 0 or 1. Of (1 - keep) n XLA makes a loop without vectors on a CPU.
+        return keep * carry + (n - keep * n)
 
     def output(self, params: GRUParams, carry: jax.Array) -> jax.Array:
         """h [B, H] in the dtype of the params."""
         return carry.astype(params.w_h.dtype)
-
-
-def _gates(a: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """r = σ(.) and 2 z - 1 = tanh(. / 2), with which the mixture is exact at both ends."""
-    r, keep = jnp.split(jnp.tanh(0.5 * a), 2, axis=-1)
-    return 0.5 * r + 0.5, keep
 
 
 def negate_update_gate(params: GRUParams) -> GRUParams:
