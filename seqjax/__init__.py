@@ -3,6 +3,7 @@
 from seqjax import decoding as decoding
 from seqjax.cells import GRU as GRU
 from seqjax.cells import LSTM as LSTM
+from seqjax.cells import SLSTM as SLSTM
 from seqjax.cells import Bidirectional as Bidirectional
 from seqjax.cells import BidirectionalCarry as BidirectionalCarry
 from seqjax.cells import BidirectionalParams as BidirectionalParams
@@ -29,6 +30,8 @@ from seqjax.cells import ProjectedLSTMParams as ProjectedLSTMParams
 from seqjax.cells import RecurrentCell as RecurrentCell
 from seqjax.cells import Residual as Residual
 from seqjax.cells import SequenceCell as SequenceCell
+from seqjax.cells import SLSTMCarry as SLSTMCarry
+from seqjax.cells import SLSTMParams as SLSTMParams
 from seqjax.cells import Stack as Stack
 from seqjax.cells import Zoneout as Zoneout
 from seqjax.cells import ZoneoutCarry as ZoneoutCarry

@@ -45,6 +45,30 @@ def hold_numbers(spec: Any, *names: str) -> None:
         object.__setattr__(spec, name, float(getattr(spec, name)))
 
 
+def hold_positive(spec: Any, name: str) -> None:
+    """Checks a positive number of a frozen spec, and holds it as Python's own float."""
+    hold_numbers(spec, name)
+    value = getattr(spec, name)
+    require(value > 0, f"{name} is {value!r}; expected a positive number.")
+
+
+def hold_pair(spec: Any, name: str) -> None:
+    """Checks a range, from one number to another, of a frozen spec, and holds it as floats."""
+    value = getattr(spec, name)
+    ok = isinstance(value, (tuple, list)) and len(value) == 2
+    ok = ok and all(is_number(part) and math.isfinite(part) for part in value)
+    require(ok, f"{name} is {value!r}; expected a pair of finite numbers, from and to.")
+    object.__setattr__(spec, name, tuple(map(float, value)))
+
+
+def divides(name: str, value: int, of: str, total: int) -> None:
+    """Checks that one size of a spec divides another."""
+    require(
+        total % value == 0,
+        f"{of} is {total} but {name} is {value}; expected {of} to be a multiple of {name}.",
+    )
+
+
 def rate(name: str, value: Any) -> None:
     """Checks a probability of dropping something: a number in [0, 1)."""
     require(

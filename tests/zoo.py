@@ -3,6 +3,7 @@
 from seqjax import (
     GRU,
     LSTM,
+    SLSTM,
     Bidirectional,
     CoupledLSTM,
     Dropout,
@@ -33,6 +34,7 @@ CELLS = {
     "projected": ProjectedLSTM(5, 3),
     "layer_norm": LayerNormLSTM(4),
     "coupled": CoupledLSTM(4),
+    "slstm": SLSTM(4, heads=2),
     "dropout": Dropout(0.4),
     "variational_dropout": Dropout(0.4, variational=True),
     "zoneout": Zoneout(LSTM(4), LSTMCarry(h=0.1, c=0.5)),

@@ -28,6 +28,9 @@ from seqjax.cells.peephole import PeepholeLSTM as PeepholeLSTM
 from seqjax.cells.peephole import PeepholeLSTMParams as PeepholeLSTMParams
 from seqjax.cells.projected import ProjectedLSTM as ProjectedLSTM
 from seqjax.cells.projected import ProjectedLSTMParams as ProjectedLSTMParams
+from seqjax.cells.slstm import SLSTM as SLSTM
+from seqjax.cells.slstm import SLSTMCarry as SLSTMCarry
+from seqjax.cells.slstm import SLSTMParams as SLSTMParams
 from seqjax.cells.stack import Residual as Residual
 from seqjax.cells.stack import Stack as Stack
 from seqjax.cells.zoneout import Zoneout as Zoneout
