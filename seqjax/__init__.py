@@ -8,6 +8,9 @@ from seqjax.cells import Bidirectional as Bidirectional
 from seqjax.cells import BidirectionalCarry as BidirectionalCarry
 from seqjax.cells import BidirectionalParams as BidirectionalParams
 from seqjax.cells import Cell as Cell
+from seqjax.cells import ClockworkCarry as ClockworkCarry
+from seqjax.cells import ClockworkParams as ClockworkParams
+from seqjax.cells import ClockworkRNN as ClockworkRNN
 from seqjax.cells import CoupledLSTM as CoupledLSTM
 from seqjax.cells import CoupledLSTMParams as CoupledLSTMParams
 from seqjax.cells import Dropout as Dropout

@@ -73,6 +73,26 @@ def zone_out(rate):
 
 
 BAD = {
+    "clockwork_periods_empty": (
+        lambda: sj.ClockworkRNN(4, ()),
+        "periods is (); expected a tuple of at least one number of steps.",
+    ),
+    "clockwork_period_zero": (
+        lambda: sj.ClockworkRNN(4, (0, 2)),
+        "periods[0] is 0; expected an integer of at least 1.",
+    ),
+    "clockwork_period_fraction": (
+        lambda: sj.ClockworkRNN(4, (1, 2.5)),
+        "periods[1] is 2.5; expected an integer of at least 1.",
+    ),
+    "clockwork_order": (
+        lambda: sj.ClockworkRNN(4, (2, 1)),
+        "periods is (2, 1); expected them to increase, the fastest module first.",
+    ),
+    "clockwork_sizes": (
+        lambda: sj.ClockworkRNN(5, (1, 2)),
+        "hidden_size is 5 for 2 periods; expected a multiple of 2, as all modules are equally large.",
+    ),
     "elman_size": (
         lambda: sj.Elman(0),
         "hidden_size is 0; expected an integer of at least 1.",

@@ -7,6 +7,9 @@ from seqjax.cells.base import SequenceCell as SequenceCell
 from seqjax.cells.bidirectional import Bidirectional as Bidirectional
 from seqjax.cells.bidirectional import BidirectionalCarry as BidirectionalCarry
 from seqjax.cells.bidirectional import BidirectionalParams as BidirectionalParams
+from seqjax.cells.clockwork import ClockworkCarry as ClockworkCarry
+from seqjax.cells.clockwork import ClockworkParams as ClockworkParams
+from seqjax.cells.clockwork import ClockworkRNN as ClockworkRNN
 from seqjax.cells.coupled import CoupledLSTM as CoupledLSTM
 from seqjax.cells.coupled import CoupledLSTMParams as CoupledLSTMParams
 from seqjax.cells.dropout import Dropout as Dropout
