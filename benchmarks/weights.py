@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from seqjax.cells.conv_lstm import ConvLSTMParams
 from seqjax.cells.elman import ElmanParams
 from seqjax.cells.gru import GRUParams, negate_update_gate
 from seqjax.cells.lstm import LSTMParams
@@ -115,6 +116,14 @@ def flax_lstm(w: Flat) -> LSTMParams:
         flax_gates(w, "h", "ifgo", "kernel"),
         flax_gates(w, "h", "ifgo", "bias"),
     )
+
+
+def linen_conv_lstm(w: Flat) -> ConvLSTMParams:
+    w = {name: permute(a, (0, 2, 1, 3)) for name, a in w.items()}  # i, g, f, o there
+    b = w["ih.bias"] + w["hh.bias"]
+    gate = b.shape[0] // 4
+    b = b.at[gate : 2 * gate].add(1)  # which is added as it runs
+    return ConvLSTMParams(w["ih.kernel"], w["hh.kernel"], b, None, None, None)
 
 
 def linen_gru(w: Flat) -> GRUParams:

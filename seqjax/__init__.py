@@ -11,6 +11,8 @@ from seqjax.cells import Cell as Cell
 from seqjax.cells import ClockworkCarry as ClockworkCarry
 from seqjax.cells import ClockworkParams as ClockworkParams
 from seqjax.cells import ClockworkRNN as ClockworkRNN
+from seqjax.cells import ConvLSTM as ConvLSTM
+from seqjax.cells import ConvLSTMParams as ConvLSTMParams
 from seqjax.cells import CoupledLSTM as CoupledLSTM
 from seqjax.cells import CoupledLSTMParams as CoupledLSTMParams
 from seqjax.cells import Dropout as Dropout

@@ -72,7 +72,46 @@ def zone_out(rate):
     return zoned.initial_carry(params, 2)
 
 
+film = sj.ConvLSTM(2, 3, (5, 4))
+
+
 BAD = {
+    "conv_shape_empty": (
+        lambda: sj.ConvLSTM(2, 3, ()),
+        "shape is (); expected one to three spatial sizes, batch, time and channels left out.",
+    ),
+    "conv_shape_long": (
+        lambda: sj.ConvLSTM(2, 3, (2, 2, 2, 2)),
+        "shape is (2, 2, 2, 2); expected one to three spatial sizes, batch, time and channels left out.",
+    ),
+    "conv_shape_number": (
+        lambda: sj.ConvLSTM(2, 3, 8),
+        "shape is 8; expected a tuple of integers, one for each spatial axis.",
+    ),
+    "conv_shape_zero": (
+        lambda: sj.ConvLSTM(2, 3, (4, 0)),
+        "shape[1] is 0; expected an integer of at least 1.",
+    ),
+    "conv_kernel_axes": (
+        lambda: sj.ConvLSTM(2, (3, 3), (4,)),
+        "kernel_size is (3, 3) but shape is (4,); expected one number for all spatial axes, or one for each.",
+    ),
+    "conv_kernel_zero": (
+        lambda: sj.ConvLSTM(2, 0, (4, 4)),
+        "kernel_size[0] is 0; expected an integer of at least 1.",
+    ),
+    "conv_image_shape": (
+        lambda: sj.unroll(film, film.init(key, 1), jnp.ones((2, 3, 4, 5, 1))),
+        "xs has images of shape (4, 5, 1); expected (5, 4, 1): the cell's shape and the input_size that these params were initialised for. For images of another shape take dataclasses.replace(cell, shape=...).",
+    ),
+    "conv_image_channels": (
+        lambda: sj.unroll(film, film.init(key, 1), jnp.ones((2, 3, 5, 4, 2))),
+        "xs has images of shape (5, 4, 2); expected (5, 4, 1): the cell's shape and the input_size that these params were initialised for. For images of another shape take dataclasses.replace(cell, shape=...).",
+    ),
+    "conv_image_integer": (
+        lambda: sj.unroll(film, film.init(key, 1), jnp.ones((2, 3, 5, 4, 1), int)),
+        "xs has dtype int32; expected floating point. Cast it first.",
+    ),
     "clockwork_periods_empty": (
         lambda: sj.ClockworkRNN(4, ()),
         "periods is (); expected a tuple of at least one number of steps.",

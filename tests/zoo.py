@@ -1,11 +1,18 @@
 """Every public cell, and some compositions, for the tests that hold all of them to one contract."""
 
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import jax.numpy as jnp
+
 from seqjax import (
     GRU,
     LSTM,
     SLSTM,
     Bidirectional,
     ClockworkRNN,
+    ConvLSTM,
     CoupledLSTM,
     Dropout,
     Elman,
@@ -16,11 +23,42 @@ from seqjax import (
     Normal,
     PeepholeLSTM,
     ProjectedLSTM,
+    RecurrentCell,
     Residual,
     Stack,
     Zoneout,
 )
 from seqjax.cells.lstm import LSTMCarry
+
+
+@dataclass(frozen=True)
+class Adapted(RecurrentCell):
+    """A cell whose inputs or outputs are no vectors, as one whose are."""
+
+    cell: Any
+
+    def init(self, key, input_size):
+        return self.cell.init(key, input_size)
+
+    def initial_carry(self, params, batch_size, key=None):
+        return self.cell.initial_carry(params, batch_size, key)
+
+    def recur(self, params, carry, z, affine):
+        return self.cell.recur(params, carry, z, affine)
+
+    def output(self, params, carry):
+        y = self.cell.output(params, carry)
+        return y.reshape(y.shape[0], -1)
+
+
+class Pictured(Adapted):
+    """A channel's number stands at each place of the image, times the number of the place."""
+
+    def project(self, params, xs):
+        shape = self.cell.shape
+        places = jnp.arange(1, 1 + math.prod(shape), dtype=xs.dtype).reshape(*shape, 1)
+        return self.cell.project(params, xs.reshape(*xs.shape[:-1], *[1] * len(shape), -1) * places)
+
 
 CELLS = {
     "elman": Elman(4),
@@ -36,6 +74,8 @@ CELLS = {
     "layer_norm": LayerNormLSTM(4),
     "coupled": CoupledLSTM(4),
     "slstm": SLSTM(4, heads=2),
+    "conv": Pictured(ConvLSTM(2, (2, 3), (2, 3))),
+    "conv_peepholes": Pictured(ConvLSTM(2, 3, (4,), peepholes=True)),
     "clockwork": ClockworkRNN(6, (1, 2, 3)),
     "dropout": Dropout(0.4),
     "variational_dropout": Dropout(0.4, variational=True),

@@ -10,6 +10,8 @@ from seqjax.cells.bidirectional import BidirectionalParams as BidirectionalParam
 from seqjax.cells.clockwork import ClockworkCarry as ClockworkCarry
 from seqjax.cells.clockwork import ClockworkParams as ClockworkParams
 from seqjax.cells.clockwork import ClockworkRNN as ClockworkRNN
+from seqjax.cells.conv_lstm import ConvLSTM as ConvLSTM
+from seqjax.cells.conv_lstm import ConvLSTMParams as ConvLSTMParams
 from seqjax.cells.coupled import CoupledLSTM as CoupledLSTM
 from seqjax.cells.coupled import CoupledLSTMParams as CoupledLSTMParams
 from seqjax.cells.dropout import Dropout as Dropout

@@ -11,6 +11,7 @@ import inspect
 from typing import Any, Protocol, final
 
 import jax
+import jax.numpy as jnp
 
 from seqjax import _checks
 from seqjax.cells.deferred import recur_over_time
@@ -233,6 +234,12 @@ def check_cell_like(name: str, cell: Any) -> None:
         ok and (hasattr(cell, "step") or hasattr(cell, "unroll")),
         f"{name} is {cell!r}; expected a cell: an object with init, initial_carry and step.",
     )
+
+
+def example_inputs(cell: Any, input_size: int) -> Any:
+    """Zeros of B = T = 1 as a cell reads them: [1, 1, D], or its own `example_inputs(D)`."""
+    own = getattr(cell, "example_inputs", None)
+    return jnp.zeros((1, 1, input_size)) if own is None else own(input_size)
 
 
 def takes(function: Any, name: str) -> bool:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax import _checks
-from seqjax.cells.base import EncoderError, check_cell_like, run
+from seqjax.cells.base import EncoderError, check_cell_like, example_inputs, run
 from seqjax.noise import fold_in
 from seqjax.reverse import reverse_time
 from seqjax.scan import Reset
@@ -89,6 +89,10 @@ class Bidirectional:
         return BidirectionalParams(
             forward.init(key_f, input_size), backward.init(key_b, input_size)
         )
+
+    def example_inputs(self, input_size: int) -> Any:
+        """The forward cell's, B = T = 1."""
+        return example_inputs(self.cell, input_size)
 
     def initial_carry(self, params: Any, batch_size: int, key=None) -> BidirectionalCarry:
         """The initial carries of both directions, leaves [B, ...]."""

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax import _checks
-from seqjax.cells.base import check_cell_like, run
+from seqjax.cells.base import check_cell_like, example_inputs, run
 from seqjax.cells.stack import check_steppable
 
 
@@ -61,6 +61,10 @@ class LearnedCarry:
         carry = self.cell.initial_carry(params, 1)
         learn = lambda leaf: leaf[0] if _checks.is_float(leaf) else None
         return LearnedCarryParams(params, jax.tree.map(learn, carry))
+
+    def example_inputs(self, input_size: int) -> Any:
+        """The wrapped cell's, B = T = 1."""
+        return example_inputs(self.cell, input_size)
 
     def initial_carry(self, params: LearnedCarryParams, batch_size: int, key=None) -> Any:
         """The learned carry, once a row: leaves [B, ...]."""

@@ -1,13 +1,13 @@
 """The LSTM whose gates see its memory."""
 
 from dataclasses import KW_ONLY, dataclass
-from typing import NamedTuple, final
+from typing import Any, NamedTuple, final
 
 import jax
 import jax.numpy as jnp
 
 from seqjax import _checks
-from seqjax.cells.activations import sigmoid
+from seqjax.cells.activations import sigmoid, squash
 from seqjax.cells.base import RecurrentCell
 from seqjax.cells.lstm import LSTMCarry, lstm_bias, zero_lstm_carry
 from seqjax.cells.products import Affine
@@ -101,14 +101,26 @@ class PeepholeLSTM(RecurrentCell):
         self, params: PeepholeLSTMParams, carry: LSTMCarry, z: jax.Array, affine: Affine
     ) -> LSTMCarry:
         """The next h [B, H] and c [B, H], given z [B, 4H]."""
-        i, f, g, o = jnp.split(affine(carry.h, params.w_h, z), 4, axis=-1)
-        peep = lambda p, c: p.astype(c.dtype) * c
-        keep = sigmoid(f + peep(params.p_f, carry.c))
-        write = sigmoid(i + peep(params.p_i, carry.c))
-        c = keep * carry.c + write * jnp.tanh(g)
-        h = sigmoid(o + peep(params.p_o, c)) * jnp.tanh(c)
+        h, c = remember(affine(carry.h, params.w_h, z), carry.c, params)
         return LSTMCarry(h.astype(carry.h.dtype), c)
 
     def output(self, params: PeepholeLSTMParams, carry: LSTMCarry) -> jax.Array:
         """h [B, H], the output."""
         return carry.h
+
+
+def remember(u: jax.Array, c: jax.Array, params: Any) -> LSTMCarry:
+    """The next h and c [..., H], both in c's dtype, from gates u [..., 4H] and the old memory c.
+
+    params has the peepholes p_i, p_f and p_o, [..., H] each or all None.
+    """
+    if params.p_i is None:
+        i, f, g, o = squash(u, "ssts")
+        c = f * c + i * g
+        return LSTMCarry(o * jnp.tanh(c), c)
+    i, f, g, o = jnp.split(u, 4, axis=-1)
+    peep = lambda p, c: p.astype(c.dtype) * c
+    keep = sigmoid(f + peep(params.p_f, c))
+    write = sigmoid(i + peep(params.p_i, c))
+    c = keep * c + write * jnp.tanh(g)
+    return LSTMCarry(sigmoid(o + peep(params.p_o, c)) * jnp.tanh(c), c)

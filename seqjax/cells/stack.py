@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from typing import Any, final
 
 import jax
-import jax.numpy as jnp
 
 from seqjax import _checks
-from seqjax.cells.base import EncoderError, check_cell_like, run
+from seqjax.cells.base import EncoderError, check_cell_like, example_inputs, run
 from seqjax.noise import fold_in
 from seqjax.scan import Reset, zero_rows
 
@@ -33,6 +32,7 @@ class Stack:
       ValueError: if there is no member, or one is not a cell; otherwise as the members.
 
     Example:
+      >>> import jax.numpy as jnp
       >>> import seqjax as sj
       >>> cell = sj.Stack((sj.LSTM(4), sj.Dropout(0.5), sj.GRU(3)))
       >>> params = cell.init(jax.random.key(0), input_size=2)
@@ -60,6 +60,10 @@ class Stack:
             params.append(cell.init(jax.random.fold_in(key, index), size))
             size = output_size(cell, params[-1], size)
         return tuple(params)
+
+    def example_inputs(self, input_size: int) -> Any:
+        """The first member's, B = T = 1."""
+        return example_inputs(self.cells[0], input_size)
 
     def initial_carry(self, params: Any, batch_size: int, key=None) -> tuple[Any, ...]:
         """Each member's carry, leaves [B, ...]; member i's noise is from `fold_in(key, i)`."""
@@ -114,6 +118,7 @@ class Residual:
         wrapped cell.
 
     Example:
+      >>> import jax.numpy as jnp
       >>> import seqjax as sj
       >>> cell = sj.Residual(sj.GRU(3))
       >>> params = cell.init(jax.random.key(0), input_size=3)
@@ -136,6 +141,10 @@ class Residual:
         params = self.cell.init(key, input_size)
         self._check(output_size(self.cell, params, input_size), input_size)
         return params
+
+    def example_inputs(self, input_size: int) -> Any:
+        """The wrapped cell's, B = T = 1."""
+        return example_inputs(self.cell, input_size)
 
     def initial_carry(self, params: Any, batch_size: int, key=None) -> Any:
         """The wrapped cell's, leaves [B, ...]."""
@@ -181,7 +190,7 @@ def output_size(cell: Any, params: Any, input_size: int) -> int:
     """The width of a cell's outputs, found without computing any."""
 
     def outputs(params):
-        xs = jnp.zeros((1, 1, input_size))
+        xs = example_inputs(cell, input_size)
         return run(cell, params, cell.initial_carry(params, 1), xs)[1]
 
     return jax.eval_shape(outputs, params).shape[-1]

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax import _checks
-from seqjax.cells.base import RecurrentCell
+from seqjax.cells.base import RecurrentCell, example_inputs
 from seqjax.cells.products import Affine
 from seqjax.noise import Noise, draw_rows, fold_in
 
@@ -79,6 +79,10 @@ class Zoneout(RecurrentCell):
     def init(self, key: jax.Array, input_size: int) -> Any:
         """Draws the wrapped cell's params for inputs [..., D]."""
         return self.cell.init(key, input_size)
+
+    def example_inputs(self, input_size: int) -> Any:
+        """The wrapped cell's, B = T = 1."""
+        return example_inputs(self.cell, input_size)
 
     def initial_carry(self, params: Any, batch_size: int, key=None) -> ZoneoutCarry:
         """The wrapped cell's carry, leaves [B, ...], and with a key a `Noise` of [B] rows.

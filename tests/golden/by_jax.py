@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from record import Arrays, Shapes, padding_mask, record
+from record import INPUT, Arrays, Shapes, padding_mask, record
 
 
 def record_jax(
@@ -18,6 +18,7 @@ def record_jax(
     lengths: np.ndarray | None = None,
     mask: np.ndarray | None = None,
     dtype: type = np.float64,
+    features: tuple[int, ...] = (INPUT,),
 ) -> Arrays:
     """Records apply(weights, carry, xs) -> (ys, final), all flat dicts but xs and ys.
 
@@ -28,7 +29,9 @@ def record_jax(
 
     def run_masked(inputs):
         ys, final = apply(inputs["weights"], inputs["carry"], inputs["xs"])
-        return ys if real is None else jnp.where(real[..., None], ys, 0), final
+        if real is None:
+            return ys, final
+        return jnp.where(real.reshape(*real.shape, *[1] * (ys.ndim - 2)), ys, 0), final
 
     def total(inputs, loss):
         ys, final = run_masked(inputs)
@@ -42,7 +45,7 @@ def record_jax(
 
     steps = {"lengths": lengths, "mask": mask}
     steps = {name: a for name, a in steps.items() if a is not None}
-    return record(case, weights, carry, run, grad, steps, dtype)
+    return record(case, weights, carry, run, grad, steps, dtype, features)
 
 
 def join(tree: Any, prefix: str = "") -> dict:

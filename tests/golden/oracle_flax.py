@@ -49,6 +49,23 @@ def make_linen(cell: Callable, gated: bool = False) -> Callable:
     return lambda case: record_jax(case, weights, carry_shapes(gated), apply, lengths=LENGTHS)
 
 
+def make_linen_conv(kernel_size: tuple[int, ...], shape: tuple[int, ...]) -> Callable:
+    """Records linen's ConvLSTMCell, whose forget gate has 1 added as it runs."""
+    cell = linen.ConvLSTMCell(HIDDEN, kernel_size, param_dtype=jnp.float64)
+    layer = linen.RNN(cell, return_carry=True)
+
+    def apply(weights, carry, xs):
+        params = {"params": {"cell": split(weights)}}
+        final, ys = layer.apply(params, xs, initial_carry=pack(carry), seq_lengths=LENGTHS)
+        return ys, unpack(final)
+
+    xs = jnp.zeros((BATCH, LENGTH, *shape, INPUT))
+    weights = shapes(join(layer.init(jax.random.key(0), xs)["params"]["cell"]))
+    carry = {name: (BATCH, *shape, HIDDEN) for name in ("c", "h")}
+    how = {"lengths": LENGTHS, "features": (*shape, INPUT)}
+    return lambda case: record_jax(case, weights, carry, apply, **how)
+
+
 def make_linen_bidirectional(cell: Callable) -> Callable:
     """Records a linen cell without c in both directions."""
     layer = linen.Bidirectional(
@@ -120,6 +137,7 @@ CASES = {
     "linen_lstm": make_linen(linen.LSTMCell, gated=True),
     "linen_optimized_lstm": make_linen(linen.OptimizedLSTMCell, gated=True),
     "linen_gru": make_linen(linen.GRUCell),
+    "linen_conv_lstm": make_linen_conv((3, 2), (3, 4)),
     "linen_gru_bidirectional": make_linen_bidirectional(linen.GRUCell),
     "nnx_simple": make_nnx(nnx.SimpleCell),
     "nnx_lstm": make_nnx(nnx.LSTMCell, gated=True),

@@ -54,6 +54,7 @@ def record(
     grad: Callable,
     steps: Arrays,
     dtype: type = np.float64,
+    features: tuple[int, ...] = (INPUT,),
 ) -> Arrays:
     """Draws a case, runs an oracle on it, and returns everything under the names of a file.
 
@@ -65,12 +66,13 @@ def record(
       grad: ({weights, carry, xs}, (ys, final) weights of the loss) -> gradients like the first.
       steps: `lengths` or `mask` or nothing, recorded as it is.
       dtype: of all that is drawn: float64 unless the oracle cannot.
+      features: the shape of one step's input.
     """
     draw = Draw(case, dtype)
     inputs = {
         "weights": draw.arrays(weights, 0.7),
         "carry": draw.arrays(carry, 0.7),
-        "xs": draw.array((BATCH, LENGTH, INPUT)),
+        "xs": draw.array((BATCH, LENGTH, *features)),
     }
     ys, final = run(inputs)
     loss = draw.array(ys.shape), draw.arrays({name: a.shape for name, a in final.items()}, 1.0)
