@@ -30,6 +30,8 @@ from seqjax.cells import LSTMCarry as LSTMCarry
 from seqjax.cells import LSTMParams as LSTMParams
 from seqjax.cells import PeepholeLSTM as PeepholeLSTM
 from seqjax.cells import PeepholeLSTMParams as PeepholeLSTMParams
+from seqjax.cells import PhasedLSTM as PhasedLSTM
+from seqjax.cells import PhasedLSTMParams as PhasedLSTMParams
 from seqjax.cells import ProjectedLSTM as ProjectedLSTM
 from seqjax.cells import ProjectedLSTMParams as ProjectedLSTMParams
 from seqjax.cells import RecurrentCell as RecurrentCell
@@ -38,6 +40,7 @@ from seqjax.cells import SequenceCell as SequenceCell
 from seqjax.cells import SLSTMCarry as SLSTMCarry
 from seqjax.cells import SLSTMParams as SLSTMParams
 from seqjax.cells import Stack as Stack
+from seqjax.cells import Timed as Timed
 from seqjax.cells import Zoneout as Zoneout
 from seqjax.cells import ZoneoutCarry as ZoneoutCarry
 from seqjax.cells import negate_update_gate as negate_update_gate
@@ -78,6 +81,7 @@ from seqjax.scan import scan as scan
 from seqjax.schedules import Schedule as Schedule
 from seqjax.schedules import binomial_schedule as binomial_schedule
 from seqjax.schedules import mixed_schedule as mixed_schedule
+from seqjax.times import relative_times as relative_times
 from seqjax.training import Metrics as Metrics
 from seqjax.training import TrainState as TrainState
 from seqjax.training import clip_by_global_norm as clip_by_global_norm

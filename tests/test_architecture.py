@@ -14,7 +14,7 @@ ORDER = [
     {"cells"},
     {"remat", "windows"},
     {"unroll"},
-    {"corpus", "decoding", "losses", "saving", "training"},
+    {"corpus", "decoding", "losses", "saving", "times", "training"},
     {"truncation"},
     {"testing"},
 ]

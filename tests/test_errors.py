@@ -72,10 +72,70 @@ def zone_out(rate):
     return zoned.initial_carry(params, 2)
 
 
+stamped = sj.PhasedLSTM(3)
+clock = stamped.init(key, 4)
 film = sj.ConvLSTM(2, 3, (5, 4))
 
 
 BAD = {
+    "phased_period_zero": (
+        lambda: sj.PhasedLSTM(3, period_range=(0.0, 5.0)),
+        "period_range is (0.0, 5.0); expected a pair of positive numbers, low <= high, in the unit of times.",
+    ),
+    "phased_period_negative": (
+        lambda: sj.PhasedLSTM(3, period_range=(-2.0, -1.0)),
+        "period_range is (-2.0, -1.0); expected a pair of positive numbers, low <= high, in the unit of times.",
+    ),
+    "phased_period_order": (
+        lambda: sj.PhasedLSTM(3, period_range=(5.0, 1.0)),
+        "period_range is (5.0, 1.0); expected a pair of positive numbers, low <= high, in the unit of times.",
+    ),
+    "phased_period_nan": (
+        lambda: sj.PhasedLSTM(3, period_range=(1.0, float("nan"))),
+        "period_range is (1.0, nan); expected a pair of positive numbers, low <= high, in the unit of times.",
+    ),
+    "phased_period_single": (
+        lambda: sj.PhasedLSTM(3, period_range=5.0),
+        "period_range is 5.0; expected a pair of positive numbers, low <= high, in the unit of times.",
+    ),
+    "phased_ratio_zero": (
+        lambda: sj.PhasedLSTM(3, open_ratio=0.0),
+        "open_ratio is 0.0; expected a share with 0 < open_ratio <= 1.",
+    ),
+    "phased_ratio_above": (
+        lambda: sj.PhasedLSTM(3, open_ratio=1.5),
+        "open_ratio is 1.5; expected a share with 0 < open_ratio <= 1.",
+    ),
+    "phased_ratio_nan": (
+        lambda: sj.PhasedLSTM(3, open_ratio=float("nan")),
+        "open_ratio is nan; expected a finite number.",
+    ),
+    "phased_leak": (
+        lambda: sj.PhasedLSTM(3, leak=-0.1),
+        "leak is -0.1; expected a slope with 0 <= leak <= 1, such as 0.001.",
+    ),
+    "phased_plain_inputs": (
+        lambda: sj.unroll(stamped, clock, xs),
+        "xs is an array; expected Timed(values [B, T, D], times [B, T]), the time of each step.",
+    ),
+    "phased_times_shape": (
+        lambda: sj.unroll(stamped, clock, sj.Timed(xs, xs)),
+        "xs.times has 3 axes and xs.values 3; expected one time a step: times [B, T] for values [B, T, D].",
+    ),
+    "phased_times_rows": (
+        lambda: stamped.step(
+            clock, stamped.initial_carry(clock, 2), sj.Timed(xs[:, 0], xs[0, :3, 0])
+        ),
+        "xs.times has shape (3,) and xs.values (2, 4); expected one time a row: times [B] for values [B, D].",
+    ),
+    "phased_times_integer": (
+        lambda: sj.unroll(stamped, clock, sj.Timed(xs, jnp.ones((2, 5), int))),
+        "xs.times has dtype int32; expected floating point. Take relative_times(times), which subtracts before it rounds.",
+    ),
+    "phased_values_width": (
+        lambda: sj.unroll(stamped, clock, sj.Timed(xs[..., :3], xs[..., 0])),
+        "xs.values has width 3 but meets weights [4, 12]; expected width 4, the size that these params were initialised for.",
+    ),
     "conv_shape_empty": (
         lambda: sj.ConvLSTM(2, 3, ()),
         "shape is (); expected one to three spatial sizes, batch, time and channels left out.",

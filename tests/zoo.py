@@ -22,10 +22,12 @@ from seqjax import (
     LearnedCarry,
     Normal,
     PeepholeLSTM,
+    PhasedLSTM,
     ProjectedLSTM,
     RecurrentCell,
     Residual,
     Stack,
+    Timed,
     Zoneout,
 )
 from seqjax.cells.lstm import LSTMCarry
@@ -51,6 +53,13 @@ class Adapted(RecurrentCell):
         return y.reshape(y.shape[0], -1)
 
 
+class Clocked(Adapted):
+    """The last channel is the time."""
+
+    def project(self, params, xs):
+        return self.cell.project(params, Timed(xs, xs[..., -1]))
+
+
 class Pictured(Adapted):
     """A channel's number stands at each place of the image, times the number of the place."""
 
@@ -74,6 +83,8 @@ CELLS = {
     "layer_norm": LayerNormLSTM(4),
     "coupled": CoupledLSTM(4),
     "slstm": SLSTM(4, heads=2),
+    "phased": Clocked(PhasedLSTM(4, (0.5, 4.0), open_ratio=0.5, leak=0.01)),
+    "phased_peepholes": Clocked(PhasedLSTM(4, (0.5, 4.0), open_ratio=0.5, peepholes=True)),
     "conv": Pictured(ConvLSTM(2, (2, 3), (2, 3))),
     "conv_peepholes": Pictured(ConvLSTM(2, 3, (4,), peepholes=True)),
     "clockwork": ClockworkRNN(6, (1, 2, 3)),

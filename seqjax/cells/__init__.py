@@ -31,6 +31,9 @@ from seqjax.cells.lstm import LSTMCarry as LSTMCarry
 from seqjax.cells.lstm import LSTMParams as LSTMParams
 from seqjax.cells.peephole import PeepholeLSTM as PeepholeLSTM
 from seqjax.cells.peephole import PeepholeLSTMParams as PeepholeLSTMParams
+from seqjax.cells.phased_lstm import PhasedLSTM as PhasedLSTM
+from seqjax.cells.phased_lstm import PhasedLSTMParams as PhasedLSTMParams
+from seqjax.cells.phased_lstm import Timed as Timed
 from seqjax.cells.projected import ProjectedLSTM as ProjectedLSTM
 from seqjax.cells.projected import ProjectedLSTMParams as ProjectedLSTMParams
 from seqjax.cells.slstm import SLSTM as SLSTM
