@@ -15,6 +15,10 @@ from seqjax.cells import ConvLSTM as ConvLSTM
 from seqjax.cells import ConvLSTMParams as ConvLSTMParams
 from seqjax.cells import CoupledLSTM as CoupledLSTM
 from seqjax.cells import CoupledLSTMParams as CoupledLSTMParams
+from seqjax.cells import DiagonalGRU as DiagonalGRU
+from seqjax.cells import DiagonalGRUParams as DiagonalGRUParams
+from seqjax.cells import DiagonalLSTM as DiagonalLSTM
+from seqjax.cells import DiagonalLSTMParams as DiagonalLSTMParams
 from seqjax.cells import Dropout as Dropout
 from seqjax.cells import Elman as Elman
 from seqjax.cells import ElmanParams as ElmanParams
@@ -59,6 +63,7 @@ from seqjax.decoding import sequential_monte_carlo as sequential_monte_carlo
 from seqjax.decoding import speculative_sample as speculative_sample
 from seqjax.decoding import stochastic_beam_search as stochastic_beam_search
 from seqjax.decoding import stream as stream
+from seqjax.diagnostics import lyapunov_exponents as lyapunov_exponents
 from seqjax.initializers import GlorotUniform as GlorotUniform
 from seqjax.initializers import Identity as Identity
 from seqjax.initializers import Initializer as Initializer
@@ -71,6 +76,8 @@ from seqjax.losses import cross_entropy as cross_entropy
 from seqjax.losses import cross_entropy_sum as cross_entropy_sum
 from seqjax.losses import perplexity as perplexity
 from seqjax.losses import token_losses as token_losses
+from seqjax.newton import NewtonUnroll as NewtonUnroll
+from seqjax.newton import newton_unroll as newton_unroll
 from seqjax.noise import Noise as Noise
 from seqjax.saving import Restored as Restored
 from seqjax.saving import latest_checkpoint as latest_checkpoint

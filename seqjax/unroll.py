@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -85,6 +85,37 @@ def unroll(
       >>> ys.shape, bool((ys[1, 1:] == 0).all())
       ((2, 5, 3), True)
     """
+    task = check_task(cell, params, xs, carry, key, lengths, mask, reset, reverse)
+    run_cell = _windowed(remat, truncate, jax.tree.leaves(task.xs)[0].shape[1])
+    anew = None if task.reset is None else Reset(task.reset, task.initial)
+    carry, ys = run_cell(cell, task.params, task.carry, task.xs, task.mask, anew)
+    return carry, task.restore(ys)
+
+
+class Task(NamedTuple):
+    """Sequences to be run over, checked, in the order of running.
+
+    Attributes:
+      params: of the cell.
+      carry: where to start, leaves [B, ...].
+      initial: what a reset returns to.
+      xs: [B, T, ...] inputs.
+      mask: [B, T] bool or None, of lengths and mask together.
+      reset: [B, T] bool or None.
+      restore: turns results [B, T, ...] into the order of the inputs.
+    """
+
+    params: Any
+    carry: Any
+    initial: Any
+    xs: Any
+    mask: jax.Array | None
+    reset: jax.Array | None
+    restore: Callable[[Any], Any]
+
+
+def check_task(cell, params, xs, carry, key, lengths, mask, reset, reverse) -> Task:
+    """Checks the arguments that `unroll` shares with other ways of running a cell."""
     check_cell_like("cell", cell)
     batch_size, length = check_xs(xs)
     xs = jax.tree.map(jnp.asarray, xs)
@@ -94,15 +125,11 @@ def unroll(
     if flags is not None and lengths is not None:
         flags = flags & _within(lengths, length)
     carry, initial = _start(cell, params, carry, key, batch_size)
-    run_cell = _windowed(remat, truncate, length)
     restore = lambda ys: ys
     if reverse:
         xs, real, flags, restore = reverse_time(xs, real, flags)
     everything = (params, carry, initial, xs, real, flags)
-    params, carry, initial, xs, real, flags = _trees.vary_like(everything, everything)
-    anew = None if flags is None else Reset(flags, initial)
-    carry, ys = run_cell(cell, params, carry, xs, real, anew)
-    return carry, restore(ys)
+    return Task(*_trees.vary_like(everything, everything), restore)
 
 
 def tape_cost(cell: Any, params: Any, xs: Any, *, block: int = 1, key=None) -> int:

@@ -14,6 +14,10 @@ from seqjax.cells.conv_lstm import ConvLSTM as ConvLSTM
 from seqjax.cells.conv_lstm import ConvLSTMParams as ConvLSTMParams
 from seqjax.cells.coupled import CoupledLSTM as CoupledLSTM
 from seqjax.cells.coupled import CoupledLSTMParams as CoupledLSTMParams
+from seqjax.cells.diagonal import DiagonalGRU as DiagonalGRU
+from seqjax.cells.diagonal import DiagonalGRUParams as DiagonalGRUParams
+from seqjax.cells.diagonal import DiagonalLSTM as DiagonalLSTM
+from seqjax.cells.diagonal import DiagonalLSTMParams as DiagonalLSTMParams
 from seqjax.cells.dropout import Dropout as Dropout
 from seqjax.cells.elman import Elman as Elman
 from seqjax.cells.elman import ElmanParams as ElmanParams

@@ -30,7 +30,7 @@ class DiagonalGRUParams(NamedTuple):
 @final
 @dataclass(frozen=True)
 class DiagonalGRU(RecurrentCell):
-    """A GRU with diagonal recurrent matrices, the ParaGRU. Danieli et al. 2025, equation 9.
+    """A GRU with diagonal recurrent matrices, the ParaGRU of Danieli et al. 2025.
 
         r = σ(xₜ W_r + u_r ⊙ hₜ₋₁ + b_r),   z = σ(xₜ W_z + u_z ⊙ hₜ₋₁ + b_z)
         n = tanh(xₜ W_n + u_n ⊙ (r ⊙ hₜ₋₁) + b_n)
@@ -119,14 +119,14 @@ class DiagonalLSTMParams(NamedTuple):
 @final
 @dataclass(frozen=True)
 class DiagonalLSTM(RecurrentCell):
-    """A coupled LSTM with peepholes and diagonal matrices, the ParaLSTM. Danieli et al. 2025.
+    """A coupled LSTM with peepholes and diagonal matrices, the ParaLSTM of Danieli et al. 2025.
 
         f = σ(xₜ W_f + u_f ⊙ hₜ₋₁ + p_f ⊙ cₜ₋₁ + b_f),   g = tanh(xₜ W_g + u_g ⊙ hₜ₋₁ + b_g)
         cₜ = f ⊙ cₜ₋₁ + (1 - f) ⊙ g
         o = σ(xₜ W_o + u_o ⊙ hₜ₋₁ + p_o ⊙ cₜ + b_o),   hₜ = o ⊙ tanh(cₜ),   yₜ = hₜ
 
-    Equation 10 there. The Jacobian of a unit's (h, c) is a 2 x 2 block, and nothing else is not
-    zero: `newton_unroll(..., method="block-newton")` is exact Newton. The carry is
+    A unit's (h, c) have a Jacobian of 2 x 2 numbers, and all others are zero, so that
+    `newton_unroll(..., method="block-newton")` is exact Newton. The carry is
     `LSTMCarry(h [B, H], c [B, H])`, both in at least float32.
 
     Attributes:

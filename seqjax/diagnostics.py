@@ -1,0 +1,76 @@
+"""Looking inside of recurrences."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from seqjax import _checks
+from seqjax.newton.layout import Layout
+from seqjax.scan import check_batch, check_xs, swap_time
+
+
+def lyapunov_exponents(
+    cell: Any, params: Any, xs: Any, *, count: int = 1, carry: Any = None, skip: int = 0
+) -> jax.Array:
+    """The largest Lyapunov exponents of a cell along its inputs, in nats a step.
+
+        Qₜ Rₜ = Jₜ Qₜ₋₁,   λᵢ = mean over t of ln |Rₜ,ᵢᵢ|,   Jₜ = ∂hₜ/∂hₜ₋₁
+
+    How fast small differences of the state grow (λ > 0, exploding gradients, chaos) or vanish
+    (λ < 0). The orthonormal Q is made anew at every step, so that no product over time is formed,
+    which would over- or underflow. Benettin et al. 1980.
+
+    Args:
+      cell: a cell with a step, whose carry holds floats only.
+      params: from `cell.init`.
+      xs: [B, T, ...] inputs; a pytree of such arrays is allowed.
+      count: how many exponents, at most the N numbers of a row's carry.
+      carry: where to start, leaves [B, ...]; None means `cell.initial_carry(params, B)`.
+      skip: so many first steps are run but not counted, for Q to turn to the fastest directions.
+
+    Returns:
+      [B, count], largest first in the limit of long sequences; -inf for a direction that is lost.
+
+    Raises:
+      ValueError: if the carry holds anything but floats, xs has no batch and time axes, count is
+        not in 1..N, or skip is not in 0..T - 1.
+
+    Example:
+      >>> import seqjax as sj
+      >>> cell = sj.Elman(2, "identity", w_h_init=sj.Orthogonal(0.5))
+      >>> params = cell.init(jax.random.key(0), input_size=1)
+      >>> print(sj.lyapunov_exponents(cell, params, jnp.ones((1, 100, 1)), count=2).round(3))
+      [[-0.693 -0.693]]
+    """
+    batch_size, length = check_xs(xs)
+    carry = cell.initial_carry(params, batch_size) if carry is None else carry
+    check_batch("carry", carry, batch_size)
+    layout = Layout.of(carry, "dense")
+    start = layout.pack(carry)[:, 0]
+    size = start.shape[-1]
+    _checks.positive_int("count", count)
+    _checks.require(
+        count <= size, f"count is {count}; expected at most {size}, the numbers of a row's carry."
+    )
+    _checks.require(
+        isinstance(skip, int) and 0 <= skip < length,
+        f"skip is {skip!r}; expected an integer of 0..T - 1 = {length - 1}.",
+    )
+
+    def body(state, x):
+        h, directions = state  # [B, N], [B, N, count]
+
+        def step(h):
+            return layout.pack(cell.step(params, layout.unpack(h[:, None]), x)[0])[:, 0]
+
+        h, push = jax.linearize(step, h)
+        moved = jax.vmap(push, in_axes=2, out_axes=2)(directions)
+        directions, upper = jnp.linalg.qr(moved)
+        return (h, directions), jnp.log(jnp.abs(jnp.diagonal(upper, axis1=1, axis2=2)))
+
+    eye = jnp.eye(size, count, dtype=start.dtype)
+    directions = jnp.broadcast_to(eye, (batch_size, size, count))
+    xs = swap_time(jax.tree.map(jnp.asarray, xs))
+    _, growth = jax.lax.scan(body, (start, directions), xs)
+    return jnp.mean(growth[skip:], axis=0)

@@ -1,0 +1,60 @@
+"""What diagnostics say, beside what is known exactly."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import seqjax as sj
+
+
+def test_exponents_of_a_linear_recurrence_are_those_of_its_matrix(x64):
+    cell = sj.Elman(3, "identity")
+    params = cell.init(jax.random.key(0), 2)
+    turn = sj.Orthogonal()(jax.random.key(1), (3, 3))
+    xs = jax.random.normal(jax.random.key(2), (2, 600, 2))
+    for rho in (0.8, 1.1):
+        found = sj.lyapunov_exponents(cell, params._replace(w_h=rho * turn), xs, count=3)
+        np.testing.assert_allclose(found, np.full((2, 3), np.log(rho)), atol=1e-10)
+    triangular = jnp.array([[0.5, 0.3, -0.2], [0.0, 0.9, 0.4], [0.0, 0.0, -0.2]])
+    found = sj.lyapunov_exponents(cell, params._replace(w_h=triangular), xs, count=3, skip=100)
+    np.testing.assert_allclose(found[0], np.log([0.9, 0.5, 0.2]), atol=1e-3)
+
+
+def test_exponents_survive_a_thousand_steps_in_single_precision():
+    cell = sj.Elman(4, "identity", w_h_init=sj.Orthogonal(0.01))
+    params = cell.init(jax.random.key(0), 2)
+    xs = jnp.ones((1, 1000, 2))  # the product over time is 1e-2000
+    found = sj.lyapunov_exponents(cell, params, xs, count=4)
+    np.testing.assert_allclose(found, np.log(0.01), atol=1e-4)
+
+
+def test_the_largest_exponent_is_the_growth_of_a_small_difference(x64):
+    cell = sj.Elman(6, w_h_init=sj.Orthogonal(1.6))
+    params = cell.init(jax.random.key(0), 2)
+    xs = 0.3 * jax.random.normal(jax.random.key(1), (1, 400, 2))
+    warm, _ = sj.unroll(cell, params, xs[:, :200])
+    exponent = sj.lyapunov_exponents(cell, params, xs[:, 200:], carry=warm)
+    jacobian = jax.jacfwd(
+        lambda h: sj.scan(lambda h, x: cell.step(params, h, x), h, xs[:, 200:])[0]
+    )
+    product = jacobian(warm)[0, :, 0]
+    growth = np.log(np.linalg.norm(np.asarray(product)[:, 0])) / 200
+    np.testing.assert_allclose(exponent[0, 0], growth, atol=1e-9)  # both start along axis 0
+
+
+@pytest.mark.parametrize(
+    ("message", "how"),
+    [
+        ("count is 4; expected at most 3", {"count": 4}),
+        ("count is 0; expected an integer of at least 1", {"count": 0}),
+        ("skip is 5; expected an integer of 0..T - 1 = 4", {"skip": 5}),
+        ("skip is -1; expected an integer of 0..T - 1 = 4", {"skip": -1}),
+        ("carry has shape (3, 3); expected the batch axis first", {"carry": np.zeros((3, 3))}),
+    ],
+)
+def test_bad_input_is_named(message, how):
+    cell = sj.GRU(3)
+    with pytest.raises(ValueError) as error:
+        sj.lyapunov_exponents(cell, cell.init(jax.random.key(0), 2), np.ones((2, 5, 2)), **how)
+    assert message in str(error.value)
