@@ -14,11 +14,7 @@ ORDER = [
     {"cells"},
     {"remat", "windows"},
     {"unroll"},
-<<<<<<< HEAD
-    {"corpus", "decoding", "losses", "saving", "times", "training"},
-=======
-    {"corpus", "decoding", "diagnostics", "losses", "newton", "saving", "training"},
->>>>>>> 4d3ba9d (Run any cell over all steps at once by Newton's method)
+    {"corpus", "decoding", "diagnostics", "losses", "newton", "saving", "times", "training"},
     {"truncation"},
     {"testing"},
 ]

@@ -84,17 +84,14 @@ CELLS = {
     "projected": ProjectedLSTM(5, 3),
     "layer_norm": LayerNormLSTM(4),
     "coupled": CoupledLSTM(4),
-<<<<<<< HEAD
     "slstm": SLSTM(4, heads=2),
     "phased": Clocked(PhasedLSTM(4, (0.5, 4.0), open_ratio=0.5, leak=0.01)),
     "phased_peepholes": Clocked(PhasedLSTM(4, (0.5, 4.0), open_ratio=0.5, peepholes=True)),
     "conv": Pictured(ConvLSTM(2, (2, 3), (2, 3))),
     "conv_peepholes": Pictured(ConvLSTM(2, 3, (4,), peepholes=True)),
     "clockwork": ClockworkRNN(6, (1, 2, 3)),
-=======
     "diagonal_gru": DiagonalGRU(4),
     "diagonal_lstm": DiagonalLSTM(4),
->>>>>>> 4d3ba9d (Run any cell over all steps at once by Newton's method)
     "dropout": Dropout(0.4),
     "variational_dropout": Dropout(0.4, variational=True),
     "zoneout": Zoneout(LSTM(4), LSTMCarry(h=0.1, c=0.5)),
