@@ -53,15 +53,20 @@ def write_results(folder: Path, tasks: list[Task], results: dict[str, Any], seco
             for task in tasks
         },
         "seconds": seconds,
-        "made_with": {
-            "jax": jax.__version__,
-            "python": platform.python_version(),
-            "device": jax.devices()[0].device_kind,
-        },
+        "made_with": made_with(),
     }
     path = folder / "results.json"
     path.write_text(json.dumps(content, indent=1) + "\n")
     return path
+
+
+def made_with() -> dict[str, str]:
+    """The versions and the device that results come from."""
+    return {
+        "jax": jax.__version__,
+        "python": platform.python_version(),
+        "device": jax.devices()[0].device_kind,
+    }
 
 
 def draw(path: Path, tasks: list[Task], results: dict[str, Any]) -> Path:

@@ -69,8 +69,9 @@ def lyapunov_exponents(
         directions, upper = jnp.linalg.qr(moved)
         return (h, directions), jnp.log(jnp.abs(jnp.diagonal(upper, axis1=1, axis2=2)))
 
-    eye = jnp.eye(size, count, dtype=start.dtype)
-    directions = jnp.broadcast_to(eye, (batch_size, size, count))
+    # Along no axis: units that see only themselves would keep to theirs.
+    directions = jax.random.normal(jax.random.key(0), (size, count), start.dtype)
+    directions = jnp.broadcast_to(jnp.linalg.qr(directions)[0], (batch_size, size, count))
     xs = swap_time(jax.tree.map(jnp.asarray, xs))
     _, growth = jax.lax.scan(body, (start, directions), xs)
     return jnp.mean(growth[skip:], axis=0)

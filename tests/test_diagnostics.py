@@ -29,18 +29,26 @@ def test_exponents_survive_a_thousand_steps_in_single_precision():
     np.testing.assert_allclose(found, np.log(0.01), atol=1e-4)
 
 
-def test_the_largest_exponent_is_the_growth_of_a_small_difference(x64):
-    cell = sj.Elman(6, w_h_init=sj.Orthogonal(1.6))
+def test_all_exponents_make_the_determinant_and_the_largest_the_norm(x64):
+    cell = sj.Elman(4, w_h_init=sj.Orthogonal(1.6))
     params = cell.init(jax.random.key(0), 2)
-    xs = 0.3 * jax.random.normal(jax.random.key(1), (1, 400, 2))
-    warm, _ = sj.unroll(cell, params, xs[:, :200])
-    exponent = sj.lyapunov_exponents(cell, params, xs[:, 200:], carry=warm)
-    jacobian = jax.jacfwd(
-        lambda h: sj.scan(lambda h, x: cell.step(params, h, x), h, xs[:, 200:])[0]
-    )
-    product = jacobian(warm)[0, :, 0]
-    growth = np.log(np.linalg.norm(np.asarray(product)[:, 0])) / 200
-    np.testing.assert_allclose(exponent[0, 0], growth, atol=1e-9)  # both start along axis 0
+    xs = 0.3 * jax.random.normal(jax.random.key(1), (1, 26, 2))
+    warm, _ = sj.unroll(cell, params, xs[:, :20])
+    run = lambda **how: sj.lyapunov_exponents(cell, params, xs[:, 20:], carry=warm, **how)
+    step = lambda h, x: cell.step(params, h, x)
+    jacobian = jax.jacfwd(lambda h: sj.scan(step, h, xs[:, 20:])[0])(warm)[0, :, 0]
+    _, volume = np.linalg.slogdet(jacobian)
+    np.testing.assert_allclose(jnp.sum(run(count=4)), volume / 6, atol=1e-9)
+    growth = np.log(np.linalg.norm(jacobian, 2)) / 6
+    assert growth - 0.5 < run()[0, 0] <= growth + 1e-12
+    np.testing.assert_allclose(run()[0, 0], run(count=4)[0, 0], atol=1e-12)
+
+
+def test_units_that_never_meet_have_the_largest_exponent_of_all(x64):
+    cell = sj.Elman(3, "identity")
+    params = cell.init(jax.random.key(0), 2)._replace(w_h=jnp.diag(jnp.array([0.1, 0.9, 0.5])))
+    found = sj.lyapunov_exponents(cell, params, jnp.ones((1, 300, 2)), skip=50)
+    np.testing.assert_allclose(found, np.log([[0.9]]), atol=1e-9)
 
 
 @pytest.mark.parametrize(

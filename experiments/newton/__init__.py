@@ -1,0 +1,1 @@
+"""Newton's method over time: where it converges, and what that takes."""

@@ -1,0 +1,51 @@
+"""python -m experiments.newton: iterations of Newton's method against the Lyapunov exponent."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from experiments.commands import run_command
+
+
+@dataclass(frozen=True)
+class Config:
+    """How many iterations a network takes over time, beside how fast its states drift apart."""
+
+    length: int = 256
+    """T, steps of a sequence."""
+    hidden_size: int = 12
+    """H."""
+    seeds: int = 3
+    """Networks for each cell and gain."""
+    gains: int = 17
+    """How many scales of the recurrent weights, from 0.2 to 4."""
+    out: Path = Path("runs/newton")
+    """Where results.json and newton.png are written."""
+
+
+def main(args: list[str] | None = None) -> int:
+    """Runs the experiment; returns 2 after a wrong argument."""
+    return run_command(run_experiment, Config, args, "python -m experiments.newton")
+
+
+def run_experiment(config: Config) -> None:
+    """Iterations and exponents, times beside `unroll`, the report."""
+    from experiments.folders import writable
+    from experiments.newton import measure, report
+
+    for name in ("length", "hidden_size", "seeds", "gains"):
+        value = getattr(config, name)
+        if value < 1:
+            raise ValueError(f"{name} is {value}; expected at least 1")
+    folder = writable(config.out)
+    points = measure.iterations(config.length, config.hidden_size, config.seeds, config.gains)
+    times = measure.times()
+    print(report.table(points))
+    print(report.times_table(times))
+    report.write(folder / "results.json", config, points, times)
+    report.draw(folder / "newton.png", points, config.length)
+    print(f"results.json and newton.png are in {folder}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
