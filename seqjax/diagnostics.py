@@ -70,7 +70,7 @@ def lyapunov_exponents(
         return (h, directions), jnp.log(jnp.abs(jnp.diagonal(upper, axis1=1, axis2=2)))
 
     # Along no axis: units that see only themselves would keep to theirs.
-    directions = jax.random.normal(jax.random.key(0), (size, count), start.dtype)
+    directions = jax.random.normal(jax.random.key(0), (size, size), start.dtype)[:, :count]
     directions = jnp.broadcast_to(jnp.linalg.qr(directions)[0], (batch_size, size, count))
     xs = swap_time(jax.tree.map(jnp.asarray, xs))
     _, growth = jax.lax.scan(body, (start, directions), xs)
