@@ -29,6 +29,15 @@ def x64():
         yield
 
 
+@pytest.fixture
+def users_compiler():
+    """Options for `jax.jit` with which a test compiles as users do, where rounding matters."""
+    options = {"xla_backend_optimization_level": 3}
+    if "emitters" in QUICK:
+        options["xla_cpu_use_fusion_emitters"] = True
+    return options
+
+
 def pytest_collection_modifyitems(items):
     """Skips tests marked `gpu` where there is none."""
     if jax.default_backend() == "gpu":
