@@ -1,6 +1,35 @@
 """Recurrent sequence models as pure functions in JAX."""
 
 from seqjax import decoding as decoding
+from seqjax.attention import AdditiveAttention as AdditiveAttention
+from seqjax.attention import AdditiveAttentionParams as AdditiveAttentionParams
+from seqjax.attention import Attended as Attended
+from seqjax.attention import Attention as Attention
+from seqjax.attention import AttentionDecoder as AttentionDecoder
+from seqjax.attention import AttentionDecoderCarry as AttentionDecoderCarry
+from seqjax.attention import AttentionDecoderParams as AttentionDecoderParams
+from seqjax.attention import BoundDecoder as BoundDecoder
+from seqjax.attention import ConcatAttention as ConcatAttention
+from seqjax.attention import ConcatAttentionParams as ConcatAttentionParams
+from seqjax.attention import CoverageAttention as CoverageAttention
+from seqjax.attention import CoverageAttentionParams as CoverageAttentionParams
+from seqjax.attention import DecoderOutput as DecoderOutput
+from seqjax.attention import DotAttention as DotAttention
+from seqjax.attention import GeneralAttention as GeneralAttention
+from seqjax.attention import GeneralAttentionParams as GeneralAttentionParams
+from seqjax.attention import LocationAttention as LocationAttention
+from seqjax.attention import LocationAttentionParams as LocationAttentionParams
+from seqjax.attention import MonotonicAttention as MonotonicAttention
+from seqjax.attention import MonotonicAttentionParams as MonotonicAttentionParams
+from seqjax.attention import MonotonicState as MonotonicState
+from seqjax.attention import MultiHeadAttention as MultiHeadAttention
+from seqjax.attention import MultiHeadAttentionParams as MultiHeadAttentionParams
+from seqjax.attention import PreparedMemory as PreparedMemory
+from seqjax.attention import SpatialAttention as SpatialAttention
+from seqjax.attention import SpatialAttentionParams as SpatialAttentionParams
+from seqjax.attention import coverage_loss as coverage_loss
+from seqjax.attention import doubly_stochastic_loss as doubly_stochastic_loss
+from seqjax.attention import pointer_generator as pointer_generator
 from seqjax.cells import GRU as GRU
 from seqjax.cells import LSTM as LSTM
 from seqjax.cells import SLSTM as SLSTM

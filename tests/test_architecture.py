@@ -14,7 +14,17 @@ ORDER = [
     {"cells"},
     {"remat", "windows"},
     {"unroll"},
-    {"corpus", "decoding", "diagnostics", "losses", "newton", "saving", "times", "training"},
+    {
+        "attention",
+        "corpus",
+        "decoding",
+        "diagnostics",
+        "losses",
+        "newton",
+        "saving",
+        "times",
+        "training",
+    },
     {"truncation"},
     {"testing"},
 ]

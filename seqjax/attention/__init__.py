@@ -1,0 +1,31 @@
+"""Attention: frozen specs that look things up in a memory, and a cell that does so each step."""
+
+from seqjax.attention.additive import AdditiveAttention as AdditiveAttention
+from seqjax.attention.additive import AdditiveAttentionParams as AdditiveAttentionParams
+from seqjax.attention.additive import ConcatAttention as ConcatAttention
+from seqjax.attention.additive import ConcatAttentionParams as ConcatAttentionParams
+from seqjax.attention.base import Attended as Attended
+from seqjax.attention.base import Attention as Attention
+from seqjax.attention.base import PreparedMemory as PreparedMemory
+from seqjax.attention.copying import pointer_generator as pointer_generator
+from seqjax.attention.coverage import CoverageAttention as CoverageAttention
+from seqjax.attention.coverage import CoverageAttentionParams as CoverageAttentionParams
+from seqjax.attention.coverage import coverage_loss as coverage_loss
+from seqjax.attention.decoder import AttentionDecoder as AttentionDecoder
+from seqjax.attention.decoder import AttentionDecoderCarry as AttentionDecoderCarry
+from seqjax.attention.decoder import AttentionDecoderParams as AttentionDecoderParams
+from seqjax.attention.decoder import BoundDecoder as BoundDecoder
+from seqjax.attention.decoder import DecoderOutput as DecoderOutput
+from seqjax.attention.location import LocationAttention as LocationAttention
+from seqjax.attention.location import LocationAttentionParams as LocationAttentionParams
+from seqjax.attention.monotonic import MonotonicAttention as MonotonicAttention
+from seqjax.attention.monotonic import MonotonicAttentionParams as MonotonicAttentionParams
+from seqjax.attention.monotonic import MonotonicState as MonotonicState
+from seqjax.attention.multi_head import MultiHeadAttention as MultiHeadAttention
+from seqjax.attention.multi_head import MultiHeadAttentionParams as MultiHeadAttentionParams
+from seqjax.attention.products import DotAttention as DotAttention
+from seqjax.attention.products import GeneralAttention as GeneralAttention
+from seqjax.attention.products import GeneralAttentionParams as GeneralAttentionParams
+from seqjax.attention.spatial import SpatialAttention as SpatialAttention
+from seqjax.attention.spatial import SpatialAttentionParams as SpatialAttentionParams
+from seqjax.attention.spatial import doubly_stochastic_loss as doubly_stochastic_loss

@@ -1,0 +1,189 @@
+"""What an attention mechanism is, and the one masked softmax that all of them end in.
+
+Notation beside that of the package:
+  M width of the memory · Q of a query · A of what both are projected to · N = B K queries, K
+  contiguous ones for each of the B rows of the memory
+"""
+
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+
+from seqjax import _checks
+from seqjax.cells.products import accumulator
+
+
+class Attended(NamedTuple):
+    """What a query found.
+
+    Fields:
+      context: [N, M] weighted mean of the memory, in at least float32; 0 where nothing was seen.
+      alignment: [N, S] weights, in at least float32; they sum to 1 in each row, to 0 where all of
+        the memory is masked.
+    """
+
+    context: jax.Array
+    alignment: jax.Array
+
+
+class PreparedMemory(NamedTuple):
+    """A memory made ready for many queries.
+
+    Fields:
+      values: [B, S, M], what contexts are made of; 0 where masked.
+      keys: what queries are compared with, [B, S, ...]; 0 where masked before the projection.
+      mask: [B, S] bool, True = real, or None.
+      extra: what a mechanism adds, leaves [B, ...].
+    """
+
+    values: jax.Array
+    keys: Any
+    mask: jax.Array | None
+    extra: Any = ()
+
+
+class Attention(Protocol):
+    """A way to look things up in a memory, as a frozen spec with pure methods.
+
+        eᵢⱼ = score(queryᵢ, memoryⱼ),  αᵢⱼ = exp(eᵢⱼ) / Σⱼ exp(eᵢⱼ),  contextᵢ = Σⱼ αᵢⱼ memoryⱼ
+
+    The memory is [B, S, M] and is prepared once: what stands in masked places, NaN included,
+    reaches nothing from there on. Queries are [N, Q] with N = B K: the K hypotheses of a beam, or
+    K steps of a sequence, one after the other, share their row of the memory, and no copy is made.
+    Where all places of a row are masked the alignment, the context and all gradients are 0.
+
+    Bahdanau, Cho and Bengio 2015, section 3.1.
+
+    Example:
+      >>> import seqjax as sj
+      >>> memory = jnp.arange(6.0).reshape(1, 3, 2)
+      >>> attention, beams = sj.DotAttention(), jnp.eye(2) * 9
+      >>> prepared = attention.prepare((), memory, jnp.array([[True, True, False]]))
+      >>> seen, state = attention.attend((), prepared, beams, ())
+      >>> print(seen.context.round(2).tolist())
+      [[2.0, 3.0], [2.0, 3.0]]
+    """
+
+    def init(self, key: jax.Array, query_size: int, memory_size: int) -> Any:
+        """Draws params for queries [..., Q] and memories [..., M]."""
+        ...
+
+    def prepare(self, params: Any, memory: jax.Array, mask: jax.Array | None = None) -> Any:
+        """Everything about a memory [B, S, M] with mask [B, S] that no query changes."""
+        ...
+
+    def initial_state(self, params: Any, prepared: Any, batch_size: int, key=None) -> Any:
+        """What the first `attend` of N = batch_size queries is given, leaves [N, ...]."""
+        ...
+
+    def attend(self, params: Any, prepared: Any, query: jax.Array, state: Any) -> tuple[Any, Any]:
+        """Queries [N, Q] and a state -> `Attended` and the next state."""
+        ...
+
+
+def check_attention(attention: Any) -> None:
+    """Raises ValueError unless an object has what an attention must have."""
+    _checks.require(
+        hasattr(attention, "attend") and not isinstance(attention, type),
+        f"attention is {attention!r}; expected one such as AdditiveAttention(64).",
+    )
+
+
+def check_memory(memory: Any, mask: Any) -> PreparedMemory:
+    """A memory with zeros in masked places, as its own keys.
+
+    Raises:
+      ValueError: if memory is not floats [B, S, M] with S of at least 1, or mask not [B, S] bool.
+    """
+    memory = jnp.asarray(memory)
+    _checks.require(
+        memory.ndim == 3 and memory.shape[1] > 0 and _checks.is_float(memory),
+        f"memory is {memory.dtype}{list(memory.shape)}; expected floats [B, S, M] with at least "
+        "one place. For a grid [B, Y, X, M] use SpatialAttention.",
+    )
+    if mask is None:
+        return PreparedMemory(memory, memory, None)
+    mask = jnp.asarray(mask)
+    _checks.require(
+        mask.dtype == jnp.bool_,
+        f"memory_mask has dtype {mask.dtype}; expected bool [B, S]. Of lengths: "
+        "jnp.arange(S) < lengths[:, None].",
+    )
+    _checks.require(
+        mask.shape == memory.shape[:2],
+        f"memory_mask has shape {mask.shape} but memory is {list(memory.shape)}; expected "
+        f"[B, S] = {memory.shape[:2]}.",
+    )
+    memory = jnp.where(mask[..., None], memory, jnp.zeros((), memory.dtype))
+    return PreparedMemory(memory, memory, mask)
+
+
+def queries_per_row(name: str, rows: int, prepared: PreparedMemory) -> int:
+    """K for N rows of something.
+
+    Raises:
+      ValueError: if N is not a multiple of B.
+    """
+    batch_size = prepared.values.shape[0]
+    fits = rows == batch_size or (batch_size > 0 and rows % batch_size == 0)
+    _checks.require(
+        fits,
+        f"{name} has {rows} rows but memory has {batch_size}; expected a multiple, K contiguous "
+        "rows for each row of the memory.",
+    )
+    return rows // batch_size if batch_size else 1
+
+
+def split_rows(name: str, x: jax.Array, prepared: PreparedMemory) -> jax.Array:
+    """x [N, ...] as [B, K, ...].
+
+    Raises:
+      ValueError: if N is not a multiple of B.
+    """
+    times = queries_per_row(name, x.shape[0], prepared)
+    return x.reshape(prepared.values.shape[0], times, *x.shape[1:])
+
+
+def join_rows(x: jax.Array) -> jax.Array:
+    """x [B, K, ...] as [N, ...]."""
+    return x.reshape(x.shape[0] * x.shape[1], *x.shape[2:])
+
+
+def masked_softmax(scores: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+    """Softmax over the last axis in at least float32, 0 where masked; a mask of nothing gives 0.
+
+    Args:
+      scores: [..., S].
+      mask: [..., S] bool, True = real, or None.
+
+    Returns:
+      [..., S], each row's sum 1, or 0 where there is nothing real; its gradients are finite there.
+    """
+    scores = scores.astype(accumulator(scores.dtype))
+    real = jnp.ones((), bool) if mask is None else mask
+    lowest = jnp.finfo(scores.dtype).min
+    scores = jnp.where(real, scores, lowest)
+    top = jnp.max(jax.lax.stop_gradient(scores), axis=-1, keepdims=True, initial=lowest)
+    powers = jnp.where(real, jnp.exp(scores - top), 0)
+    total = jnp.sum(powers, axis=-1, keepdims=True)
+    return powers / jnp.where(total > 0, total, 1)
+
+
+def look(prepared: PreparedMemory, alignment: jax.Array) -> Attended:
+    """The context of an alignment [B, K, S], rows joined."""
+    dtype = accumulator(prepared.values.dtype)
+    values = prepared.values.astype(dtype)
+    context = jnp.einsum("bks,bsm->bkm", alignment.astype(dtype), values)
+    return Attended(join_rows(context), join_rows(alignment.astype(dtype)))
+
+
+def look_softly(prepared: PreparedMemory, scores: jax.Array) -> Attended:
+    """Softmax of scores [B, K, S] over the real places, and its context."""
+    mask = None if prepared.mask is None else prepared.mask[:, None]
+    return look(prepared, masked_softmax(scores.astype(working_dtype(prepared)), mask))
+
+
+def working_dtype(prepared: PreparedMemory) -> Any:
+    """The dtype of scores, alignments and contexts: at least float32."""
+    return accumulator(prepared.values.dtype)

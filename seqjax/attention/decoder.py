@@ -1,0 +1,261 @@
+"""Any cell with any attention."""
+
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, NamedTuple, final
+
+import jax
+import jax.numpy as jnp
+
+from seqjax import _checks
+from seqjax.attention.base import Attended, check_attention
+from seqjax.cells.base import RecurrentCell, check_cell_like, run, run_steps
+from seqjax.cells.products import dot
+from seqjax.initializers import GlorotUniform
+from seqjax.noise import fold_in
+from seqjax.scan import Reset, zero_rows
+
+QUERIES = "previous", "current"
+
+
+class AttentionDecoderParams(NamedTuple):
+    """The params of `AttentionDecoder`.
+
+    Fields:
+      cell: the wrapped cell's params.
+      attention: the mechanism's params.
+      w_c: [M + H, A] of the attentional vector, None without one.
+      start: [H] the learned output before the first step, where no cell's carry tells it.
+    """
+
+    cell: Any
+    attention: Any
+    w_c: jax.Array | None
+    start: jax.Array | None
+
+
+class BoundDecoder(NamedTuple):
+    """What an `AttentionDecoder` runs with: its params and a memory, from `bind`.
+
+    Fields:
+      params: `AttentionDecoderParams`.
+      memory: the prepared memory, leaves [B, ...].
+    """
+
+    params: AttentionDecoderParams
+    memory: Any
+
+
+class AttentionDecoderCarry(NamedTuple):
+    """The state of an `AttentionDecoder`.
+
+    Fields:
+      cell: the wrapped cell's carry, leaves [N, ...].
+      output: [N, H] the cell's last output, None where it is read off its carry or not needed.
+      attentional: [N, A] the last attentional vector, None without input feeding.
+      attention: the mechanism's state, leaves [N, ...].
+    """
+
+    cell: Any
+    output: jax.Array | None
+    attentional: jax.Array | None
+    attention: Any
+
+
+class DecoderOutput(NamedTuple):
+    """What a step of an `AttentionDecoder` gives.
+
+    Fields:
+      output: [N, H] the cell's, or [N, A] the attentional vector where there is one.
+      context: [N, M] what was read, in at least float32.
+      alignment: [N, S] where it was read, in at least float32.
+    """
+
+    output: jax.Array
+    context: jax.Array
+    alignment: jax.Array
+
+
+@final
+@dataclass(frozen=True)
+class AttentionDecoder:
+    """A cell that reads a memory at every step.
+
+        "previous":  cₜ = attend(yₜ₋₁),  hₜ, yₜ = step(hₜ₋₁, [xₜ; cₜ])
+        "current":   hₜ, yₜ = step(hₜ₋₁, xₜ),  cₜ = attend(yₜ)
+        attentional_size A:  ỹₜ = tanh([cₜ; yₜ] w_c) is put out in place of yₜ
+        input_feeding:  ỹₜ₋₁ is joined to what the cell reads
+
+    "previous" is that of Bahdanau, Cho and Bengio 2015, where what the cell knows before the step
+    controls the next glimpse; "current" that of Luong, Pham and Manning 2015, equations 5 and 7
+    and section 3.3.
+
+    `init` makes params without a memory, and `bind` a `BoundDecoder` of both, which is what
+    `step`, `initial_carry` and `sj.unroll` take as params: gradients reach the memory through it.
+    It holds B rows of memory and serves batches of B K rows, K contiguous ones for each, as the
+    decoders of `seqjax.decoding` make them; nothing is copied. A step gives `DecoderOutput`; over
+    time alignments are [B, T, S]. A reset returns to the initial carry; the memory stays.
+
+    To start from a state of an encoder: `initial_carry(...)._replace(cell=state)`. Before the
+    first step yₜ₋₁ is read off that state if the cell is a `RecurrentCell`; it is a learned
+    vector otherwise.
+
+    Attributes:
+      cell: any cell with a step.
+      attention: any `Attention`.
+      query: which output of the cell looks, "previous" or "current".
+      attentional_size: A, None for none.
+      input_feeding: needs an attentional_size.
+
+    Raises:
+      ValueError: if cell cannot be stepped, attention is none, query is neither, attentional_size
+        is not a positive integer or missing with input_feeding; from `bind`, if memory or its mask
+        do not fit; otherwise as cell and attention.
+
+    Example:
+      >>> import seqjax as sj
+      >>> decoder = sj.AttentionDecoder(sj.GRU(3), sj.AdditiveAttention(4))
+      >>> params = decoder.init(jax.random.key(0), input_size=2, memory_size=5)
+      >>> bound = decoder.bind(params, jnp.ones((2, 7, 5)))
+      >>> carry, ys = sj.unroll(decoder, bound, jnp.ones((2, 6, 2)))
+      >>> ys.output.shape, ys.context.shape, ys.alignment.shape
+      ((2, 6, 3), (2, 6, 5), (2, 6, 7))
+    """
+
+    cell: Any
+    attention: Any
+    _: KW_ONLY
+    query: str = "previous"
+    attentional_size: int | None = None
+    input_feeding: bool = False
+
+    def __post_init__(self):
+        check_cell_like("cell", self.cell)
+        _checks.require(
+            hasattr(self.cell, "step"),
+            f"cell is {self.cell!r}, an encoder; expected a cell with a step. Let the encoder make "
+            "the memory.",
+        )
+        check_attention(self.attention)
+        _checks.one_of("query", self.query, QUERIES)
+        if self.attentional_size is not None:
+            _checks.hold_ints(self, "attentional_size")
+        _checks.require(
+            not (self.input_feeding and self.attentional_size is None),
+            "input_feeding is True but attentional_size is None, and it is the attentional vector "
+            "that is fed; pass its size.",
+        )
+
+    def init(self, key: jax.Array, input_size: int, memory_size: int) -> AttentionDecoderParams:
+        """Draws params for inputs [..., D] and memories [..., M]."""
+        _checks.positive_int("input_size", input_size)
+        _checks.positive_int("memory_size", memory_size)
+        key_c, key_a, key_o = jax.random.split(key, 3)
+        size = input_size + memory_size * (self.query == "previous")
+        size += (self.attentional_size or 0) * self.input_feeding
+        cell = self.cell.init(key_c, size)
+        carry = self.cell.initial_carry(cell, 1)
+        y = jax.eval_shape(self.cell.step, cell, carry, jnp.zeros((1, size)))[1]
+        width, w_c = y.shape[-1], None
+        if self.attentional_size is not None:
+            w_c = GlorotUniform()(key_o, (memory_size + width, self.attentional_size))
+        return AttentionDecoderParams(
+            cell=cell,
+            attention=self.attention.init(key_a, width, memory_size),
+            w_c=w_c,
+            start=None if self._tells or self.query == "current" else jnp.zeros(width),
+        )
+
+    def bind(self, params: AttentionDecoderParams, memory, memory_mask=None) -> BoundDecoder:
+        """Params and a memory [B, S, M] with its mask [B, S], keys projected once."""
+        return BoundDecoder(params, self.attention.prepare(params.attention, memory, memory_mask))
+
+    def initial_carry(self, params: BoundDecoder, batch_size: int, key=None):
+        """The carry before the first of batch_size = B K rows, leaves [B K, ...].
+
+        A key starts the noise of a stochastic cell, and of a stochastic attention.
+        """
+        _check_bound(params)
+        own = params.params
+        rows = lambda a: jnp.broadcast_to(a, (batch_size, *a.shape))
+        fed = None
+        if self.input_feeding:
+            fed = rows(jnp.zeros(own.w_c.shape[1], own.w_c.dtype))
+        how = batch_size, fold_in(key, 1)
+        return AttentionDecoderCarry(
+            cell=self.cell.initial_carry(own.cell, batch_size, fold_in(key, 0)),
+            output=None if own.start is None else rows(own.start),
+            attentional=fed,
+            attention=self.attention.initial_state(own.attention, params.memory, *how),
+        )
+
+    def step(self, params: BoundDecoder, carry: AttentionDecoderCarry, x: jax.Array):
+        """One step: (carry, x [N, D]) -> (carry, `DecoderOutput`)."""
+        _check_bound(params)
+        _checks.require(
+            _checks.is_float(x),
+            f"xs has dtype {x.dtype}; expected floating point. Embed or one-hot tokens first.",
+        )
+        own, state, inputs, seen = params.params, carry.attention, [x], None
+        if self.query == "previous":
+            query = carry.output
+            if query is None:
+                query = self.cell.output(own.cell, carry.cell)
+            seen, state = self.attention.attend(own.attention, params.memory, query, state)
+            inputs.append(seen.context)
+        if self.input_feeding:
+            inputs.append(carry.attentional)
+        cell, y = self.cell.step(own.cell, carry.cell, _join(x.dtype, *inputs))
+        if seen is None:
+            seen, state = self.attention.attend(own.attention, params.memory, y, state)
+        output = self._output(own, seen, y)
+        carry = AttentionDecoderCarry(
+            cell=cell,
+            output=None if carry.output is None else y.astype(carry.output.dtype),
+            attentional=output if self.input_feeding else None,
+            attention=state,
+        )
+        return carry, DecoderOutput(output, seen.context, seen.alignment)
+
+    def unroll(
+        self, params: BoundDecoder, carry: Any, xs, mask=None, reset: Reset | None = None
+    ) -> tuple[Any, DecoderOutput]:
+        """Over time: xs [N, T, D], mask [N, T] or None -> carry, ys [N, T, ...].
+
+        Where the cell does not wait for what was read, it runs alone, and all steps of a row look
+        at once.
+        """
+        waits = self.query == "previous" or self.input_feeding
+        if waits or jax.tree.leaves(carry.attention):
+            return run_steps(self, params, carry, xs, mask, reset)
+        own, rows = params.params, xs.shape[:2]
+        inner = None if reset is None else reset._replace(initial=reset.initial.cell)
+        cell, ys = run(self.cell, own.cell, carry.cell, xs, mask, inner)
+        query = ys.reshape(-1, ys.shape[-1])
+        seen, state = self.attention.attend(own.attention, params.memory, query, carry.attention)
+        seen = jax.tree.map(lambda a: a.reshape(*rows, *a.shape[1:]), seen)
+        out = DecoderOutput(self._output(own, seen, ys), seen.context, seen.alignment)
+        carry = carry._replace(cell=cell, attention=state)
+        return carry, out if mask is None else zero_rows(mask, out)
+
+    @property
+    def _tells(self) -> bool:
+        """Whether the cell's carry tells its last output."""
+        return isinstance(self.cell, RecurrentCell)
+
+    def _output(self, own: AttentionDecoderParams, seen: Attended, y: jax.Array) -> jax.Array:
+        if own.w_c is None:
+            return y
+        both = _join(own.w_c.dtype, seen.context, y)
+        return jnp.tanh(dot("output", both, own.w_c)).astype(own.w_c.dtype)
+
+
+def _check_bound(params: Any) -> None:
+    _checks.require(
+        isinstance(params, BoundDecoder),
+        f"params is {type(params).__name__}; expected what bind(params, memory, memory_mask) "
+        "makes.",
+    )
+
+
+def _join(dtype, *parts: jax.Array) -> jax.Array:
+    return jnp.concatenate([part.astype(dtype) for part in parts], axis=-1)

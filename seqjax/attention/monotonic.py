@@ -1,0 +1,192 @@
+"""Attention that reads from left to right and never goes back."""
+
+import math
+from dataclasses import KW_ONLY, dataclass
+from typing import NamedTuple, final
+
+import jax
+import jax.numpy as jnp
+
+from seqjax import _checks
+from seqjax.attention.additive import AdditiveAttention, energies, prepare_keys, scaled_v
+from seqjax.attention.base import (
+    Attended,
+    PreparedMemory,
+    look,
+    queries_per_row,
+    split_rows,
+    working_dtype,
+)
+from seqjax.cells.products import add_bias, dot
+from seqjax.initializers import GlorotUniform, Initializer
+from seqjax.noise import Noise, draw_rows, fold_in_rows
+
+
+class MonotonicAttentionParams(NamedTuple):
+    """The params of `MonotonicAttention`.
+
+    Fields:
+      w_q: [Q, A] of queries.
+      w_k: [M, A] of the memory.
+      v: [A], the direction of the score.
+      b: [A].
+      g: [] its length.
+      r: [] its offset.
+    """
+
+    w_q: jax.Array
+    w_k: jax.Array
+    v: jax.Array
+    b: jax.Array
+    g: jax.Array
+    r: jax.Array
+
+
+class MonotonicState(NamedTuple):
+    """The state of `MonotonicAttention`.
+
+    Fields:
+      alignment: [N, S] of the last query; the first place before there was one.
+      noise: a `Noise` of [N] rows, None without a key.
+    """
+
+    alignment: jax.Array
+    noise: Noise | None
+
+
+@final
+@dataclass(frozen=True)
+class MonotonicAttention:
+    """Each query goes on from the place of the last one, and stops at a place with probability p.
+
+        pᵢⱼ = σ(eᵢⱼ + noise),   eᵢⱼ = g v / ‖v‖ · tanh(qᵢ w_q + mⱼ w_k + b) + r
+        αᵢⱼ = pᵢⱼ qᵢⱼ,   qᵢⱼ = (1 - pᵢⱼ₋₁) qᵢⱼ₋₁ + αᵢ₋₁ⱼ,   α₀ = (1, 0, 0, ...)
+
+    Raffel, Luong, Liu, Weiss and Eck 2017, equations 11 to 14 and 16: α is the expected alignment
+    of that process. It is computed by this recurrence, an associative scan, with no division and no
+    clipping, and so is exact for memories of any length. Its sum is the probability that the
+    query stopped anywhere, at most 1; what has run past the end never returns, and its context is
+    0. Masked places are passed over.
+
+    With a key normal noise of standard deviation `noise` is added before σ, which drives p to 0 or
+    1; a draw depends on key, row, step and place alone. `hard` is the process at test time, p = 1
+    where e > 0 and 0 elsewhere: one place or none.
+
+    memory [B, S, M], queries [N, Q]; the state is `MonotonicState`.
+
+    Attributes:
+      attention_size: A.
+      hard: whether to decide, not to expect; it has no gradient with respect to the scores.
+      noise: standard deviation before σ, with a key; not used by `hard`.
+      offset: initial r, negative to look far ahead at first.
+      w_init: initialiser of w_q and w_k, and of v, drawn as [A, 1].
+
+    Raises:
+      ValueError: if noise is negative, or it or offset no finite number; otherwise as
+        `AdditiveAttention`.
+
+    Example:
+      >>> attention = MonotonicAttention(8, offset=1.0)
+      >>> params = attention.init(jax.random.key(0), query_size=3, memory_size=4)
+      >>> prepared = attention.prepare(params, jnp.ones((2, 5, 4)))
+      >>> state = attention.initial_state(params, prepared, batch_size=2)
+      >>> seen, state = attention.attend(params, prepared, jnp.ones((2, 3)), state)
+      >>> seen.alignment.shape, bool((seen.alignment.sum(axis=1) <= 1).all())
+      ((2, 5), True)
+    """
+
+    attention_size: int
+    _: KW_ONLY
+    hard: bool = False
+    noise: float = 1.0
+    offset: float = -1.0
+    w_init: Initializer = GlorotUniform()
+
+    def __post_init__(self):
+        _checks.hold_ints(self, "attention_size")
+        _checks.hold_numbers(self, "noise", "offset")
+        _checks.require(
+            self.noise >= 0, f"noise is {self.noise!r}; expected a standard deviation, at least 0."
+        )
+
+    def init(self, key: jax.Array, query_size: int, memory_size: int) -> MonotonicAttentionParams:
+        """Draws `MonotonicAttentionParams` for queries [..., Q] and memories [..., M]."""
+        size = self.attention_size
+        plain = AdditiveAttention(size, w_init=self.w_init, v_init=self.w_init)
+        own = plain.init(key, query_size, memory_size)
+        return MonotonicAttentionParams(
+            w_q=own.w_q,
+            w_k=own.w_k,
+            v=own.v,
+            b=jnp.zeros(size),
+            g=jnp.asarray(1 / math.sqrt(size)),
+            r=jnp.asarray(self.offset),
+        )
+
+    def prepare(self, params: MonotonicAttentionParams, memory, mask=None) -> PreparedMemory:
+        """memory [B, S, M] and its mask [B, S], with keys m w_k [B, S, A]."""
+        return prepare_keys(params.w_k, memory, mask)
+
+    def initial_state(
+        self, params, prepared: PreparedMemory, batch_size: int, key: jax.Array | None = None
+    ) -> MonotonicState:
+        """The first place [N, S]; a key starts the noise. Raises ValueError if N is no multiple."""
+        queries_per_row("batch_size", batch_size, prepared)
+        first = jnp.arange(prepared.values.shape[1]) == 0
+        alignment = jnp.broadcast_to(first, (batch_size, *first.shape))
+        return MonotonicState(
+            alignment.astype(working_dtype(prepared)),
+            None if key is None else Noise.from_key(key, batch_size),
+        )
+
+    def attend(
+        self, params: MonotonicAttentionParams, prepared: PreparedMemory, query, state
+    ) -> tuple[Attended, MonotonicState]:
+        """What queries [N, Q] find from where the last ones were."""
+        query = split_rows("query", add_bias(dot("query", query, params.w_q), params.b), prepared)
+        scores = energies(prepared, query, scaled_v(params.v, params.g))
+        scores = scores + params.r.astype(scores.dtype)
+        noise = state.noise
+        if noise is not None and not self.hard:
+            drawn = _draw(noise.each_step(), scores.shape[-1]).astype(scores.dtype)
+            scores = scores + self.noise * split_rows("state", drawn, prepared)
+        before = split_rows("state", state.alignment, prepared)
+        mask = None if prepared.mask is None else prepared.mask[:, None]
+        seen = look(prepared, expected_alignment(_stops(scores, self.hard), before, mask))
+        noise = None if noise is None else noise.advance()
+        return seen, MonotonicState(seen.alignment, noise)
+
+
+def expected_alignment(stops: tuple[jax.Array, jax.Array], before, mask=None) -> jax.Array:
+    """αⱼ = pⱼ qⱼ,  qⱼ = (1 - pⱼ₋₁) qⱼ₋₁ + beforeⱼ,  over the last axis.
+
+    Args:
+      stops: p and 1 - p, both [..., S], so that neither is lost to rounding.
+      before: [..., S], the alignment that is gone on from.
+      mask: [..., S] bool; masked places have p = 0.
+
+    Returns:
+      α [..., S].
+    """
+    p, go_on = stops
+    if mask is not None:
+        p, go_on = jnp.where(mask, p, 0), jnp.where(mask, go_on, 1)
+    nothing = jnp.zeros((*go_on.shape[:-1], 1), go_on.dtype)
+    decay = jnp.concatenate([nothing, go_on[..., :-1]], axis=-1)
+    join = lambda one, two: (one[0] * two[0], one[1] * two[0] + two[1])
+    _, reached = jax.lax.associative_scan(join, (decay, before), axis=-1)
+    return p * reached
+
+
+def _stops(scores: jax.Array, hard: bool) -> tuple[jax.Array, jax.Array]:
+    """The probabilities to stop and to go on."""
+    if hard:
+        stop = (scores > 0).astype(scores.dtype)
+        return stop, 1 - stop
+    return jax.nn.sigmoid(scores), jax.nn.sigmoid(-scores)
+
+
+def _draw(keys: jax.Array, size: int) -> jax.Array:
+    """Normal numbers [N, size] from keys [N], place by place."""
+    places = jnp.broadcast_to(jnp.arange(size), (*keys.shape, size))
+    return draw_rows(lambda key: jax.random.normal(key), fold_in_rows(keys, places))

@@ -1,0 +1,151 @@
+"""Attention whose scores are products: dot and general."""
+
+import math
+from dataclasses import KW_ONLY, dataclass
+from typing import NamedTuple, final
+
+import jax
+import jax.numpy as jnp
+
+from seqjax import _checks
+from seqjax.attention.additive import prepare_keys
+from seqjax.attention.base import (
+    Attended,
+    PreparedMemory,
+    check_memory,
+    look_softly,
+    queries_per_row,
+    split_rows,
+    working_dtype,
+)
+from seqjax.initializers import GlorotUniform, Initializer
+
+
+@final
+@dataclass(frozen=True)
+class DotAttention:
+    """Scores by the inner product. Luong, Pham and Manning 2015, equation 8.
+
+        eᵢⱼ = qᵢ · mⱼ,   scaled: qᵢ · mⱼ / √M
+
+    memory [B, S, M], queries [N, M]; no params. The scale keeps the scores of independent numbers
+    with variance 1 at variance 1 (Vaswani et al. 2017, section 3.2.1).
+
+    Attributes:
+      scaled: whether scores are divided by √M.
+
+    Raises:
+      ValueError: from `init`, if query_size and memory_size are not equal positive integers; from
+        `prepare`, if memory is not floats [B, S, M] or memory_mask not [B, S] bool; from `attend`,
+        if a query's shape does not fit.
+
+    Example:
+      >>> attention = DotAttention()
+      >>> prepared = attention.prepare((), jnp.array([[[1.0, 0.0], [0.0, 1.0]]]))
+      >>> seen, state = attention.attend((), prepared, jnp.array([[0.0, 0.0]]), ())
+      >>> print(seen.context)
+      [[0.5 0.5]]
+    """
+
+    scaled: bool = False
+
+    def init(self, key: jax.Array, query_size: int, memory_size: int) -> tuple:
+        """(): there is nothing to learn. Raises ValueError unless Q = M."""
+        _checks.positive_int("query_size", query_size)
+        _checks.positive_int("memory_size", memory_size)
+        _checks.require(
+            query_size == memory_size,
+            f"query_size is {query_size} but memory_size is {memory_size}; DotAttention needs "
+            "them equal. Use GeneralAttention.",
+        )
+        return ()
+
+    def prepare(self, params: tuple, memory, mask=None) -> PreparedMemory:
+        """memory [B, S, M] and its mask [B, S]; the memory is its own keys."""
+        return check_memory(memory, mask)
+
+    def initial_state(self, params, prepared: PreparedMemory, batch_size: int, key=None) -> tuple:
+        """(): this mechanism has no past. Raises ValueError if N is no multiple of B."""
+        queries_per_row("batch_size", batch_size, prepared)
+        return ()
+
+    def attend(self, params, prepared: PreparedMemory, query, state) -> tuple[Attended, tuple]:
+        """What queries [N, M] find."""
+        scale = 1 / math.sqrt(prepared.keys.shape[-1]) if self.scaled else 1.0
+        return look_softly(prepared, product_scores(prepared, query) * scale), state
+
+
+class GeneralAttentionParams(NamedTuple):
+    """The params of `GeneralAttention`.
+
+    Fields:
+      w: [M, Q].
+    """
+
+    w: jax.Array
+
+
+@final
+@dataclass(frozen=True)
+class GeneralAttention:
+    """Scores by a bilinear form. Luong, Pham and Manning 2015, equation 8.
+
+        eᵢⱼ = (mⱼ w) · qᵢ
+
+    memory [B, S, M], queries [N, Q].
+
+    Attributes:
+      w_init: initialiser of w [M, Q].
+
+    Raises:
+      ValueError: if a size given to `init` is not a positive integer; from `prepare`, if memory is
+        not floats [B, S, M] or memory_mask not [B, S] bool; from `attend`, if a query's shape does
+        not fit.
+
+    Example:
+      >>> attention = GeneralAttention()
+      >>> params = attention.init(jax.random.key(0), query_size=3, memory_size=4)
+      >>> prepared = attention.prepare(params, jnp.ones((2, 5, 4)))
+      >>> seen, state = attention.attend(params, prepared, jnp.ones((6, 3)), ())
+      >>> seen.context.shape, seen.alignment.shape
+      ((6, 4), (6, 5))
+    """
+
+    _: KW_ONLY
+    w_init: Initializer = GlorotUniform()
+
+    def init(self, key: jax.Array, query_size: int, memory_size: int) -> GeneralAttentionParams:
+        """Draws `GeneralAttentionParams` for queries [..., Q] and memories [..., M]."""
+        _checks.positive_int("query_size", query_size)
+        _checks.positive_int("memory_size", memory_size)
+        return GeneralAttentionParams(self.w_init(key, (memory_size, query_size)))
+
+    def prepare(self, params: GeneralAttentionParams, memory, mask=None) -> PreparedMemory:
+        """memory [B, S, M] and its mask [B, S], with keys m w [B, S, Q]."""
+        return prepare_keys(params.w, memory, mask)
+
+    def initial_state(self, params, prepared: PreparedMemory, batch_size: int, key=None) -> tuple:
+        """(): this mechanism has no past. Raises ValueError if N is no multiple of B."""
+        queries_per_row("batch_size", batch_size, prepared)
+        return ()
+
+    def attend(self, params, prepared: PreparedMemory, query, state) -> tuple[Attended, tuple]:
+        """What queries [N, Q] find."""
+        return look_softly(prepared, product_scores(prepared, query)), state
+
+
+def product_scores(prepared: PreparedMemory, query: jax.Array) -> jax.Array:
+    """q · key: queries [N, Q] and keys [B, S, Q] -> [B, K, S].
+
+    Raises:
+      ValueError: if query is not floats [N, Q], or N no multiple of B.
+    """
+    width = prepared.keys.shape[-1]
+    _checks.require(
+        query.ndim == 2 and query.shape[1] == width and _checks.is_float(query),
+        f"query is {query.dtype}{list(query.shape)}; expected floats [N, {width}], the width of "
+        "the keys.",
+    )
+    dtype = working_dtype(prepared)
+    query = split_rows("query", query, prepared).astype(dtype)
+    return jnp.einsum("bkq,bsq->bks", query, prepared.keys.astype(dtype))

@@ -1,0 +1,147 @@
+"""Attention over the places of an image."""
+
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, NamedTuple, final
+
+import jax
+import jax.numpy as jnp
+
+from seqjax import _checks
+from seqjax.attention.base import Attended, check_attention
+from seqjax.attention.coverage import check_alignments
+from seqjax.cells.products import add_bias, dot
+from seqjax.initializers import GlorotUniform
+
+
+class SpatialAttentionParams(NamedTuple):
+    """The params of `SpatialAttention`.
+
+    Fields:
+      attention: those of the mechanism.
+      w_gate: [Q, 1] of the gate, None without one.
+      b_gate: [1] of the gate, None without one.
+    """
+
+    attention: Any
+    w_gate: jax.Array | None
+    b_gate: jax.Array | None
+
+
+@final
+@dataclass(frozen=True)
+class SpatialAttention:
+    """Any attention over a grid of places, with a gate. Xu et al. 2015, section 4.2.1.
+
+        αₜ = softmax f(places, qₜ),   contextₜ = βₜ Σⱼ αₜⱼ placeⱼ,   βₜ = σ(qₜ w_gate + b_gate)
+
+    The memory is a grid [B, Y, X, M], such as the features of a convolutional network, its mask
+    [B, Y, X]; queries are [N, Q]. Alignments are [N, S] with S = Y X, row by row, whose
+    `reshape(-1, Y, X)` is the picture. In an `AttentionDecoder` with query "previous" it is the
+    previous state that looks, as in the paper; with `doubly_stochastic_loss` each place gets its
+    share of looks. The paper starts the state from the mean over places, `memory.mean((1, 2))`.
+
+    Attributes:
+      attention: any mechanism over a memory [B, S, M]; the paper's is `AdditiveAttention`.
+      gate: whether there is β.
+
+    Raises:
+      ValueError: if attention is none; from `prepare`, if memory is not floats [B, Y, X, M] or
+        its mask not [B, Y, X] bool; otherwise as the mechanism.
+
+    Example:
+      >>> import seqjax as sj
+      >>> attention = SpatialAttention(sj.AdditiveAttention(8, v_init=sj.Normal(0.0)))
+      >>> params = attention.init(jax.random.key(0), query_size=3, memory_size=4)
+      >>> prepared = attention.prepare(params, jnp.ones((2, 5, 5, 4)))
+      >>> seen, state = attention.attend(params, prepared, jnp.ones((2, 3)), ())
+      >>> print(seen.alignment.reshape(-1, 5, 5)[0, 0])
+      [0.04 0.04 0.04 0.04 0.04]
+    """
+
+    attention: Any
+    _: KW_ONLY
+    gate: bool = True
+
+    def __post_init__(self):
+        check_attention(self.attention)
+
+    def init(self, key: jax.Array, query_size: int, memory_size: int) -> SpatialAttentionParams:
+        """Draws the mechanism's params for queries [..., Q] and memories [..., M], and a gate."""
+        key_a, key_g = jax.random.split(key)
+        return SpatialAttentionParams(
+            attention=self.attention.init(key_a, query_size, memory_size),
+            w_gate=GlorotUniform()(key_g, (query_size, 1)) if self.gate else None,
+            b_gate=jnp.zeros(1) if self.gate else None,
+        )
+
+    def prepare(self, params: SpatialAttentionParams, memory, mask=None) -> Any:
+        """The mechanism's, of a grid [B, Y, X, M] and its mask [B, Y, X] as rows of places."""
+        memory = jnp.asarray(memory)
+        _checks.require(
+            memory.ndim == 4,
+            f"memory has shape {memory.shape}; expected a grid [B, Y, X, M]. A sequence "
+            "[B, S, M] goes to a mechanism without SpatialAttention.",
+        )
+        if mask is not None:
+            mask = jnp.asarray(mask)
+            _checks.require(
+                mask.shape == memory.shape[:3],
+                f"memory_mask has shape {mask.shape} but memory is {list(memory.shape)}; expected "
+                f"[B, Y, X] = {memory.shape[:3]}.",
+            )
+            mask = mask.reshape(mask.shape[0], mask.shape[1] * mask.shape[2])
+        batch_size, height, width, size = memory.shape
+        memory = memory.reshape(batch_size, height * width, size)
+        return self.attention.prepare(params.attention, memory, mask)
+
+    def initial_state(self, params: SpatialAttentionParams, prepared, batch_size: int, key=None):
+        """The mechanism's, leaves [N, ...]."""
+        return self.attention.initial_state(params.attention, prepared, batch_size, key)
+
+    def attend(
+        self, params: SpatialAttentionParams, prepared, query, state
+    ) -> tuple[Attended, Any]:
+        """What queries [N, Q] find, the context times the gate."""
+        seen, state = self.attention.attend(params.attention, prepared, query, state)
+        if params.w_gate is None:
+            return seen, state
+        gate = jax.nn.sigmoid(add_bias(dot("query", query, params.w_gate), params.b_gate))
+        return seen._replace(context=gate.astype(seen.context.dtype) * seen.context), state
+
+
+def doubly_stochastic_loss(
+    alignments: jax.Array, *, mask: jax.Array | None = None, memory_mask=None
+) -> jax.Array:
+    """How far each place is from being looked at once in all. Xu et al. 2015, equation 14.
+
+        loss = mean over the batch of Σⱼ (1 - Σₜ αₜⱼ)²
+
+    Args:
+      alignments: [B, T, S].
+      mask: [B, T] bool, True = real: steps that count. None means all.
+      memory_mask: [B, S] bool, True = real: places that count. None means all.
+
+    Returns:
+      A scalar [], without a unit, in at least float32; 0 for an empty batch. The paper multiplies
+      it by λ and adds it to the cross-entropy of a row's whole caption.
+
+    Raises:
+      ValueError: if alignments is not floats [B, T, S], mask not [B, T] bool or memory_mask not
+        [B, S] bool.
+
+    Example:
+      >>> once, never = jnp.eye(3)[None], jnp.zeros((1, 3, 3))
+      >>> print(doubly_stochastic_loss(once), doubly_stochastic_loss(never))
+      0.0 3.0
+    """
+    alignments, _ = check_alignments(alignments, mask)
+    amount = jnp.square(1 - jnp.sum(alignments, axis=1))
+    if memory_mask is not None:
+        memory_mask = jnp.asarray(memory_mask)
+        _checks.require(
+            memory_mask.dtype == jnp.bool_ and memory_mask.shape == amount.shape,
+            f"memory_mask is {memory_mask.dtype}{list(memory_mask.shape)} but alignments is "
+            f"{list(alignments.shape)}; expected bool [B, S] = {list(amount.shape)}.",
+        )
+        amount = jnp.where(memory_mask, amount, 0)
+    return jnp.sum(amount) / max(amount.shape[0], 1)
