@@ -99,6 +99,15 @@ from seqjax.initializers import Initializer as Initializer
 from seqjax.initializers import Normal as Normal
 from seqjax.initializers import Orthogonal as Orthogonal
 from seqjax.initializers import Uniform as Uniform
+from seqjax.linear import MLSTM as MLSTM
+from seqjax.linear import DeltaNet as DeltaNet
+from seqjax.linear import DeltaNetCarry as DeltaNetCarry
+from seqjax.linear import DeltaNetParams as DeltaNetParams
+from seqjax.linear import LinearAttention as LinearAttention
+from seqjax.linear import LinearAttentionCarry as LinearAttentionCarry
+from seqjax.linear import LinearAttentionParams as LinearAttentionParams
+from seqjax.linear import MLSTMCarry as MLSTMCarry
+from seqjax.linear import MLSTMParams as MLSTMParams
 from seqjax.losses import LossSum as LossSum
 from seqjax.losses import bits_per_character as bits_per_character
 from seqjax.losses import cross_entropy as cross_entropy

@@ -12,6 +12,7 @@ ORDER = [
     {"scan"},
     {"reverse"},
     {"cells"},
+    {"linear"},
     {"remat", "windows"},
     {"unroll"},
     {

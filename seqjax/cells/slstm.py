@@ -142,7 +142,7 @@ class SLSTM(RecurrentCell):
         i, f, g, o = (gates[:, :, gate].reshape(carry.c.shape) for gate in range(4))
         log_f = jax.nn.log_sigmoid(f) if self.forget_gate == "sigmoid" else f
         kept = jnp.where(carry.n == 0, -jnp.inf, log_f + carry.m)
-        m = jnp.maximum(kept, i)
+        m = jnp.where(kept > i, kept, i)
         keep, write = jnp.exp(kept - m), jnp.exp(i - m)
         c = keep * carry.c + write * jnp.tanh(g)
         n = keep * carry.n + write
