@@ -52,6 +52,8 @@ from seqjax.cells import Dropout as Dropout
 from seqjax.cells import Elman as Elman
 from seqjax.cells import ElmanParams as ElmanParams
 from seqjax.cells import EncoderError as EncoderError
+from seqjax.cells import Feedforward as Feedforward
+from seqjax.cells import FeedforwardParams as FeedforwardParams
 from seqjax.cells import GRUParams as GRUParams
 from seqjax.cells import Jordan as Jordan
 from seqjax.cells import JordanParams as JordanParams
@@ -114,6 +116,12 @@ from seqjax.losses import cross_entropy as cross_entropy
 from seqjax.losses import cross_entropy_sum as cross_entropy_sum
 from seqjax.losses import perplexity as perplexity
 from seqjax.losses import token_losses as token_losses
+from seqjax.memory import DNC as DNC
+from seqjax.memory import NTM as NTM
+from seqjax.memory import DNCCarry as DNCCarry
+from seqjax.memory import DNCParams as DNCParams
+from seqjax.memory import NTMCarry as NTMCarry
+from seqjax.memory import NTMParams as NTMParams
 from seqjax.newton import NewtonUnroll as NewtonUnroll
 from seqjax.newton import newton_unroll as newton_unroll
 from seqjax.noise import Noise as Noise

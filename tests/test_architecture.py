@@ -21,6 +21,7 @@ ORDER = [
         "decoding",
         "diagnostics",
         "losses",
+        "memory",
         "newton",
         "saving",
         "times",

@@ -224,6 +224,54 @@ BAD = {
         lambda: sj.Elman(3, 7),
         "activation is 7; expected a name in jax.nn or an elementwise function.",
     ),
+    "ntm_slots": (
+        lambda: sj.NTM(cell, slots=0, width=4),
+        "slots is 0; expected an integer of at least 1.",
+    ),
+    "ntm_width": (
+        lambda: sj.NTM(cell, slots=4, width=-1),
+        "width is -1; expected an integer of at least 1.",
+    ),
+    "ntm_heads": (
+        lambda: sj.NTM(cell, 4, 2, write_heads=0),
+        "write_heads is 0; expected an integer of at least 1.",
+    ),
+    "ntm_shift_wide": (
+        lambda: sj.NTM(cell, slots=4, width=2, shift_range=2),
+        "shift_range is 2 but slots is 4; expected 2 * shift_range + 1 <= slots, so that no two shifts are one on the ring of slots.",
+    ),
+    "ntm_shift_negative": (
+        lambda: sj.NTM(cell, slots=4, width=2, shift_range=-1),
+        "shift_range is -1; expected an integer of at least 0.",
+    ),
+    "ntm_initial": (
+        lambda: sj.NTM(cell, slots=4, width=2, initial=float("inf")),
+        "initial is inf; expected a finite number.",
+    ),
+    "ntm_controller": (
+        lambda: sj.NTM(sj.LSTM, slots=4, width=2),
+        "controller is <class 'seqjax.cells.lstm.LSTM'>; expected a cell: an object with init, initial_carry and step.",
+    ),
+    "ntm_encoder": (
+        lambda: sj.NTM(sj.Bidirectional(cell), slots=4, width=2),
+        "controller is Bidirectional, an encoder; expected a cell with a step: what is read at a step depends on the controller's output at that step.",
+    ),
+    "ntm_integers": (
+        lambda: sj.unroll(n := sj.NTM(cell, 4, 2), n.init(key, 4), jnp.ones((2, 5, 4), int)),
+        "xs has dtype int32; expected floating point. Embed or one-hot tokens first.",
+    ),
+    "ntm_xs_width": (
+        lambda: sj.unroll(n := sj.NTM(cell, 4, 2), n.init(key, 3), xs),
+        "xs has width 6 but meets weights [5, 12]; expected width 5, the size that these params were initialised for.",
+    ),
+    "dnc_slots": (
+        lambda: sj.DNC(cell, slots=0, width=4),
+        "slots is 0; expected an integer of at least 1.",
+    ),
+    "feedforward_size": (
+        lambda: sj.Feedforward(0),
+        "hidden_size is 0; expected an integer of at least 1.",
+    ),
     "projection_size": (
         lambda: sj.ProjectedLSTM(4, -1),
         "projection_size is -1; expected an integer of at least 1.",

@@ -7,9 +7,11 @@ from typing import Any
 import jax.numpy as jnp
 
 from seqjax import (
+    DNC,
     GRU,
     LSTM,
     MLSTM,
+    NTM,
     SLSTM,
     Bidirectional,
     ClockworkRNN,
@@ -20,6 +22,7 @@ from seqjax import (
     DiagonalLSTM,
     Dropout,
     Elman,
+    Feedforward,
     Identity,
     Jordan,
     LayerNormLSTM,
@@ -106,6 +109,9 @@ CELLS = {
     "stack": Stack((LSTM(4), Dropout(0.3), Residual(Zoneout(GRU(4), 0.2)), Elman(3))),
     "bidirectional": Bidirectional(LSTM(4)),
     "bidirectional_sum": Bidirectional(GRU(4), Elman(4), merge="sum"),
+    "feedforward": Feedforward(4, "relu"),
+    "ntm": NTM(Stack((LSTM(3), Dropout(0.3))), 5, 2, read_heads=2, write_heads=2, shift_range=2),
+    "dnc": DNC(Elman(4), slots=4, width=3, read_heads=2),
     "deep_bidirectional": Stack(
         (Bidirectional(GRU(2)), Dropout(0.3), Residual(Bidirectional(LearnedCarry(LSTM(2)))))
     ),
