@@ -158,8 +158,8 @@ def test_the_scale_of_an_mlstms_state_is_free(chunk_size, x64):
     carry, _ = run(cell, params, xs)
     _, expected = run(cell, params, xs, carry)
     for shift in (-3.0, 8.0):
-        shrunk = [a * np.exp(-shift) for a in carry[:2]]
-        _, ys = run(cell, params, xs, sj.MLSTMCarry(*shrunk, carry.m + shift))
+        c, n = (a * np.exp(-shift) for a in carry[:2])
+        _, ys = run(cell, params, xs, sj.MLSTMCarry(c, n, carry.m + shift))
         np.testing.assert_allclose(ys, expected, rtol=1e-10, atol=1e-13)
 
 
@@ -203,7 +203,7 @@ def test_initial_params():
     gates = sj.MLSTM(6, heads=3, forget_bias=(1.0, 5.0)).init(jax.random.key(0), INPUT)
     np.testing.assert_allclose(gates.b_f, [1, 3, 5])
     assert not gates.b_i.any() and gates.w_q.shape == (INPUT, 3, 2)
-    wide = sj.DeltaNet(400, heads=200, key_size=5, gated=True).init(jax.random.key(0), INPUT)
+    wide: Any = sj.DeltaNet(400, heads=200, key_size=5, gated=True).init(jax.random.key(0), INPUT)
     decay = np.exp(wide.log_rate) * np.log1p(np.exp(wide.b_a))  # a rate times a step length
     assert wide.w_k.shape == (INPUT, 200, 5) and wide.w_v.shape == (INPUT, 200, 2)
     assert 1 <= np.exp(wide.log_rate).min() < 1.5 < 15.5 < np.exp(wide.log_rate).max() <= 16

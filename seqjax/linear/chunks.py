@@ -33,8 +33,8 @@ class Write(NamedTuple):
     k: jax.Array
     v: jax.Array
     log_decay: jax.Array
-    beta: jax.Array | None = None
-    log_weight: jax.Array | None = None
+    beta: Any = None
+    log_weight: Any = None
 
 
 def write_step(memory: jax.Array, write: Write) -> tuple[jax.Array, jax.Array]:

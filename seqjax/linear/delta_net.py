@@ -147,7 +147,7 @@ class DeltaNet(MatrixMemory):
         q, k, v = (project_heads(xs, w) for w in params[:3])
         beta = jax.nn.sigmoid(project_heads(xs, params.w_beta, params.b_beta))
         log_decay = jnp.zeros_like(beta)
-        if params.log_rate is not None:
+        if params.log_rate is not None and params.w_a is not None:
             rate = jnp.exp(params.log_rate.astype(beta.dtype))
             log_decay = -rate * jax.nn.softplus(project_heads(xs, params.w_a, params.b_a))
         if self.negative_eigenvalues:
