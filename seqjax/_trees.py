@@ -48,7 +48,8 @@ def vary_like(tree: Any, like: Any) -> Any:
     if not leaves or not jax.sharding.get_abstract_mesh().manual_axes:
         return tree
     plain = lambda leaf: leaf if is_plain(leaf) else jax.random.key_data(leaf)
-    flags = [plain(leaf).ravel()[0] == 0 for leaf in leaves]
+    firsts = [plain(leaf).ravel()[0] for leaf in leaves]
+    flags = [first == jnp.zeros_like(first) for first in firsts]
     varying = functools.reduce(jnp.logical_or, flags)
     return jax.tree.map(lambda leaf: jnp.where(varying, leaf, leaf), tree)
 

@@ -12,8 +12,8 @@ ORDER = [
     {"scan"},
     {"reverse"},
     {"cells"},
-    {"linear"},
     {"remat", "windows"},
+    {"linear"},
     {"unroll"},
     {
         "attention",

@@ -35,7 +35,7 @@ def members(spec):
 
 
 def test_the_zoo_holds_every_public_cell():
-    protocols = {sj.Cell, sj.SequenceCell, sj.RecurrentCell}
+    protocols = {sj.Cell, sj.SequenceCell, sj.RecurrentCell, sj.LinearCell}
     public = {
         value
         for value in vars(sj).values()

@@ -9,10 +9,15 @@ import jax.numpy as jnp
 from seqjax import (
     DNC,
     GRU,
+    LRU,
     LSTM,
     MLSTM,
     NTM,
+    QRNN,
+    RGLRU,
+    S5,
     SLSTM,
+    SRU,
     Bidirectional,
     ClockworkRNN,
     ConvLSTM,
@@ -28,6 +33,9 @@ from seqjax import (
     LayerNormLSTM,
     LearnedCarry,
     LinearAttention,
+    Mamba,
+    MinGRU,
+    MinLSTM,
     Normal,
     PeepholeLSTM,
     PhasedLSTM,
@@ -115,6 +123,15 @@ CELLS = {
     "deep_bidirectional": Stack(
         (Bidirectional(GRU(2)), Dropout(0.3), Residual(Bidirectional(LearnedCarry(LSTM(2)))))
     ),
+    "min_gru": MinGRU(4),
+    "min_lstm": MinLSTM(4, "positive", method="chunked"),
+    "qrnn": QRNN(4, kernel_size=3),
+    "sru": SRU(4, method="chunked"),
+    "lru": LRU(4, 3, method="associative"),
+    "rg_lru": RGLRU(4),
+    "s5": S5(4, 3, min_step=0.1, max_step=1.0),
+    "mamba": Mamba(3, channels=4, state_size=2, kernel_size=3, remat=4, min_step=0.1, max_step=1.0),
+    "linear_stack": Stack((MinGRU(4), Residual(LearnedCarry(QRNN(4))), LRU(3))),
 }
 STEPPED = {name: cell for name, cell in CELLS.items() if hasattr(cell, "step")}
 ENCODERS = {name: cell for name, cell in CELLS.items() if not hasattr(cell, "step")}

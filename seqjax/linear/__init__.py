@@ -1,11 +1,31 @@
 """Recurrences that are linear in their state, evaluated in parallel over time."""
 
+from seqjax.linear.base import LinearCell as LinearCell
+from seqjax.linear.causal import ConvolvedCarry as ConvolvedCarry
 from seqjax.linear.delta_net import DeltaNet as DeltaNet
 from seqjax.linear.delta_net import DeltaNetCarry as DeltaNetCarry
 from seqjax.linear.delta_net import DeltaNetParams as DeltaNetParams
 from seqjax.linear.linear_attention import LinearAttention as LinearAttention
 from seqjax.linear.linear_attention import LinearAttentionCarry as LinearAttentionCarry
 from seqjax.linear.linear_attention import LinearAttentionParams as LinearAttentionParams
+from seqjax.linear.lru import LRU as LRU
+from seqjax.linear.lru import LRUParams as LRUParams
+from seqjax.linear.mamba import Mamba as Mamba
+from seqjax.linear.mamba import MambaParams as MambaParams
+from seqjax.linear.min_gru import MinGRU as MinGRU
+from seqjax.linear.min_gru import MinGRUParams as MinGRUParams
+from seqjax.linear.min_lstm import MinLSTM as MinLSTM
+from seqjax.linear.min_lstm import MinLSTMParams as MinLSTMParams
 from seqjax.linear.mlstm import MLSTM as MLSTM
 from seqjax.linear.mlstm import MLSTMCarry as MLSTMCarry
 from seqjax.linear.mlstm import MLSTMParams as MLSTMParams
+from seqjax.linear.pairs import Complex as Complex
+from seqjax.linear.qrnn import QRNN as QRNN
+from seqjax.linear.qrnn import QRNNParams as QRNNParams
+from seqjax.linear.rg_lru import RGLRU as RGLRU
+from seqjax.linear.rg_lru import RGLRUParams as RGLRUParams
+from seqjax.linear.s5 import S5 as S5
+from seqjax.linear.s5 import S5Params as S5Params
+from seqjax.linear.scan import linear_scan as linear_scan
+from seqjax.linear.sru import SRU as SRU
+from seqjax.linear.sru import SRUParams as SRUParams

@@ -1,0 +1,120 @@
+"""Cells whose recurrence is linear in the state, so that it need not be stepped."""
+
+import abc
+from typing import Any, final
+
+import jax
+
+from seqjax import _checks
+from seqjax.cells.products import add_bias, dot
+from seqjax.linear.pairs import add, multiply
+from seqjax.linear.scan import METHODS, Method, linear_scan
+from seqjax.scan import Reset, zero_rows
+from seqjax.windows import split_time
+
+
+class LinearCell(abc.ABC):
+    """A cell whose next state is linear in the present one, unit by unit.
+
+        zₜ = project(xₜ);   aₜ, bₜ = coefficients(zₜ);   hₜ = aₜ ⊙ hₜ₋₁ + bₜ;   yₜ = output(hₜ, zₜ)
+
+    Write `coefficients` and `output` (and `project`, where it is not x w_x + b) and get both forms:
+    `step`, and an `unroll` whose only loop over time is `linear_scan`. Martin and Cundy 2018.
+
+    x is [B, D], z a tree of [B, ...]; the carry is h [B, ...], in at least float32, or a `Complex`
+    of two such arrays. A spec has a field `method`, as in `linear_scan`, and may have a field
+    `remat`, the steps whose coefficients and states are kept, where these are larger than z.
+
+    Raises:
+      TypeError: if a subclass leaves a method out.
+      ValueError: in `unroll`, if method is none of `linear_scan`'s; in a step, if inputs are not
+        floats [..., D].
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> class Average(LinearCell):
+      ...     def init(self, key, input_size):
+      ...         return jnp.full(input_size, 0.9)
+      ...     def initial_carry(self, params, batch_size, key=None):
+      ...         return jnp.zeros((batch_size, *params.shape))
+      ...     def project(self, params, xs):
+      ...         return xs
+      ...     def coefficients(self, params, zs):
+      ...         return params, (1 - params) * zs
+      ...     def output(self, params, h, z):
+      ...         return h
+      >>> cell = Average()
+      >>> params = cell.init(jax.random.key(0), input_size=2)
+      >>> carry, ys = cell.unroll(params, cell.initial_carry(params, 3), jnp.ones((3, 5, 2)))
+      >>> carry.shape, round(float(ys[0, 1, 0]), 2)
+      ((3, 2), 0.19)
+    """
+
+    method: Method = "auto"
+    remat: int | None = None
+
+    @abc.abstractmethod
+    def init(self, key: jax.Array, input_size: int) -> Any:
+        """Draws params for inputs [..., input_size]."""
+
+    @abc.abstractmethod
+    def initial_carry(self, params: Any, batch_size: int, key: jax.Array | None = None) -> Any:
+        """The state before the first step, [B, ...]."""
+
+    def project(self, params: Any, xs: jax.Array) -> Any:
+        """What needs no state, for all steps at once: [..., D] -> [..., N]; here x w_x + b.
+
+        Raises:
+          ValueError: if xs is not floats [..., D].
+        """
+        return add_bias(dot("xs", xs, params.w_x), params.b)
+
+    @abc.abstractmethod
+    def coefficients(self, params: Any, zs: Any) -> tuple[Any, Any]:
+        """a, which broadcasts to b, and b [..., H] of the recurrence, from projected inputs."""
+
+    @abc.abstractmethod
+    def output(self, params: Any, h: Any, z: Any) -> jax.Array:
+        """The outputs [..., H] that go with states and projected inputs."""
+
+    @final
+    def step(self, params: Any, carry: Any, x: jax.Array) -> tuple[Any, Any]:
+        """One step: (carry, x [B, D]) -> (carry, y [B, H])."""
+        return step_linear(self, params, carry, self.project(params, x))
+
+    @final
+    def unroll(
+        self, params: Any, carry: Any, xs: jax.Array, mask=None, reset: Reset | None = None
+    ) -> tuple[Any, Any]:
+        """Over time: xs [B, T, D], mask [B, T] or None -> carry, ys [B, T, H]."""
+        zs = self.project(params, xs if mask is None else zero_rows(mask, xs))
+        carry, ys = unroll_linear(self, params, carry, zs, mask, reset)
+        return carry, ys if mask is None else zero_rows(mask, ys)
+
+
+def check_method(method: Any) -> None:
+    """Raises ValueError unless a spec's field `method` is one of `linear_scan`."""
+    _checks.one_of("method", method, METHODS)
+
+
+def step_linear(cell: Any, params: Any, h: Any, z: Any) -> tuple[Any, Any]:
+    """One step of a cell with `coefficients` and `output`: (h, z) [B, ...] -> (h, y)."""
+    a, b = cell.coefficients(params, z)
+    h = add(multiply(a, h), b)
+    return h, cell.output(params, h, z)
+
+
+def unroll_linear(cell: Any, params: Any, h: Any, zs: Any, mask: Any, reset: Any):
+    """`step_linear` over zs [B, T, ...]; what stands in ys at padding is arbitrary."""
+    flags, initial = reset or (None, None)
+
+    def block(shared, h, inputs):
+        (params, initial), (zs, mask, flags) = shared, inputs
+        a, b = cell.coefficients(params, zs)
+        reset = None if flags is None else Reset(flags, initial)
+        h, hs = linear_scan(a, b, h, mask=mask, reset=reset, method=cell.method)
+        return h, cell.output(params, hs, zs)
+
+    if cell.remat is not None:
+        block = split_time(jax.checkpoint(block, prevent_cse=False), cell.remat)
+    return block((params, initial), h, (zs, mask, flags))
