@@ -221,10 +221,10 @@ def test_cells_with_fixed_decays_are_loops_and_convolutions(name, x64):
     cell, terms = TIME_INVARIANT[name]
     p = drawn(cell)
     decay, b, c = terms(p)
-    start = np.array([1 + 1j, -0.5, 0.3j, 0.2])
+    start: Any = np.array([1 + 1j, -0.5, 0.3j, 0.2])
 
     def step(h, x):
-        state = decay * (h.real + 1j * h.imag) + x @ b
+        state: Any = decay * (h.real + 1j * h.imag) + x @ b
         return sj.Complex(state.real, state.imag), (state @ c).real + x @ p.w_d
 
     compare(cell, p, sj.Complex(start.real, start.imag), step)
@@ -319,7 +319,8 @@ def test_mamba_keeps_windows_instead_of_states():
     def bytes_of(cell):
         params = cell.init(jax.random.key(0), 4)
         loss = lambda p: jnp.sum(sj.unroll(cell, p, xs)[1])
-        return jax.jit(jax.grad(loss)).lower(params).compile().memory_analysis().temp_size_in_bytes
+        used: Any = jax.jit(jax.grad(loss)).lower(params).compile().memory_analysis()
+        return used.temp_size_in_bytes
 
     windows, everything = (bytes_of(sj.Mamba(8, remat=remat)) for remat in (16, None))
     assert 4 * windows < everything

@@ -15,7 +15,7 @@ import seqjax as sj
 from seqjax.linear.causal import push, push_all
 
 BATCH, SIZE = 2, 3
-METHODS = {
+METHODS: dict[str, Any] = {
     "sequential": {"method": "sequential"},
     "associative": {"method": "associative"},
     "whole chunks": {"method": "chunked", "chunk_size": 3},

@@ -19,7 +19,7 @@ class ConvolvedCarry(NamedTuple):
       h: the state, [B, ...].
     """
 
-    inputs: jax.Array
+    inputs: Any
     h: Any
 
 
