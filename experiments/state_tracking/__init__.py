@@ -1,0 +1,1 @@
+"""Which recurrences can track a state, and which cannot: parity, counting, permutations."""

@@ -1,0 +1,128 @@
+"""The cells that are compared, in networks of one size, and what theory says of them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+import seqjax as sj
+from experiments.state_tracking.automata import Automaton
+from experiments.sweeps import Task, estimate
+
+TRAINED, TESTED = 40, 256
+LATE = 64  # the accuracy counts the last so many states of a word of TESTED letters
+PARAMETERS = 12_000
+BATCH_SIZE, TEST_SIZE = 64, 256
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A kind of cell.
+
+    Attributes:
+      name: in the table.
+      cell: hidden_size -> cell.
+      solves: names of the problems that one layer of it can solve for words of any length, as far
+        as theory goes: Merrill, Petty and Sabharwal 2024; Grazzi et al. 2025; Siegelmann and
+        Sontag 1995 for nonlinear recurrences.
+      multiple: of which hidden_size has to be.
+    """
+
+    name: str
+    cell: Callable[[int], Any]
+    solves: tuple[str, ...] = ()
+    multiple: int = 1
+
+
+ALL = ("parity", "sum mod 3", "swaps of five")
+ARMS = (
+    Arm("Elman", lambda size: sj.Elman(size), ALL),
+    Arm("GRU", lambda size: sj.GRU(size), ALL),
+    Arm("LSTM", lambda size: sj.LSTM(size), ALL),
+    Arm("sLSTM", lambda size: sj.SLSTM(size), ALL),
+    Arm("MinGRU", lambda size: sj.MinGRU(size)),
+    Arm("LRU", lambda size: sj.LRU(size)),
+    Arm("Mamba", lambda size: sj.Mamba(size)),
+    Arm("mLSTM", lambda size: sj.MLSTM(size, heads=2), multiple=2),
+    Arm("DeltaNet, 0 to 1", lambda size: sj.DeltaNet(size, heads=2), multiple=2),
+    Arm(
+        "DeltaNet, -1 to 1",
+        lambda size: sj.DeltaNet(size, heads=2, negative_eigenvalues=True),
+        ("parity", "swaps of five"),
+        multiple=2,
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Network:
+    """Letters as one-hot vectors, a dense layer, one cell, and a hidden layer before the states.
+
+    Attributes:
+      cell: any cell.
+      size: its hidden_size, and that of both dense layers.
+      problem: what is to be tracked.
+    """
+
+    cell: Any
+    size: int
+    problem: Automaton
+
+    def init(self, key: jax.Array) -> dict[str, Any]:
+        """Draws params."""
+        keys = jax.random.split(key, 4)
+        dense = lambda key, rows, columns: sj.GlorotUniform()(key, (rows, columns))
+        return {
+            "embed": jax.random.normal(keys[0], (self.problem.letters, self.size)),
+            "cell": self.cell.init(keys[1], self.size),
+            "hidden": dense(keys[2], self.size, self.size),
+            "bias": jnp.zeros(self.size),
+            "out": dense(keys[3], self.size, self.problem.states),
+        }
+
+    def logits(self, params: dict[str, Any], words: jax.Array) -> jax.Array:
+        """Of the state after every letter, [B, T, states]."""
+        _, ys = sj.unroll(self.cell, params["cell"], params["embed"][words])
+        return jax.nn.gelu(ys @ params["hidden"] + params["bias"]) @ params["out"]
+
+    def parameters(self) -> int:
+        """How many numbers there are."""
+        shapes = jax.eval_shape(self.init, jax.random.key(0))
+        return sum(leaf.size for leaf in jax.tree.leaves(shapes))
+
+
+def network(arm: Arm, problem: Automaton, parameters: int = PARAMETERS) -> Network:
+    """The network of an arm whose number of parameters is nearest to the one wanted."""
+    sizes = range(4 * arm.multiple, 100, arm.multiple)
+    every = [Network(arm.cell(size), size, problem) for size in sizes]
+    return min(every, key=lambda one: abs(one.parameters() - parameters))
+
+
+def task(arm: Arm, problem: Automaton, steps: int) -> Task:
+    """Training on words of TRAINED letters, accuracy on words of TESTED."""
+    net = network(arm, problem)
+
+    def loss(params, key):
+        words, states = problem.draw(key, BATCH_SIZE, TRAINED)
+        return sj.cross_entropy(net.logits(params, words), states)
+
+    def evaluate(params, key, split):
+        del split  # the key differs
+        words, states = problem.draw(key, TEST_SIZE, TESTED)
+        right = jnp.argmax(net.logits(params, words), axis=-1) == states
+        return {"trained": estimate(right[:, :TRAINED]), "long": estimate(right[:, -LATE:])}
+
+    return Task(
+        name=f"{problem.name}, {arm.name}",
+        init=net.init,
+        loss=loss,
+        evaluate=evaluate,
+        metric="long",
+        optimum={"long": 1.0, "trained": 1.0},
+        baseline=1 / problem.states,
+        gate=0.99,
+        steps=steps,
+        rates=(2e-3, 8e-3),
+    )
