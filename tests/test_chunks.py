@@ -11,7 +11,7 @@ import pytest
 
 import seqjax as sj
 from seqjax.cells.base import run_steps
-from seqjax.linear.chunks import log_decays
+from seqjax.linear.chunks import log_decays, solve_unit_triangular
 
 BATCH, LENGTH, INPUT = 2, 11, 3
 CELLS: dict[str, Any] = {
@@ -163,3 +163,28 @@ def test_small_decays_are_not_lost_behind_a_large_one():
     cut, since = log_decays(log_decay, jnp.array([False, False, True, False]))
     np.testing.assert_allclose(cut[3], [-np.inf, -np.inf, -0.3, 0], rtol=1e-6)
     np.testing.assert_allclose(since, [-0.1, -1e7, -np.inf, -np.inf], rtol=1e-6)
+
+
+def test_the_triangular_solve_is_that_of_lapack_with_its_gradients(x64):
+    a = jax.random.normal(jax.random.key(0), (2, 3, 5, 5))
+    b = jax.random.normal(jax.random.key(1), (2, 3, 5, 4))
+    lapack = functools.partial(
+        jax.lax.linalg.triangular_solve, left_side=True, lower=True, unit_diagonal=True
+    )
+
+    def everything(solve):
+        slope = jax.grad(lambda a, b: jnp.sum(jnp.sin(solve(a, b))), (0, 1))
+        bend = jax.grad(lambda a, b: jnp.sum(jnp.cos(slope(a, b)[0])), (0, 1))
+        return (
+            solve(a, b),
+            slope(a, b),
+            bend(a, b),
+            jax.jvp(solve, (a, b), (jnp.cos(a), jnp.cos(b))),
+        )
+
+    found, expected = (
+        jax.jit(everything, static_argnums=0)(s) for s in (solve_unit_triangular, lapack)
+    )
+    jax.tree.map(
+        lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-9, atol=1e-9), found, expected
+    )
