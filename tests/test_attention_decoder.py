@@ -1,5 +1,7 @@
 """Any cell with any attention: against plain loops, over time, and under beams."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -43,7 +45,9 @@ def look(p, q, b):
 @pytest.mark.parametrize("feeding", [False, True])
 @pytest.mark.parametrize("query", ["previous", "current"])
 def test_decoder_equals_a_plain_loop(x64, query, feeding):
-    how = dict(query=query, input_feeding=feeding, attentional_size=A if feeding else None)
+    how: dict[str, Any] = dict(
+        query=query, input_feeding=feeding, attentional_size=A if feeding else None
+    )
     decoder = sj.AttentionDecoder(sj.Elman(H), sj.AdditiveAttention(6), **how)
     params = drawn(decoder)
     carry, ys = sj.unroll(decoder, bound(decoder, params), jnp.asarray(XS))
@@ -94,8 +98,10 @@ def test_the_first_glimpse_follows_from_the_state_that_is_started_from(x64):
         np.testing.assert_allclose(out.alignment[b], look(p.attention, h[b], b)[0], rtol=1e-11)
 
 
-@pytest.mark.parametrize("name", ["noisy", "at_once"])
-def test_remat_and_truncation_with_a_row_of_memory_for_each_row(x64, name):
+@pytest.mark.parametrize(
+    "name, remat", [("noisy", 2), ("at_once", sj.binomial_schedule(T, 2))], ids=["noisy", "at_once"]
+)
+def test_remat_and_truncation_with_a_row_of_memory_for_each_row(x64, name, remat):
     decoder = DECODERS[name]
     params, key = drawn(decoder), jax.random.key(1)
     lengths, reset = jnp.array([4, 3]), jnp.zeros((B, T), bool).at[:, 1].set(True)
@@ -104,7 +110,7 @@ def test_remat_and_truncation_with_a_row_of_memory_for_each_row(x64, name):
     def total(point, **how):
         params, memory = point
         ready = decoder.bind(params, memory, mask)
-        options = dict(key=key, lengths=lengths, reset=reset) | how
+        options: dict[str, Any] = dict(key=key, lengths=lengths, reset=reset) | how
         carry, ys = sj.unroll(decoder, ready, xs, **options)
         return sum(jnp.sum(jnp.sin(1 + leaf)) for leaf in jax.tree.leaves(ys))
 
@@ -113,8 +119,10 @@ def test_remat_and_truncation_with_a_row_of_memory_for_each_row(x64, name):
         ready, carry, whole = decoder.bind(params, memory, mask), None, 0.0
         for begin in (0, 2):
             part = slice(begin, begin + 2)
-            start = dict(key=key) if carry is None else dict(carry=carry)
-            how = dict(lengths=jnp.clip(lengths - begin, 0, 2), reset=reset[:, part]) | start
+            start: dict[str, Any] = dict(key=key) if carry is None else dict(carry=carry)
+            how: dict[str, Any] = (
+                dict(lengths=jnp.clip(lengths - begin, 0, 2), reset=reset[:, part]) | start
+            )
             carry, ys = sj.unroll(decoder, ready, xs[:, part], **how)
             carry = jax.lax.stop_gradient(carry)
             whole += sum(jnp.sum(jnp.sin(1 + leaf)) for leaf in jax.tree.leaves(ys))
@@ -124,8 +132,7 @@ def test_remat_and_truncation_with_a_row_of_memory_for_each_row(x64, name):
     plain = grad()
     assert plain[1][1][mask].any() and not plain[1][1][~mask].any()
     close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
-    for remat in (2, sj.binomial_schedule(T, 2)):
-        jax.tree.map(close, grad(remat=remat), plain)
+    jax.tree.map(close, grad(remat=remat), plain)
     jax.tree.map(close, grad(truncate=2), jax.jit(jax.value_and_grad(windows))((params, memory)))
 
 
@@ -185,7 +192,7 @@ def test_gradients_reach_the_encoder_through_the_memory():
         _, ys = sj.unroll(decoder, decoder.bind(params[1], memory, mask), xs)
         return jnp.sum(ys.output**2)
 
-    grads = jax.grad(loss)(params)
+    grads = jax.jit(jax.grad(loss))(params)
     for leaf in jax.tree.leaves(grads):
         assert jnp.isfinite(leaf).all()
     assert grads[0].forward.w_h.any() and grads[1].attention.w_k.any()

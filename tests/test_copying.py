@@ -1,5 +1,7 @@
 """The copy distribution, and the losses on alignments."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -46,11 +48,11 @@ def test_what_the_vocabulary_finds_improbable_is_not_lost():
 
 
 def test_gradients_equal_finite_differences(x64):
-    args = tuple(map(jnp.asarray, (LOGITS, GATE, ALIGNMENT)))
+    args: Any = tuple(map(jnp.asarray, (LOGITS, GATE, ALIGNMENT)))
     weights = jnp.asarray(RANDOM.normal(size=(B, T, E)))
 
     @jax.jit
-    def total(*args):
+    def total(*args: Any):
         found = sj.pointer_generator(*args, jnp.asarray(SOURCE[:, None]), E)
         return jnp.sum(jnp.where(jnp.isfinite(found), found, 0) * weights)
 
@@ -63,7 +65,9 @@ def test_gradients_equal_finite_differences(x64):
 
 
 def test_ids_outside_are_refused_padding_is_not():
-    args = tuple(jnp.asarray(a, jnp.float32) for a in (LOGITS[:, 0], GATE[:, 0], ALIGNMENT[:, 0]))
+    args: Any = tuple(
+        jnp.asarray(a, jnp.float32) for a in (LOGITS[:, 0], GATE[:, 0], ALIGNMENT[:, 0])
+    )
     source = jnp.asarray(SOURCE)
     mask = jnp.ones((B, S), bool).at[1, 2].set(False)
     for bad in (-1, E):
@@ -88,7 +92,7 @@ def test_a_source_of_padding_leaves_what_is_generated():
 
 
 def test_half_precision_is_computed_in_float32():
-    args = (jnp.asarray(a, jnp.bfloat16) for a in (LOGITS, GATE, ALIGNMENT))
+    args: Any = (jnp.asarray(a, jnp.bfloat16) for a in (LOGITS, GATE, ALIGNMENT))
     assert sj.pointer_generator(*args, jnp.asarray(SOURCE[:, None]), E).dtype == jnp.float32
 
 

@@ -142,12 +142,13 @@ def test_noise_is_new_at_every_step_and_place(x64):
     queries = jnp.asarray(np.repeat(QUERIES[:1], 2, axis=0))
     prepared = spec.prepare(params, jnp.asarray(MEMORY))
     state = spec.initial_state(params, prepared, 1, jax.random.key(0))
+    assert state.noise is not None
     (one, later), (two, _) = (
         spec.attend(params, prepared, queries[0], s)
         for s in (state, state._replace(noise=state.noise.advance()))
     )
     assert one.alignment[0, 0] != two.alignment[0, 0]
-    assert later.noise.step.tolist() == [1]
+    assert later.noise is not None and later.noise.step.tolist() == [1]
     p = [float(one.alignment[0, 0])]  # p₁ from α₁ = p₁ (1 - p₀)
     p.append(float(one.alignment[0, 1]) / (1 - p[0]))
     assert abs(p[0] - p[1]) > 1e-3

@@ -178,7 +178,7 @@ class AttentionDecoder:
         own = params.params
         rows = lambda a: jnp.broadcast_to(a, (batch_size, *a.shape))
         fed = None
-        if self.input_feeding:
+        if self.input_feeding and own.w_c is not None:
             fed = rows(jnp.zeros(own.w_c.shape[1], own.w_c.dtype))
         how = batch_size, fold_in(key, 1)
         return AttentionDecoderCarry(
@@ -202,7 +202,7 @@ class AttentionDecoder:
                 query = self.cell.output(own.cell, carry.cell)
             seen, state = self.attention.attend(own.attention, params.memory, query, state)
             inputs.append(seen.context)
-        if self.input_feeding:
+        if carry.attentional is not None:
             inputs.append(carry.attentional)
         cell, y = self.cell.step(own.cell, carry.cell, _join(x.dtype, *inputs))
         if seen is None:
