@@ -1,0 +1,1 @@
+"""Copying, reversing and expanding sequences with and without attention."""
