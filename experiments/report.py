@@ -69,6 +69,18 @@ def made_with() -> dict[str, str]:
     }
 
 
+def conclude(results: dict[str, Any]) -> int:
+    """Names the seeds that failed; 1 where a loss lies below what is possible, else 0."""
+    for name, result in results.items():
+        if failed := result["failed_seeds"]:
+            print(f"failed: {name}, seeds {', '.join(map(str, failed))}")
+    found = (metric for result in results.values() for metric in result["test"].values())
+    if any(metric["leak"] for metric in found):
+        print("error: a loss below the exact bound: the target leaks into the input")
+        return 1
+    return 0
+
+
 def draw(path: Path, tasks: list[Task], results: dict[str, Any]) -> Path:
     """Draws the training loss of every task and seed, and what was reached on test data."""
     columns = min(5, len(tasks))

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -51,6 +52,7 @@ class Task:
       margins: by estimate, how far from its optimum a seed may end, on either side.
       carry: params -> what one batch hands on to the next, where it does; the loss is then
         (params, carry, key) -> (loss, carry).
+      max_norm: of a gradient; longer ones are cut.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Task:
     gated: str | None = None
     margins: Mapping[str, float] = field(default_factory=dict)
     carry: Callable | None = None
+    max_norm: float = MAX_NORM
 
     def passes(self, found: Mapping[str, float]) -> bool:
         """Whether one seed's means reach the gate and keep the margins; NaN does not."""
@@ -96,7 +99,7 @@ def train(task: Task, key: jax.Array, rate: jax.Array):
             return task.loss(params, key), carry
         return task.loss(params, carry, key)
 
-    step = sj.make_train_step(loss_fn, optimizer, max_norm=MAX_NORM, donate=False)
+    step = sj.make_train_step(loss_fn, optimizer, max_norm=task.max_norm, donate=False)
     state = sj.init_train_state(params, optimizer, key=key_t, carry=carry)
     state, metrics = jax.lax.scan(lambda s, _: step(s, None), state, length=task.steps)
     points = min(POINTS, task.steps)
@@ -108,20 +111,23 @@ def train(task: Task, key: jax.Array, rate: jax.Array):
     return curve, state.skipped, jax.lax.map(score, jnp.array([VALID, TEST])), state.params
 
 
-def sweep(task: Task, seeds: Sequence[int]) -> tuple[dict[str, Any], Any]:
+def sweep(task: Task, seeds: Sequence[int], threads: int = 1) -> tuple[dict[str, Any], Any]:
     """Trains with every rate and seed; the test results of the rate best on validation.
 
-    The params of its seeds come back too, stacked.
+    The params of its seeds come back too, stacked. So many runs go on at the same time as there
+    are threads: products too small for two cores leave one of them idle.
     """
     keys = jax.vmap(jax.random.key)(jnp.array(seeds))
-    rates = jnp.array(task.rates, jnp.float32)
-    # One run after the other: on a CPU small products of one run are faster than wide ones of all.
-    run_all = lambda rate: jax.lax.map(lambda key: train(task, key, rate), keys)
     begun = time.perf_counter()
-    compiled = jax.jit(lambda rates: jax.lax.map(run_all, rates)).lower(rates).compile()
+    run = lambda rate, key: train(task, key, rate)
+    compiled = jax.jit(run).lower(jnp.float32(0), keys[0]).compile()
     middle = time.perf_counter()
-    # [rates, seeds, ...]
-    curve, skipped, scores, params = jax.tree.map(np.asarray, compiled(rates))
+    # Each run on its own: on a CPU small products of one run are faster than wide ones of all.
+    each = [(jnp.float32(rate), key) for rate in task.rates for key in keys]
+    with ThreadPoolExecutor(threads) as pool:
+        runs = list(pool.map(lambda run: jax.block_until_ready(compiled(*run)), each))
+    fold = lambda *leaves: np.stack(leaves).reshape(len(task.rates), len(seeds), *leaves[0].shape)
+    curve, skipped, scores, params = jax.tree.map(fold, *runs)  # [rates, seeds, ...]
     ended = time.perf_counter()
     valid = scores[task.metric].mean[:, :, VALID].mean(axis=1)
     order = valid if task.rises else -valid

@@ -56,14 +56,7 @@ def run_experiment(config: Config) -> int:
     report.write_results(folder, tasks, results, seconds)
     report.draw(folder / "basics.png", tasks, results)
     print(f"{seconds:.0f} s; results.json and basics.png are in {folder}")
-    for task in tasks:
-        if failed := results[task.name]["failed_seeds"]:
-            print(f"failed: {task.name}, seeds {', '.join(map(str, failed))}")
-    found = (metric for result in results.values() for metric in result["test"].values())
-    if any(metric["leak"] for metric in found):
-        print("error: a loss below the exact bound: the target leaks into the input")
-        return 1
-    return 0
+    return report.conclude(results)
 
 
 if __name__ == "__main__":
