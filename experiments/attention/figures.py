@@ -70,7 +70,7 @@ def draw_curves(path: Path, arms: list[Arm], names: list[str], results: dict[str
         *axes[0, 0].get_legend_handles_labels(), fontsize=7, ncols=3, loc="outside lower center"
     )
     for axis in axes[0]:
-        axis.text(max(LENGTHS) - 1, 0.2, "longer than\nin training", fontsize=7, ha="right")
+        axis.text(LONGEST + 1, 0.1, "longer than\nin training", fontsize=7)
     figure.savefig(path, dpi=120)
     plt.close(figure)
     return path

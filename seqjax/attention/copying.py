@@ -58,7 +58,7 @@ def pointer_generator(
     )
     outside = real & ((source < 0) | (source >= extended_size))
     _check_ids(source, outside, extended_size)
-    copied = _sum_by_id(jnp.where(real, alignment, 0), jnp.where(real, source, -1), extended_size)
+    copied = _sum_by_id(jnp.where(real, alignment, 0), source, extended_size)
     missing = extended_size - logits.shape[-1]
     pad = [(0, 0)] * (logits.ndim - 1) + [(0, missing)]
     written = jnp.pad(jax.nn.log_softmax(logits), pad, constant_values=-jnp.inf)
@@ -72,8 +72,8 @@ def pointer_generator(
 
 
 def _sum_by_id(weights: jax.Array, ids: jax.Array, size: int) -> jax.Array:
-    """Sums weights [..., S] by ids [..., S]: [..., size]; ids outside are left out."""
-    ids = jnp.where(ids < 0, size, ids).reshape(-1, ids.shape[-1])  # below 0 counts from the end
+    """Sums weights [..., S] by ids [..., S]: [..., size]. Where ids lie outside, weights are 0."""
+    ids = ids.reshape(-1, ids.shape[-1])
     rows = jnp.arange(ids.shape[0])[:, None]
     zeros = jnp.zeros((ids.shape[0], size), weights.dtype)
     sums = zeros.at[rows, ids].add(weights.reshape(ids.shape), mode="drop")
