@@ -1,4 +1,4 @@
-"""Every seed and learning rate of a task in one compiled loop."""
+"""Every seed and learning rate of a task, by one compiled program."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
