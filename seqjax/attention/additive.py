@@ -48,7 +48,7 @@ class AdditiveAttention:
         eᵢⱼ = v · tanh(qᵢ w_q + mⱼ w_k)
 
     memory [B, S, M], queries [N, Q]. Normalised, v is given by its direction and its length g, and
-    the layer gets a bias (Salimans and Kingma 2016; Raffel et al. 2017, equation 16):
+    the layer gets a bias (Salimans and Kingma 2016; Raffel et al. 2017):
 
         eᵢⱼ = g v / ‖v‖ · tanh(qᵢ w_q + mⱼ w_k + b)
 
@@ -125,7 +125,7 @@ class ConcatAttentionParams(NamedTuple):
 @final
 @dataclass(frozen=True)
 class ConcatAttention:
-    """Scores of a query and a place side by side. Luong, Pham and Manning 2015, equation 8.
+    """Scores of a query and a place side by side. Luong, Pham and Manning 2015, section 3.1.
 
         eᵢⱼ = v · tanh([qᵢ; mⱼ] w)
 

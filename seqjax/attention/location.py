@@ -48,9 +48,8 @@ class LocationAttention:
         fᵢ = filters * αᵢ₋₁,   eᵢⱼ = v · tanh(qᵢ w_q + mⱼ w_k + fᵢⱼ w_f + b),   α₀ = 0
 
     memory [B, S, M], queries [N, Q], alignments α [N, S]. Chorowski, Bahdanau, Serdyuk, Cho and
-    Bengio 2015, equations 8 and 9. The filters are centred, and beyond the memory's ends the
-    alignment counts as 0: a filter longer than the memory is allowed, and what of it never meets
-    a place has no effect.
+    Bengio 2015. The filters are centred, and beyond the memory's ends the alignment counts as 0: a
+    filter longer than the memory is allowed, and what of it never meets a place has no effect.
 
     Attributes:
       attention_size: A.

@@ -62,11 +62,11 @@ class MonotonicAttention:
         pᵢⱼ = σ(eᵢⱼ + noise),   eᵢⱼ = g v / ‖v‖ · tanh(qᵢ w_q + mⱼ w_k + b) + r
         αᵢⱼ = pᵢⱼ qᵢⱼ,   qᵢⱼ = (1 - pᵢⱼ₋₁) qᵢⱼ₋₁ + αᵢ₋₁ⱼ,   α₀ = (1, 0, 0, ...)
 
-    Raffel, Luong, Liu, Weiss and Eck 2017, equations 11 to 14 and 16: α is the expected alignment
-    of that process. It is computed by this recurrence, an associative scan, with no division and no
-    clipping, and so is exact for memories of any length. Its sum is the probability that the
-    query stopped anywhere, at most 1; what has run past the end never returns, and its context is
-    0. Masked places are passed over.
+    Raffel, Luong, Liu, Weiss and Eck 2017: α is the expected alignment of that process. It is
+    computed by this recurrence, an associative scan, with no division and no clipping, and so is
+    exact for memories of any length. Its sum is the probability that the query stopped anywhere, at
+    most 1; what has run past the end never returns, and its context is 0. Masked places are passed
+    over.
 
     With a key normal noise of standard deviation `noise` is added before σ, which drives p to 0 or
     1; a draw depends on key, row, step and place alone. `hard` is the process at test time, p = 1

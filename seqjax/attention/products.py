@@ -24,7 +24,7 @@ from seqjax.initializers import GlorotUniform, Initializer
 @final
 @dataclass(frozen=True)
 class DotAttention:
-    """Scores by the inner product. Luong, Pham and Manning 2015, equation 8.
+    """Scores by the inner product. Luong, Pham and Manning 2015, section 3.1.
 
         eᵢⱼ = qᵢ · mⱼ,   scaled: qᵢ · mⱼ / √M
 
@@ -88,7 +88,7 @@ class GeneralAttentionParams(NamedTuple):
 @final
 @dataclass(frozen=True)
 class GeneralAttention:
-    """Scores by a bilinear form. Luong, Pham and Manning 2015, equation 8.
+    """Scores by a bilinear form. Luong, Pham and Manning 2015, section 3.1.
 
         eᵢⱼ = (mⱼ w) · qᵢ
 

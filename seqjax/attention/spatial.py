@@ -112,7 +112,7 @@ class SpatialAttention:
 def doubly_stochastic_loss(
     alignments: jax.Array, *, mask: jax.Array | None = None, memory_mask=None
 ) -> jax.Array:
-    """How far each place is from being looked at once in all. Xu et al. 2015, equation 14.
+    """How far each place is from being looked at once in all. Xu et al. 2015, section 4.2.1.
 
         loss = mean over the batch of Σⱼ (1 - Σₜ αₜⱼ)²
 

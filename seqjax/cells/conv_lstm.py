@@ -38,7 +38,7 @@ class ConvLSTMParams(NamedTuple):
 @final
 @dataclass(frozen=True)
 class ConvLSTM(RecurrentCell):
-    """The convolutional LSTM. Shi et al. 2015, equation 3.
+    """The convolutional LSTM. Shi et al. 2015.
 
         i, f, g, o = xₜ ∗ w_x + hₜ₋₁ ∗ w_h + b
         cₜ = σ(f + p_f ⊙ cₜ₋₁) ⊙ cₜ₋₁ + σ(i + p_i ⊙ cₜ₋₁) ⊙ tanh(g)

@@ -60,7 +60,7 @@ class PhasedLSTMParams(NamedTuple):
 @final
 @dataclass(frozen=True)
 class PhasedLSTM(RecurrentCell):
-    """The LSTM with a gate of time. Neil, Pfeiffer and Liu 2016, equations 1 to 10.
+    """The LSTM with a gate of time. Neil, Pfeiffer and Liu 2016.
 
         φₜ = (tₜ - s) / τ - ⌊(tₜ - s) / τ⌋
         kₜ = 2 φₜ / r   if φₜ < r / 2;   2 - 2 φₜ / r   if φₜ < r;   α φₜ   otherwise
@@ -90,8 +90,7 @@ class PhasedLSTM(RecurrentCell):
       open_ratio: r at first, of every unit. 1 starts a millionth below, where it can be learned.
       leak: α, the slope of the closed gate.
       forget_bias: initial value of b's forget gate.
-      peepholes: whether gates see the memory, as in the paper's equations 1, 2 and 4. They start
-        at 0.
+      peepholes: whether gates see the memory, as in the paper. They start at 0.
       w_x_init: initialiser of each gate's [D, H] block of w_x.
       w_h_init: initialiser of each gate's [H, H] block of w_h.
 

@@ -97,7 +97,7 @@ class MinGRU(LinearCell):
 
 
 def candidate_value(candidate: Candidate, n: jax.Array) -> jax.Array:
-    """n itself, or g(n) > 0. Feng et al. 2024, appendix B.2."""
+    """n itself, or g(n) > 0. Feng et al. 2024, appendix B."""
     return n if candidate == "linear" else jnp.where(n >= 0, n + 0.5, sigmoid(n))
 
 

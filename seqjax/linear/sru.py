@@ -30,7 +30,7 @@ class SRUParams(NamedTuple):
 @final
 @dataclass(frozen=True)
 class SRU(LinearCell):
-    """The simple recurrent unit, with its highway. Lei, Zhang and Artzi 2017, section 2.
+    """The simple recurrent unit, with its highway. Lei, Zhang and Artzi 2017.
 
         n, f, r, s = xₜ w_x + (0, b, 0);   s = xₜ where D = H
         cₜ = σ(f) ⊙ cₜ₋₁ + (1 - σ(f)) ⊙ n
