@@ -136,6 +136,16 @@ def test_remat_and_truncation_with_a_row_of_memory_for_each_row(x64, name, remat
     jax.tree.map(close, grad(truncate=2), jax.jit(jax.value_and_grad(windows))((params, memory)))
 
 
+def test_a_key_starts_the_noise_of_cell_and_attention_apart():
+    decoder = DECODERS["noisy"]
+    ready = decoder.bind(decoder.init(jax.random.key(0), D, M), jnp.ones((B, S, M)))
+    carry = decoder.initial_carry(ready, B, jax.random.key(0))
+    keys = [jax.random.key_data(noise.key) for noise in (carry.cell.noise, carry.attention.noise)]
+    assert (keys[0] != keys[1]).any(axis=1).all()
+    quiet = decoder.initial_carry(ready, B)
+    assert quiet.cell.noise is None and quiet.attention.noise is None
+
+
 @pytest.mark.parametrize("name", ["bahdanau", "coverage"])
 def test_beams_share_their_row_of_the_memory(x64, name):
     decoder = DECODERS[name]

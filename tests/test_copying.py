@@ -1,7 +1,5 @@
 """The copy distribution, and the losses on alignments."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,6 +14,11 @@ LOGITS = RANDOM.normal(size=(B, T, V))
 GATE = RANDOM.normal(size=(B, T))
 ALIGNMENT = RANDOM.dirichlet(np.ones(S), size=(B, T))
 SOURCE = np.array([[0, 4, 4, 1, 5], [3, 3, 3, 2, 4]])
+
+
+def given(dtype):
+    """Logits, gate and alignment."""
+    return jnp.asarray(LOGITS, dtype), jnp.asarray(GATE, dtype), jnp.asarray(ALIGNMENT, dtype)
 
 
 def test_probabilities_are_those_of_the_two_ways_to_a_word(x64):
@@ -48,11 +51,12 @@ def test_what_the_vocabulary_finds_improbable_is_not_lost():
 
 
 def test_gradients_equal_finite_differences(x64):
-    args: Any = tuple(map(jnp.asarray, (LOGITS, GATE, ALIGNMENT)))
+    args = given(jnp.float64)
     weights = jnp.asarray(RANDOM.normal(size=(B, T, E)))
 
     @jax.jit
-    def total(*args: Any):
+    def total(logits, gate, alignment):
+        args = logits, gate, alignment
         found = sj.pointer_generator(*args, jnp.asarray(SOURCE[:, None]), E)
         return jnp.sum(jnp.where(jnp.isfinite(found), found, 0) * weights)
 
@@ -65,9 +69,8 @@ def test_gradients_equal_finite_differences(x64):
 
 
 def test_ids_outside_are_refused_padding_is_not():
-    args: Any = tuple(
-        jnp.asarray(a, jnp.float32) for a in (LOGITS[:, 0], GATE[:, 0], ALIGNMENT[:, 0])
-    )
+    logits, gate, alignment = given(jnp.float32)
+    args = logits[:, 0], gate[:, 0], alignment[:, 0]
     source = jnp.asarray(SOURCE)
     mask = jnp.ones((B, S), bool).at[1, 2].set(False)
     for bad in (-1, E):
@@ -92,7 +95,7 @@ def test_a_source_of_padding_leaves_what_is_generated():
 
 
 def test_half_precision_is_computed_in_float32():
-    args: Any = (jnp.asarray(a, jnp.bfloat16) for a in (LOGITS, GATE, ALIGNMENT))
+    args = given(jnp.bfloat16)
     assert sj.pointer_generator(*args, jnp.asarray(SOURCE[:, None]), E).dtype == jnp.float32
 
 
