@@ -135,8 +135,8 @@ def made_up(task, arm):
 
 
 def test_report_names_what_falls_short(tmp_path, monkeypatch, capsys):
-    looked = {name: np.zeros(2, int) for name in ("source", "written", "target")}
-    looked["alignment"] = np.eye(2)
+    looked: dict = dict.fromkeys(("source", "written", "target"), np.zeros(2, int))
+    looked |= {"alignment": np.eye(2)}
 
     def job(given):
         name, number = given[:2]
