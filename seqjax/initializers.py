@@ -164,7 +164,7 @@ def default_dtype(dtype=None):
     return jnp.zeros((), dtype).dtype
 
 
-def blocks(initializer: Initializer, key: jax.Array, shape: tuple[int, int], count: int):
-    """Draws `count` matrices of this shape, one a gate, side by side: [N, count * M]."""
+def blocks(initializer: Initializer, key: jax.Array, shape: tuple[int, ...], count: int):
+    """Draws `count` arrays of this shape, one a gate, side by side: [..., N, count * M]."""
     keys = jax.random.split(key, count)
     return jnp.concatenate([initializer(k, shape) for k in keys], axis=-1)

@@ -1,5 +1,7 @@
 """The Clockwork RNN: when its modules update, who feeds whom, and its equations."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -96,7 +98,7 @@ def test_init_leaves_out_what_is_never_read():
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
 def test_one_module_of_period_1_is_an_elman_net(activation):
     cell, plain = sj.ClockworkRNN(4, (1,), activation), sj.Elman(4, activation)
-    params = plain.init(jax.random.key(0), 2)._replace(b=jnp.arange(4.0) / 10)
+    params: Any = plain.init(jax.random.key(0), 2)._replace(b=jnp.arange(4.0) / 10)
     xs = draw(jnp.float32)[1]
     got = sj.unroll(cell, sj.ClockworkParams(*params), xs)[1]
     np.testing.assert_allclose(got, sj.unroll(plain, params, xs)[1], rtol=1e-5, atol=1e-6)

@@ -179,7 +179,7 @@ class RecurrentCell(abc.ABC):
     def initial_carry(self, params: Any, batch_size: int, key: jax.Array | None = None) -> Any:
         """The carry before the first step, leaves [B, ...]."""
 
-    def project(self, params: Any, xs: jax.Array) -> Any:
+    def project(self, params: Any, xs: Any) -> Any:
         """What needs no state, for all steps at once: [..., D] -> [..., N]; here x w_x + b.
 
         Raises:

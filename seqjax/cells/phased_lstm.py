@@ -240,11 +240,11 @@ def _check_timed(xs: Any) -> None:
 def _hold_range(spec: PhasedLSTM) -> None:
     """Checks period_range, and holds it as a pair of Python's own floats."""
     given: Any = spec.period_range
-    pair = tuple(given) if isinstance(given, (tuple, list)) else ()
-    ok = len(pair) == 2 and all(map(_checks.is_number, pair))
+    pair = isinstance(given, (tuple, list)) and len(given) == 2
+    low, high = given if pair and all(map(_checks.is_number, given)) else (0, 0)
     _checks.require(
-        ok and 0 < pair[0] <= pair[1] < math.inf,
+        0 < low <= high < math.inf,
         f"period_range is {given!r}; expected a pair of positive numbers, low <= high, in the "
         "unit of times.",
     )
-    object.__setattr__(spec, "period_range", tuple(map(float, pair)))
+    object.__setattr__(spec, "period_range", (float(low), float(high)))
