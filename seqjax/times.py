@@ -46,7 +46,8 @@ def relative_times(
       >>> relative_times(stamps).tolist()
       [[0.0, 0.25, 60.0]]
     """
-    times = _check_times(np.asarray(times))
+    times = np.asarray(times)
+    _check_times(times)
     real = np.ones(times.shape, bool) if mask is None else _check_like("mask", mask, times)
     if lengths is not None:
         real = real & _within(np.asarray(lengths), times)
@@ -80,14 +81,12 @@ def _check_order(stamps: np.ndarray, row: int, steps: np.ndarray) -> None:
         )
 
 
-def _check_times(times: np.ndarray) -> np.ndarray:
+def _check_times(times: np.ndarray) -> None:
     _checks.require(
         times.ndim == 2 and times.dtype.kind in "iufM",
         f"times is {times.dtype}{list(times.shape)}; expected numbers or datetime64 [B, T]. For "
         "one sequence pass times[None].",
     )
-    # Differences of unsigned integers that go backwards would wrap around.
-    return times.astype(np.int64) if times.dtype.kind == "u" else times
 
 
 def _check_like(name: str, flags: ArrayLike, times: np.ndarray) -> np.ndarray:

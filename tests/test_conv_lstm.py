@@ -86,6 +86,14 @@ def test_params_do_not_depend_on_the_shape():
     assert sj.unroll(large, params, xs)[1].shape == (1, 2, 6, 7, 2)
 
 
+@pytest.mark.parametrize(("rows", "steps"), [(2, 0), (0, 2)])
+def test_no_steps_and_no_rows(rows, steps):
+    cell = sj.ConvLSTM(2, 3, (4, 3))
+    params = cell.init(jax.random.key(0), 1)
+    carry, ys = sj.unroll(cell, params, jnp.ones((rows, steps, 4, 3, 1)))
+    assert ys.shape == (rows, steps, 4, 3, 2) and carry.c.shape == (rows, 4, 3, 2)
+
+
 def test_layers_stack_and_add():
     shape = (4, 3)
     cell = sj.Stack((sj.ConvLSTM(2, 3, shape), sj.Residual(sj.ConvLSTM(2, 3, shape))))

@@ -188,6 +188,10 @@ BAD = {
         lambda: sj.ClockworkRNN(4, (2, 1)),
         "periods is (2, 1); expected them to increase, the fastest module first.",
     ),
+    "clockwork_period_beyond": (
+        lambda: sj.ClockworkRNN(4, (1, 2**31)),
+        "periods is (1, 2147483648); expected numbers of steps that an int32 holds.",
+    ),
     "clockwork_sizes": (
         lambda: sj.ClockworkRNN(5, (1, 2)),
         "hidden_size is 5 for 2 periods; expected a multiple of 2, as all modules are equally large.",

@@ -235,6 +235,20 @@ def test_stamps_that_go_backwards_only_turn_the_clock_back():
     assert np.isfinite(ys).all()
 
 
+def test_inputs_with_times_take_every_way_of_running():
+    """What `Timed` brings, a tree of inputs; each against the rows alone, backward."""
+    params, lengths = CELL.init(jax.random.key(0), 2), [5, 3]
+    timed = sj.Timed(jnp.asarray(XS, jnp.float32), jnp.asarray(TIMES, jnp.float32))
+    how = {"reverse": True, "remat": 2, "truncate": 3, "lengths": jnp.array(lengths)}
+    carry, ys = sj.unroll(CELL, params, timed, **how)
+    for row, length in enumerate(lengths):
+        backward = jax.tree.map(lambda a: a[row : row + 1, :length][:, ::-1], timed)  # noqa: B023
+        last, outputs = sj.unroll(CELL, params, backward)
+        np.testing.assert_allclose(ys[row, :length], outputs[0, ::-1], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(carry.c[row], last.c[0], rtol=1e-5, atol=1e-6)
+    assert sj.unroll(CELL, params, jax.tree.map(lambda a: a[:, :0], timed))[1].shape == (2, 0, 3)
+
+
 def test_open_share_counts_real_steps():
     params = jax.tree.map(lambda *a: jnp.concatenate(a), clock(10.0, ratio=0.5), clock(4.0, 1.0))
     times = jnp.array([[0.0, 1, 2, 3], [4, 5, 6, 7]])

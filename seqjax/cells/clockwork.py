@@ -66,8 +66,8 @@ class ClockworkRNN(RecurrentCell):
 
     Raises:
       ValueError: if hidden_size, a period, or input_size in `init`, is not a positive integer,
-        periods is empty or does not increase, hidden_size is no multiple of their number,
-        activation is unknown, or in a step if inputs are not floats [..., D].
+        periods is empty, does not increase or ends beyond int32, hidden_size is no multiple of
+        their number, activation is unknown, or in a step if inputs are not floats [..., D].
 
     Example:
       >>> cell = ClockworkRNN(hidden_size=6, periods=(1, 2, 4))
@@ -96,6 +96,10 @@ class ClockworkRNN(RecurrentCell):
         _checks.require(
             all(a < b for a, b in zip(periods[:-1], periods[1:], strict=True)),
             f"periods is {self.periods!r}; expected them to increase, the fastest module first.",
+        )
+        _checks.require(
+            periods[-1] < 2**31,
+            f"periods is {self.periods!r}; expected numbers of steps that an int32 holds.",
         )
         _checks.require(
             self.hidden_size % len(periods) == 0,

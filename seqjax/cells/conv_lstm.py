@@ -148,7 +148,7 @@ class ConvLSTM(RecurrentCell):
             f"xs has dtype {xs.dtype}; expected floating point. Cast it first.",
         )
         z = _convolve(xs.reshape(-1, *own), params.w_x)
-        return add_bias(z.reshape(*xs.shape[:-1], -1), params.b)
+        return add_bias(z.reshape(*xs.shape[:-1], z.shape[-1]), params.b)
 
     def recur(
         self, params: ConvLSTMParams, carry: LSTMCarry, z: jax.Array, affine: Affine
