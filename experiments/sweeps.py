@@ -50,6 +50,7 @@ class Task:
       rises: whether higher is better.
       gated: the estimate that has to reach the gate; None is `metric`.
       margins: by estimate, how far from its optimum a seed may end, on either side.
+      watch: params -> a number to follow through training, such as an accuracy; None follows none.
       carry: params -> what one batch hands on to the next, where it does; the loss is then
         (params, carry, key) -> (loss, carry).
       max_norm: of a gradient; longer ones are cut.
@@ -68,6 +69,7 @@ class Task:
     rises: bool = True
     gated: str | None = None
     margins: Mapping[str, float] = field(default_factory=dict)
+    watch: Callable | None = None
     carry: Callable | None = None
     max_norm: float = MAX_NORM
 
@@ -87,7 +89,10 @@ class Task:
 
 
 def train(task: Task, key: jax.Array, rate: jax.Array):
-    """One run: learning curve, skipped steps, what it reaches on both splits, and the params."""
+    """One run: learning curve, what was watched beside it, skipped steps, scores, and the params.
+
+    The scores are what it reaches on both splits.
+    """
     key_p, key_t = jax.random.split(key)
     decay = optax.cosine_decay_schedule(1.0, task.steps)
     optimizer = optax.adam(lambda count: rate * decay(count))
@@ -101,14 +106,25 @@ def train(task: Task, key: jax.Array, rate: jax.Array):
 
     step = sj.make_train_step(loss_fn, optimizer, max_norm=task.max_norm, donate=False)
     state = sj.init_train_state(params, optimizer, key=key_t, carry=carry)
-    state, metrics = jax.lax.scan(lambda s, _: step(s, None), state, length=task.steps)
     points = min(POINTS, task.steps)
     each = task.steps // points
-    curve = metrics.loss[: each * points].reshape(points, each).mean(axis=1)
+    run = lambda state, length: jax.lax.scan(lambda s, _: step(s, None), state, length=length)
+    watched = None
+    if task.watch is None:
+        state, metrics = run(state, task.steps)
+        curve = metrics.loss[: each * points].reshape(points, each).mean(axis=1)
+    else:
+        watch = task.watch
+
+        def part(state, _):
+            state, metrics = run(state, each)
+            return state, (metrics.loss.mean(), watch(state.params))
+
+        state, (curve, watched) = jax.lax.scan(part, state, length=points)
     # One trace of the evaluation for both splits; their data is the same for every run.
     data = lambda split: jax.random.fold_in(jax.random.key(2**31 - 1), split)
     score = lambda split: task.evaluate(state.params, data(split), split)
-    return curve, state.skipped, jax.lax.map(score, jnp.array([VALID, TEST])), state.params
+    return curve, watched, state.skipped, jax.lax.map(score, jnp.array([VALID, TEST])), state.params
 
 
 def sweep(task: Task, seeds: Sequence[int], threads: int = 1) -> tuple[dict[str, Any], Any]:
@@ -127,7 +143,8 @@ def sweep(task: Task, seeds: Sequence[int], threads: int = 1) -> tuple[dict[str,
     with ThreadPoolExecutor(threads) as pool:
         runs = list(pool.map(lambda run: jax.block_until_ready(compiled(*run)), each))
     fold = lambda *leaves: np.stack(leaves).reshape(len(task.rates), len(seeds), *leaves[0].shape)
-    curve, skipped, scores, params = jax.tree.map(fold, *runs)  # [rates, seeds, ...]
+    # [rates, seeds, ...]
+    curve, watched, skipped, scores, params = jax.tree.map(fold, *runs)
     ended = time.perf_counter()
     valid = scores[task.metric].mean[:, :, VALID].mean(axis=1)
     order = valid if task.rises else -valid
@@ -142,6 +159,7 @@ def sweep(task: Task, seeds: Sequence[int], threads: int = 1) -> tuple[dict[str,
         "failed_seeds": _seeds(seeds, [not task.passes(one) for one in reached]),
         "skipped_steps": skipped[best].tolist(),
         "curve": curve[best].tolist(),
+        "watched": None if watched is None else watched[best].tolist(),
         "compile_seconds": middle - begun,
         "run_seconds": ended - middle,
     }
