@@ -1,0 +1,122 @@
+"""The networks that are compared: how each is told the time."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+import seqjax as sj
+from experiments.phased_lstm.sines import BASELINE, MOST, Waves, differences, draw
+from experiments.sweeps import POINTS, VALID, Task, estimate
+
+SIZE, ROWS, TEST_ROWS, WATCH_ROWS = 64, 32, 2048, 256
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A cell and what it reads.
+
+    Attributes:
+      name: in the table.
+      cell: with outputs [B, H].
+      inputs: waves -> inputs of the cell, [B, T, ...].
+      input_size: D of the inputs.
+      rates: learning rates to choose from.
+    """
+
+    name: str
+    cell: Any
+    inputs: Callable[[Waves], Any]
+    input_size: int
+    rates: tuple[float, ...] = (3e-3, 1e-2)
+
+    def init(self, key: jax.Array) -> dict[str, Any]:
+        """Draws params."""
+        key_c, key_o = jax.random.split(key)
+        return {
+            "cell": self.cell.init(key_c, self.input_size),
+            "w_o": sj.GlorotUniform()(key_o, (self.cell.hidden_size, 1)),
+            "b_o": jnp.zeros(1),
+        }
+
+    def logits(self, params: Any, waves: Waves, cell: Any = None) -> jax.Array:
+        """[B], above 0 for a special period; read off the state after the last sample."""
+        cell = cell or self.cell
+        carry, _ = sj.unroll(cell, params["cell"], self.inputs(waves), lengths=waves.lengths)
+        return (cell.output(params["cell"], carry) @ params["w_o"] + params["b_o"])[:, 0]
+
+    def correct(self, params: Any, waves: Waves) -> jax.Array:
+        """[B] bool; without the leak, which is for training."""
+        phased = isinstance(self.cell, sj.PhasedLSTM)
+        cell = replace(self.cell, leak=0.0) if phased else self.cell
+        return (self.logits(params, waves, cell) > 0) == waves.special
+
+
+def with_times(waves: Waves) -> jax.Array:
+    """[B, T, 2]: the time beside each value, from 0 to 1."""
+    return jnp.stack([waves.values, waves.times / MOST], axis=-1)
+
+
+def with_differences(waves: Waves) -> jax.Array:
+    """[B, T, 2]: the time since the last sample beside each value."""
+    return jnp.stack([waves.values, differences(waves)], axis=-1)
+
+
+def timed(waves: Waves) -> sj.Timed:
+    """Values [B, T, 1] and times apart."""
+    return sj.Timed(waves.values[..., None], waves.times)
+
+
+# Periods of e to e³ units of time and a ratio of 0.05 are those of the authors' code.
+PERIODS = (math.e, math.e**3)
+ARMS = (
+    Arm("LSTM, time as input", sj.LSTM(SIZE), with_times, 2),
+    Arm("LSTM, time differences", sj.LSTM(SIZE), with_differences, 2),
+    Arm("Phased LSTM, ratio 0.05", sj.PhasedLSTM(SIZE, PERIODS, open_ratio=0.05), timed, 1),
+    Arm("Phased LSTM, ratio 0.2", sj.PhasedLSTM(SIZE, PERIODS, open_ratio=0.2), timed, 1),
+)
+
+
+def task(arm: Arm, condition: str, resolution: float | None, steps: int) -> Task:
+    """Half of the rows special; a batch is never seen twice."""
+
+    def loss(params, key):
+        waves = draw(key, ROWS, resolution)
+        signed = jnp.where(waves.special, 1.0, -1.0) * arm.logits(params, waves)
+        return jax.nn.softplus(-signed).mean()
+
+    def evaluate(params, key, split):
+        del split  # other waves, from another key
+        waves = draw(key, TEST_ROWS, resolution)
+        found = {"accuracy": estimate(arm.correct(params, waves))}
+        if isinstance(arm.cell, sj.PhasedLSTM):
+            found["share of updates"] = estimate(updates(arm.cell, params, waves))
+        return found
+
+    def watch(params):
+        waves = draw(jax.random.fold_in(jax.random.key(2**31 - 2), VALID), WATCH_ROWS, resolution)
+        return arm.correct(params, waves).astype(jnp.float32).mean()
+
+    return Task(
+        name=f"{condition}, {arm.name}",
+        init=arm.init,
+        loss=loss,
+        evaluate=evaluate,
+        metric="accuracy",
+        optimum={"accuracy": 1.0},
+        baseline=BASELINE,
+        gate=BASELINE + 0.05,  # it has learned something
+        steps=steps // POINTS * POINTS,
+        rates=arm.rates,
+        watch=watch,
+    )
+
+
+def updates(cell: sj.PhasedLSTM, params: Any, waves: Waves) -> jax.Array:
+    """[B] the share of a row's samples at which a unit is open, on average over units."""
+    real = jnp.arange(waves.times.shape[1]) < waves.lengths[:, None]
+    one = lambda times, real: cell.open_share(params["cell"], times[None], real[None]).mean()
+    return jax.vmap(one)(waves.times, real)
