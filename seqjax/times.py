@@ -48,6 +48,7 @@ def relative_times(
     """
     times = np.asarray(times)
     _check_times(times)
+    _check_unit(unit, times)
     real = np.ones(times.shape, bool) if mask is None else _check_like("mask", mask, times)
     if lengths is not None:
         real = real & _within(np.asarray(lengths), times)
@@ -86,6 +87,16 @@ def _check_times(times: np.ndarray) -> None:
         times.ndim == 2 and times.dtype.kind in "iufM",
         f"times is {times.dtype}{list(times.shape)}; expected numbers or datetime64 [B, T]. For "
         "one sequence pass times[None].",
+    )
+
+
+def _check_unit(unit: Any, times: np.ndarray) -> None:
+    dates = times.dtype.kind == "M"
+    ok = isinstance(unit, np.timedelta64) if dates else _checks.is_number(unit)
+    _checks.require(
+        bool(ok and unit > 0 * unit),
+        f"unit is {unit!r}; expected a positive "
+        + ("np.timedelta64 such as np.timedelta64(1, 's')." if dates else "number."),
     )
 
 

@@ -6,6 +6,7 @@ import pytest
 import seqjax as sj
 
 STAMPS = np.array([[5.0, 5.5, 9.0, 9.0], [1.0, 3.0, 2.0, 7.0]])
+DATES = STAMPS.astype(np.int64).astype("datetime64[s]")
 BEGINS = np.array([[0, 0, 0, 0], [0, 0, 1, 0]], bool)
 
 
@@ -95,6 +96,11 @@ def test_stamps_that_go_backwards_are_refused():
     [
         ({"times": np.zeros(3)}, r"times is float64\[3\]; expected numbers or datetime64 \[B, T\]"),
         ({"times": np.zeros((2, 4), bool)}, r"times is bool\[2, 4\]; expected numbers"),
+        ({"unit": 0}, r"unit is 0; expected a positive number"),
+        ({"unit": np.nan}, r"unit is nan; expected a positive number"),
+        ({"unit": np.timedelta64(1, "s")}, r"expected a positive number"),
+        ({"times": DATES}, r"unit is 1; expected a positive np.timedelta64 such as"),
+        ({"times": DATES, "unit": np.timedelta64(0, "s")}, r"expected a positive np.timedelta64"),
         ({"mask": np.ones((2, 3), bool)}, r"mask is bool\[2, 3\]; expected bool .* = \[2, 4\]"),
         ({"mask": np.ones((2, 4))}, r"mask is float64\[2, 4\]; expected bool"),
         ({"reset": np.ones((4, 2), bool)}, r"reset is bool\[4, 2\]; expected bool"),
