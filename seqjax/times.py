@@ -92,7 +92,8 @@ def _check_times(times: np.ndarray) -> None:
 
 def _check_unit(unit: Any, times: np.ndarray) -> None:
     dates = times.dtype.kind == "M"
-    ok = isinstance(unit, np.timedelta64) if dates else _checks.is_number(unit)
+    span = isinstance(unit, np.timedelta64)  # which NumPy counts among the integers
+    ok = span if dates else _checks.is_number(unit) and not span
     _checks.require(
         bool(ok and unit > 0 * unit),
         f"unit is {unit!r}; expected a positive "
