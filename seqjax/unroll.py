@@ -129,7 +129,8 @@ def check_task(cell, params, xs, carry, key, lengths, mask, reset, reverse) -> T
     if reverse:
         xs, real, flags, restore = reverse_time(xs, real, flags)
     everything = (params, carry, initial, xs, real, flags)
-    return Task(*_trees.vary_like(everything, everything), restore)
+    params, carry, initial, xs, real, flags = _trees.vary_like(everything, everything)
+    return Task(params, carry, initial, xs, real, flags, restore)
 
 
 def tape_cost(cell: Any, params: Any, xs: Any, *, block: int = 1, key=None) -> int:

@@ -134,12 +134,14 @@ def test_orthogonal_blocks_keep_the_norm():
 def test_a_gru_whose_gate_is_one_or_zero_holds_or_overwrites_to_the_last_bit(reset):
     cell = sj.GRU(16, reset=reset)
     params = cell.init(jax.random.key(0), 3)
+    b = params.b
+    assert b is not None
     carry = jax.random.uniform(jax.random.key(1), (4, 16), minval=-1.0)
     xs = jax.random.normal(jax.random.key(2), (4, 60, 3))
     run = jax.jit(lambda b: sj.unroll(cell, params._replace(b=b), xs, carry=carry))
-    held, _ = run(params.b.at[16:32].set(60.0))
+    held, _ = run(b.at[16:32].set(60.0))
     np.testing.assert_array_equal(held, carry)
-    _, ys = run(params.b.at[16:32].set(-60.0).at[32:].set(60.0))
+    _, ys = run(b.at[16:32].set(-60.0).at[32:].set(60.0))
     np.testing.assert_array_equal(ys, np.full_like(ys, ys[0, 0, 0]))  # of n = tanh(60 + ...)
     np.testing.assert_allclose(ys, 1, atol=4e-7)
 

@@ -104,7 +104,7 @@ def test_a_thousand_steps_in_float32(method):
     a = random.uniform(0.9, 1, size=(2, 1000, 4))
     b, h0 = random.normal(size=(2, 1000, 4)), random.normal(size=(2, 4))
     flags = random.random((2, 1000)) < 0.01
-    how = METHODS[method] if "chunk" not in method else {"method": "chunked"}
+    how: Any = METHODS[method] if "chunk" not in method else {"method": "chunked"}
     got = run(*(jnp.asarray(x, jnp.float32) for x in (a, b, h0)), None, flags, **how)
     expected = loop(a, b, h0, False, None, flags, np.zeros((2, 4)))
     chex.assert_trees_all_close(got, expected, rtol=1e-5, atol=1e-5)
@@ -235,7 +235,7 @@ def test_the_gradient_keeps_a_and_the_states_alone(method):
 def test_a_state_is_summed_in_float32(method):
     """1 + 1/512 + 1/512 + ... stays at 1 in bfloat16."""
     b = jnp.full((1, 512, 1), 1 / 512, jnp.bfloat16).at[:, 0].set(1)
-    how = METHODS[method] if "chunk" not in method else {"method": "chunked"}
+    how: Any = METHODS[method] if "chunk" not in method else {"method": "chunked"}
     last, hs = sj.linear_scan(jnp.ones(1, jnp.bfloat16), b, **how)
     assert hs.dtype == last.dtype == jnp.float32
     np.testing.assert_allclose(last, [[1 + 511 / 512]], rtol=1e-6)

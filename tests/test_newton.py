@@ -1,6 +1,7 @@
 """Newton's method over time: equal to running step by step, in values, gradients and in failure."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -77,11 +78,12 @@ def test_equals_unroll_with_padding_resets_and_a_carry(x64, name, reverse):
 
 def test_a_thousand_steps_in_single_precision_take_few_iterations():
     xs = jax.random.normal(jax.random.key(1), (2, 1000, 4))
-    for cell, method, most in (
+    cases: Any = (
         (sj.GRU(8), "newton", 10),
         (sj.DiagonalGRU(8), "block-newton", 7),
         (sj.DiagonalLSTM(8), "block-newton", 7),
-    ):
+    )
+    for cell, method, most in cases:
         params = cell.init(jax.random.key(0), 4)
         found = jax.jit(
             lambda params, cell=cell, method=method: sj.newton_unroll(

@@ -3,6 +3,7 @@
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -16,11 +17,11 @@ from experiments.newton.__main__ import main
 
 
 def test_one_network_is_measured_at_its_gain(x64):
-    still = measure.one(sj.Elman(3), "newton", 30, jax.random.key(0), 0.0)
+    still = measure.one(sj.Elman(3), "newton", 30, jax.random.key(0), jnp.array(0.0))
     np.testing.assert_array_equal(still[0], -np.inf)  # nothing is handed on
     assert still[1].tolist() == [2] * 4 and still[2].all()  # right at once, and seen to be
-    wild = measure.one(sj.Elman(3), "newton", 30, jax.random.key(0), 4.0)
-    calm = measure.one(sj.Elman(3), "newton", 30, jax.random.key(0), 0.5)
+    wild = measure.one(sj.Elman(3), "newton", 30, jax.random.key(0), jnp.array(4.0))
+    calm = measure.one(sj.Elman(3), "newton", 30, jax.random.key(0), jnp.array(0.5))
     assert (wild[0] > calm[0]).all() and (wild[1] > calm[1]).all()
 
 

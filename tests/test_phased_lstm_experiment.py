@@ -23,7 +23,7 @@ WAVES = jax.tree.map(np.asarray, jax.jit(draw, static_argnums=1)(jax.random.key(
 
 def real_samples(waves, row):
     count = int(waves.lengths[row])
-    return np.float64(waves.times[row, :count]), np.float64(waves.values[row, :count])
+    return tuple(np.asarray(a[row, :count], np.float64) for a in (waves.times, waves.values))
 
 
 def best_period(times, values):
@@ -130,6 +130,7 @@ def test_a_task_is_watched_and_the_command_reports_the_margin(tmp_path, monkeypa
     watched = np.array(result["watched"])
     assert watched.shape == (2, 50) and (watched >= 0).all() and (watched <= 1).all()
     last = jax.tree.map(lambda a: jnp.asarray(a[1]), params)
+    assert task.watch is not None
     np.testing.assert_allclose(watched[1, -1], task.watch(last), atol=1e-6)
     assert "share of updates" in result["test"]
 

@@ -210,7 +210,10 @@ def test_outputs_are_equal_to_the_last_bit_where_inputs_multiply_exactly(cell, u
     params = cell.init(jax.random.key(0), 4)
     params = params._replace(w_x=eighths(params.w_x), b=eighths(params.b))
     xs = eighths(jax.random.normal(jax.random.key(1), (3, 20, 4)))
-    how = {"lengths": jnp.array([20, 0, 13]), "reset": jnp.arange(20) % 9 == jnp.ones((3, 1), int)}
+    how: Any = {
+        "lengths": jnp.array([20, 0, 13]),
+        "reset": jnp.arange(20) % 9 == jnp.ones((3, 1), int),
+    }
 
     @functools.partial(jax.jit, static_argnums=1, compiler_options=users_compiler)
     def run(params, remat):

@@ -13,7 +13,7 @@ import seqjax as sj
 
 INPUT_SIZE, BATCH_SIZE = 4, 4
 TOLERANCE = 1e-8  # in float64, so that rounding is not what is seen
-CASES = (
+CASES: tuple[tuple[str, Any, Any], ...] = (
     ("Elman, newton", sj.Elman, "newton"),
     ("Elman, quasi-newton", sj.Elman, "quasi-newton"),
     ("GRU, newton", sj.GRU, "newton"),
@@ -51,8 +51,10 @@ def iterations(length: int, hidden_size: int, seeds: int, gains: int) -> list[Po
             each = lambda gain, run=run: jax.lax.map(lambda key: run(key, gain), keys)
             exponent, count, converged = jax.jit(lambda g, each=each: jax.lax.map(each, g))(scales)
             gain = np.broadcast_to(scales[:, None, None], count.shape)
-            columns = (gain, exponent, count, converged)
-            found.append(Points(name, *(np.asarray(a).ravel().tolist() for a in columns)))
+            columns: Any = [
+                np.asarray(a).ravel().tolist() for a in (gain, exponent, count, converged)
+            ]
+            found.append(Points(name, *columns))
     return found
 
 
@@ -72,13 +74,14 @@ def one(cell: Any, method: Any, length: int, key: jax.Array, gain: jax.Array):
 def times(length: int = 1000, rounds: int = 7) -> list[dict[str, Any]]:
     """Milliseconds of value and gradient in float32, Newton's beside `unroll`'s."""
     rows = []
-    for cell, method in (
+    cases: list[tuple[Any, Any]] = [
         (sj.GRU(8), "newton"),
         (sj.GRU(32), "newton"),
         (sj.GRU(32), "quasi-newton"),
         (sj.DiagonalGRU(32), "block-newton"),
         (sj.DiagonalLSTM(32), "block-newton"),
-    ):
+    ]
+    for cell, method in cases:
         params = cell.init(jax.random.key(0), 16)
         xs = jax.random.normal(jax.random.key(1), (8, length, 16))
 

@@ -14,7 +14,7 @@ from experiments.sweeps import Task, estimate
 TRAINED, TESTED = 40, 256
 LATE = 64  # the accuracy counts the last so many states of a word of TESTED letters
 PARAMETERS = 12_000
-BATCH_SIZE, TEST_SIZE = 64, 256
+BATCH_SIZE, TEST_SIZE = 64, 128
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ ARMS = (
     Arm("sLSTM", lambda size: sj.SLSTM(size), ALL),
     Arm("MinGRU", lambda size: sj.MinGRU(size)),
     Arm("LRU", lambda size: sj.LRU(size)),
-    Arm("Mamba", lambda size: sj.Mamba(size)),
+    Arm("Mamba", lambda size: sj.Mamba(size, state_size=4)),
     Arm("mLSTM", lambda size: sj.MLSTM(size, heads=2), multiple=2),
     Arm("DeltaNet, 0 to 1", lambda size: sj.DeltaNet(size, heads=2), multiple=2),
     Arm(

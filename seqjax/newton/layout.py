@@ -10,6 +10,8 @@ import jax.numpy as jnp
 from seqjax import _checks
 from seqjax.cells.products import accumulator
 
+Kind = Literal["dense", "diagonal", "units"]
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -26,10 +28,10 @@ class Layout:
     structure: Any
     shapes: tuple[tuple[int, ...], ...]
     dtypes: tuple[Any, ...]
-    kind: Literal["dense", "diagonal", "units"]
+    kind: Kind
 
     @classmethod
-    def of(cls, carry: Any, kind: Literal["dense", "diagonal", "units"]) -> "Layout":
+    def of(cls, carry: Any, kind: Kind) -> "Layout":
         """The layout of a carry, leaves [B, ...].
 
         Raises:

@@ -9,13 +9,13 @@ from jax.typing import ArrayLike
 
 from seqjax import _checks
 from seqjax.cells.base import EncoderError
-from seqjax.newton.layout import Layout
+from seqjax.newton.layout import Kind, Layout
 from seqjax.newton.solver import Sequences, Solver, evaluate, solve, states_before
 from seqjax.scan import zero_rows
 from seqjax.unroll import check_task
 
 Method = Literal["newton", "quasi-newton", "block-newton"]
-KINDS = {"newton": "dense", "quasi-newton": "diagonal", "block-newton": "units"}
+KINDS: dict[str, Kind] = {"newton": "dense", "quasi-newton": "diagonal", "block-newton": "units"}
 
 
 class NewtonUnroll(NamedTuple):
