@@ -54,7 +54,7 @@ class Settings:
 
     tables: tuple[Literal["methods", "cells"], ...] = ("methods", "cells")
     device: str | None = None
-    rounds: int = 15
+    rounds: int = 7
     json: Path = Path("runs/benchmarks/linear.json")
 
 
