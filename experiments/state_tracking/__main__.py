@@ -14,7 +14,7 @@ class Config:
 
     seeds: int = 3
     """Runs of each cell, problem and learning rate."""
-    steps: int = 700
+    steps: int = 400
     """Training steps of a run."""
     only: str = ""
     """Run only what has this in its name, such as "parity" or "LSTM"."""
