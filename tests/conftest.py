@@ -38,6 +38,13 @@ def users_compiler():
     return options
 
 
+@pytest.fixture(autouse=True, scope="module")
+def forget_programs():
+    """Drops a file's compiled programs: a process that holds those of all files may crash."""
+    yield
+    jax.clear_caches()
+
+
 def pytest_collection_modifyitems(items):
     """Skips tests marked `gpu` where there is none."""
     if jax.default_backend() == "gpu":

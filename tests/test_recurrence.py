@@ -109,13 +109,21 @@ def program_size(function, length):
     return count_equations(jax.make_jaxpr(jax.grad(total))(jnp.ones((2, length, 4))).jaxpr)
 
 
+# They hold the associative form too, for other platforms than a CPU: as much per doubling of T.
+LOGARITHMIC = {"min_gru", "qrnn", "lru", "rg_lru", "s5", "linear_stack"}
+
+
 @pytest.mark.parametrize("name", list(CELLS))
 def test_programs_do_not_grow_with_time(name):
     """Neither that of a loss nor that of its gradient: hence neither does compilation."""
     cell = CELLS[name]
     params = cell.init(jax.random.key(0), 4)
     run = lambda xs: sj.unroll(cell, params, xs, key=jax.random.key(1))[1]
-    assert program_size(run, 20) == program_size(run, 2000)
+    if name not in LOGARITHMIC:
+        assert program_size(run, 20) == program_size(run, 2000)
+        return
+    short, long, longest = (program_size(run, 2**power) for power in (5, 10, 15))
+    assert short < long and longest - long <= 1.1 * (long - short)
 
 
 def test_the_program_of_a_python_loop_grows_with_time():
