@@ -138,9 +138,38 @@ def decoding() -> str:
     return table(["V", "K", "tokens/s", "floor", "keras-hub", "python"], lines)
 
 
+def recurrences() -> str:
+    """The default of `linear_scan` beside the other methods, milliseconds and ratios."""
+    rows = [row for row in results("linear") if row["table"] == "methods"]
+    names = [name for name in rows[0]["seconds"] if name not in ("seqjax", "sequential")]
+    lines = []
+    for row in rows:
+        shape, ours = " ".join(map(str, row["shape"])), 1e3 * row["seconds"]["seqjax"]
+        lines.append([row["pass"], shape, f"{ours:.2f}", *(ratio(row, name) for name in names)])
+    return table(["", "B T H", "`linear_scan`, ms", *names], lines)
+
+
+def linear_cells() -> str:
+    """The time of each cell's `unroll` to that of its own step under `scan`."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in results("linear"):
+        if row["table"] == "cells":
+            found.setdefault(row["kind"], []).append(row)
+    lines = []
+    for kind, rows in found.items():
+        times = (f"{1e3 * row['seconds']['seqjax']:.1f}" for row in rows)
+        ratios = (ratio(row, "step") for row in rows)
+        lines.append([kind, " ".join(map(str, rows[0]["shape"])), *times, *ratios])
+    header = ["cell", "B T H", "forward, ms", "gradient, ms", "forward, to its step"]
+    return table([*header, "gradient, to its step"], lines)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     function.__name__: function
-    for function in (train, workloads, compilation, memory, windows, long, decoding)
+    for function in (
+        *(train, workloads, compilation, memory, windows, long, decoding),
+        *(recurrences, linear_cells),
+    )
 }
 
 
