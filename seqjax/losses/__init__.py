@@ -1,0 +1,8 @@
+"""Losses over sequences, each of which leaves padding out of its values and its gradients."""
+
+from seqjax.losses.tokens import LossSum as LossSum
+from seqjax.losses.tokens import bits_per_character as bits_per_character
+from seqjax.losses.tokens import cross_entropy as cross_entropy
+from seqjax.losses.tokens import cross_entropy_sum as cross_entropy_sum
+from seqjax.losses.tokens import perplexity as perplexity
+from seqjax.losses.tokens import token_losses as token_losses
