@@ -5,7 +5,7 @@
 Either is Sₜ = aₜ Sₜ₋₁ + kₜ uₜᵀ, where u = v without the delta rule, and with it solves a triangular
 system over the steps of a chunk (the UT transform of a product of Householder-like factors). All
 of a chunk then comes by products of matrices, and a loop carries S from chunk to chunk. Yang, Kautz
-and Hatamizadeh 2024, "Hardware-efficient chunkwise training".
+and Hatamizadeh 2024, eq. 3-9 and section 3.3.
 
 Notation: N heads · K key size · V value size · C steps of a chunk · M chunks.
 """

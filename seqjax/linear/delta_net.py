@@ -68,7 +68,7 @@ class DeltaNet(MatrixMemory):
 
     A step moves the value held under k by the share β towards v: one step of gradient descent on
     |Sᵀ k - v|² / 2. Schlag, Irie and Schmidhuber 2021, section 4.2, with a = 1; gated: Yang, Kautz
-    and Hatamizadeh 2024, section 3.1, with the parametrisation of a by Dao and Gu 2024 (Mamba 2).
+    and Hatamizadeh 2024, eq. 10, with the parametrisation of a by Dao and Gu 2024 (Mamba 2).
     Keys have norm 1 (to 1e-6 in its square), so that I - β k kᵀ has the eigenvalue 1 - β; and
     queries. With negative_eigenvalues β is 2σ(...) and that eigenvalue comes from (-1, 1): Grazzi
     et al. 2024, who show that in finite precision no such network tells parity without it. The

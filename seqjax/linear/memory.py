@@ -24,7 +24,7 @@ class MatrixMemory(abc.ABC):
     in products of matrices; its numbers are those of `step` to rounding, at any chunk size. With a
     log_weight in the write, k vᵀ has the weight exp(log_weight) and S is held as S exp(-m), the
     stabiliser mₜ = max(log aₜ + mₜ₋₁, log_weightₜ). Yang, Kautz and Hatamizadeh
-    2024, "Hardware-efficient chunkwise training".
+    2024, eq. 3-9 and section 3.3.
 
     Where an input that is no padding, or a carry, is not finite, everything is NaN from there to
     the row's next reset, and nothing else is.
