@@ -95,6 +95,11 @@ from seqjax.decoding import speculative_sample as speculative_sample
 from seqjax.decoding import stochastic_beam_search as stochastic_beam_search
 from seqjax.decoding import stream as stream
 from seqjax.diagnostics import lyapunov_exponents as lyapunov_exponents
+from seqjax.distances import EditCounts as EditCounts
+from seqjax.distances import edit_counts as edit_counts
+from seqjax.distances import edit_distance as edit_distance
+from seqjax.distances import error_rate as error_rate
+from seqjax.distances import hamming_distance as hamming_distance
 from seqjax.initializers import GlorotUniform as GlorotUniform
 from seqjax.initializers import Identity as Identity
 from seqjax.initializers import Initializer as Initializer

@@ -20,6 +20,7 @@ ORDER = [
         "corpus",
         "decoding",
         "diagnostics",
+        "distances",
         "losses",
         "memory",
         "newton",
