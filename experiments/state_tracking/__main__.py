@@ -2,6 +2,7 @@
 
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,7 @@ class Config:
     only: str = ""
     """Run only what has this in its name, such as "parity" or "LSTM"."""
     threads: int = 2
-    """Runs at the same time."""
+    """Cells that are compiled and trained at the same time."""
     out: Path = Path("runs/state_tracking")
     """Where results.json and state_tracking.png are written."""
 
@@ -52,9 +53,11 @@ def run_experiment(config: Config) -> None:
     folder = writable(config.out)
     begun = time.perf_counter()
     results = {}
-    for one in tasks:
-        results[one.name], _ = sweep(one, range(config.seeds), config.threads)
-        print(report.line(one, results[one.name]), flush=True)
+    with ThreadPoolExecutor(config.threads) as pool:
+        every = pool.map(lambda one: sweep(one, range(config.seeds))[0], tasks)
+        for one, result in zip(tasks, every, strict=True):
+            results[one.name] = result
+            print(report.line(one, result), flush=True)
     seconds = time.perf_counter() - begun
     print()
     print(report.table(results))
