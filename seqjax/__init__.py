@@ -1,6 +1,7 @@
 """Recurrent sequence models as pure functions in JAX."""
 
 from seqjax import decoding as decoding
+from seqjax import objectives as objectives
 from seqjax.attention import AdditiveAttention as AdditiveAttention
 from seqjax.attention import AdditiveAttentionParams as AdditiveAttentionParams
 from seqjax.attention import Attended as Attended

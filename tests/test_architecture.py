@@ -24,6 +24,7 @@ ORDER = [
         "losses",
         "memory",
         "newton",
+        "objectives",
         "saving",
         "times",
         "training",

@@ -12,7 +12,7 @@ from seqjax.testing import check_cell
 ROOT = str(Path(sj.__file__).parent)
 PUBLIC = {
     name: value
-    for module in (sj, sj.decoding)
+    for module in (sj, sj.decoding, sj.objectives)
     for name, value in vars(module).items()
     if not name.startswith("_") and not inspect.ismodule(value)
 } | {"check_cell": check_cell}

@@ -49,7 +49,7 @@ def start(
     require(bos.ndim <= 1, f"bos has shape {bos.shape}; expected an integer or integers [B].")
     carry = strong(carry)
     tokens = jnp.broadcast_to(bos, (batch_size(carry, bos),))
-    logits, handed = _check_step(step, carry, tokens, outputs)
+    logits, handed = check_step(step, carry, tokens, outputs)
     ends = _check_eos(eos, logits.shape[1])
     if prompt is None:
         require(
@@ -118,7 +118,7 @@ def check_given(name: str, tokens, lengths, batch: int) -> tuple[jax.Array, jax.
     return tokens, lengths
 
 
-def _check_step(step: Step, carry: Any, tokens: jax.Array, outputs: bool):
+def check_step(step: Step, carry: Any, tokens: jax.Array, outputs: bool):
     """Traces the step once and compares the carry before and after: what logits and outputs are."""
     out = jax.eval_shape(step, carry, tokens)
     sizes, expected = ((2, 3), "(carry, logits)") if outputs else ((2,), "the pair (carry, logits)")

@@ -1,0 +1,184 @@
+"""A step function over a sequence whose inputs are the truth, its own draws, or some of each.
+
+At each step a token goes in and logits of the next one come out. Which token goes in is all that
+teacher forcing, scheduled sampling and free running differ in; what is to be predicted is always
+the ground truth. Keys, draws and masks are those of `seqjax.sample` and `seqjax.scan`.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from seqjax import _checks
+from seqjax.cells.products import accumulator
+from seqjax.decoding.rows import gumbel_rows
+from seqjax.decoding.start import check_step
+from seqjax.decoding.truncation import Law
+from seqjax.losses import LossSum, cross_entropy_sum
+from seqjax.scan import check_batch, check_flags, check_xs, scan, strong
+
+Step = Callable[..., tuple[Any, jax.Array]]
+
+
+class ForcedRun(NamedTuple):
+    """What a model made of a sequence, and what it had read.
+
+    Fields:
+      loss: `LossSum` of the ground truth, in nats: take `loss.mean`, or add windows first.
+      logits: [B, T, V] of each target, given the inputs up to its own; 0 where masked.
+      inputs: [B, T] int32, the tokens that were read; 0 where masked.
+      carry: after the last real step, leaves [B, ...].
+    """
+
+    loss: LossSum
+    logits: jax.Array
+    inputs: jax.Array
+    carry: Any
+
+
+class Lesson(NamedTuple):
+    """The checked arguments of a run over targets [B, T]."""
+
+    step: Step  # (carry, tokens [B], x) -> (carry, logits [B, V])
+    carry: Any
+    bos: jax.Array  # [B]
+    targets: jax.Array  # [B, T]
+    mask: jax.Array | None
+    xs: Any
+    vocab_size: int
+
+
+def teacher_forcing(
+    step: Step, carry: Any, targets: Any, *, bos: Any, mask: Any = None, xs: Any = None
+) -> ForcedRun:
+    """Maximum likelihood: every input is the true token before its target.
+
+        L(θ) = -Σₜ log p(yₜ | y₁ … yₜ₋₁; θ)
+
+    The gradient is that of the data's log-likelihood, exact, without noise. Williams and Zipser
+    1989. Not to be used alone where a model reads its own predictions later and errors feed on
+    errors: `seqjax.diagnostics.exposure_gap` measures that. A cell by itself is faster in
+    `seqjax.unroll`, which needs no step.
+
+    Args:
+      step: step(carry, tokens [B]) -> (carry, logits [B, V]), or step(carry, tokens, x) with xs.
+      carry: any pytree whose leaves lead with the batch axis.
+      targets: [B, T] integers, the ground truth.
+      bos: what is read first, an integer or [B].
+      mask: [B, T] bool, True = real; None means that every step is. A masked step holds the carry,
+        and the next real step reads the last real target.
+      xs: what else the step reads, leaves [B, T, ...]; None if nothing.
+
+    Returns:
+      `ForcedRun`.
+
+    Raises:
+      ValueError: if arguments do not fit one another, or step changes its carry or returns no
+        logits [B, V].
+
+    Example:
+      >>> step = lambda carry, tokens: (carry, jnp.eye(3)[tokens])
+      >>> run = teacher_forcing(step, (), jnp.array([[1, 1, 2]]), bos=0)
+      >>> run.inputs.tolist(), round(float(run.loss.mean), 3)
+      ([[0, 1, 1]], 1.218)
+    """
+    lesson = check_lesson(step, carry, targets, bos, mask, xs)
+    read = lambda carry, logits: logits
+    carry, (logits, inputs) = run(lesson, None, None, None, read)
+    return forced_run(lesson, carry, logits, inputs)
+
+
+def check_lesson(step: Step, carry: Any, targets: Any, bos: Any, mask: Any, xs: Any) -> Lesson:
+    """Checks what every run is given; without xs, step is called with two arguments."""
+    targets, bos, mask = check_targets(targets, bos, mask)
+    carry = strong(carry)
+    check_batch("carry", carry, targets.shape[0])
+    full = step if xs is not None else lambda carry, tokens, x: step(carry, tokens)
+    if xs is not None:
+        xs = jax.tree.map(jnp.asarray, xs)
+        _checks.require(
+            check_xs(xs) == targets.shape,
+            f"xs has leaves of shapes {_checks.describe(xs)}; expected [B, T, ...] with [B, T] = "
+            f"{targets.shape}, the shape of targets.",
+        )
+    x = jax.tree.map(lambda x: jnp.zeros(x.shape[:1] + x.shape[2:], x.dtype), xs)
+    logits, _ = check_step(lambda carry, tokens: full(carry, tokens, x), carry, bos, False)
+    return Lesson(full, carry, bos, targets, mask, xs, logits.shape[1])
+
+
+def check_targets(targets: Any, bos: Any, mask: Any):
+    """Targets [B, T] and bos [B] as int32, and the mask [B, T] or None."""
+    targets, bos = jnp.asarray(targets), jnp.asarray(bos)
+    for name, value in (("targets", targets), ("bos", bos)):
+        _checks.require(
+            jnp.issubdtype(value.dtype, jnp.integer),
+            f"{name} has dtype {value.dtype}; expected integers.",
+        )
+    _checks.require(
+        targets.ndim == 2,
+        f"targets has shape {targets.shape}; expected [B, T], one row a sequence.",
+    )
+    _checks.require(
+        bos.shape in ((), targets.shape[:1]),
+        f"bos has shape {bos.shape}; expected an integer or integers [B], B = {targets.shape[0]}.",
+    )
+    bos = jnp.broadcast_to(bos, targets.shape[:1]).astype(jnp.int32)
+    return targets.astype(jnp.int32), bos, check_flags("mask", mask, *targets.shape)
+
+
+def tokens_before(tokens: jax.Array, bos: jax.Array, mask: jax.Array | None) -> jax.Array:
+    """The real token before each of tokens [B, T]; bos [B] before the first."""
+    shifted = jnp.concatenate([bos[:, None], tokens], axis=1)[:, :-1]
+    if mask is None or not tokens.shape[1]:
+        return shifted
+    places = jnp.where(mask, jnp.arange(1, tokens.shape[1] + 1, dtype=jnp.int32), 0)
+    last = jax.lax.cummax(places, axis=1)  # of the real ones so far, counted from 1
+    last = jnp.concatenate([jnp.zeros_like(last[:, :1]), last[:, :-1]], axis=1)
+    return jnp.take_along_axis(jnp.concatenate([bos[:, None], tokens], axis=1), last, axis=1)
+
+
+def numbers_before(mask: jax.Array | None, shape: tuple[int, ...]) -> jax.Array:
+    """How many real steps there are before each, [B, T] int32: the numbers of the draws."""
+    if mask is None:
+        return jnp.broadcast_to(jnp.arange(shape[1], dtype=jnp.int32), shape)
+    return jnp.cumsum(mask, axis=1, dtype=jnp.int32) - mask.astype(jnp.int32)
+
+
+def run(lesson: Lesson, truthful: Any, keys: Any, law: Law | None, read: Callable) -> Any:
+    """Runs the step: the carry, and (read(carry, logits) [B, T, ...], inputs [B, T]).
+
+    truthful [B, T] says which inputs are the truth, the others are draws by law from keys [B]. With
+    law None all are the truth, and nothing is drawn.
+    """
+    shape = lesson.targets.shape
+    truths = tokens_before(lesson.targets, lesson.bos, lesson.mask)
+    numbers = numbers_before(lesson.mask, shape)
+
+    def body(state, inputs):
+        carry, drawn = state
+        truth, is_truth, number, x = inputs
+        token = truth if law is None else jnp.where(is_truth, truth, drawn)
+        carry, logits = lesson.step(carry, token, x)
+        drawn = drawn if law is None else draw(keys, number, logits, law)
+        return (carry, drawn), (read(carry, logits), token)
+
+    flags = jnp.ones(shape, bool) if truthful is None else truthful
+    xs = (truths, flags, numbers, lesson.xs)
+    (carry, _), ys = scan(body, (lesson.carry, lesson.bos), xs, mask=lesson.mask)
+    return carry, ys
+
+
+def draw(keys: jax.Array, numbers: jax.Array, logits: jax.Array, law: Law) -> jax.Array:
+    """Tokens [N] of the law of logits [N, V], by keys and numbers [N]; no gradient gets through."""
+    logits = law.apply(jax.lax.stop_gradient(logits).astype(accumulator(logits.dtype)))
+    if not law.is_greedy:
+        logits = logits + gumbel_rows(keys, numbers, logits.shape[1:], logits.dtype)
+    return jnp.argmax(logits, axis=-1).astype(jnp.int32)
+
+
+def forced_run(lesson: Lesson, carry: Any, logits: jax.Array, inputs: jax.Array) -> ForcedRun:
+    """The loss of the ground truth, beside what it comes from."""
+    loss = cross_entropy_sum(logits, lesson.targets, mask=lesson.mask)
+    return ForcedRun(loss, logits, inputs, carry)
