@@ -151,6 +151,9 @@ from seqjax.memory import NTMParams as NTMParams
 from seqjax.newton import NewtonUnroll as NewtonUnroll
 from seqjax.newton import newton_unroll as newton_unroll
 from seqjax.noise import Noise as Noise
+from seqjax.regularizers import activation_penalty as activation_penalty
+from seqjax.regularizers import drop_weights as drop_weights
+from seqjax.regularizers import temporal_penalty as temporal_penalty
 from seqjax.saving import Restored as Restored
 from seqjax.saving import latest_checkpoint as latest_checkpoint
 from seqjax.saving import restore_checkpoint as restore_checkpoint

@@ -25,6 +25,7 @@ ORDER = [
         "memory",
         "newton",
         "objectives",
+        "regularizers",
         "saving",
         "times",
         "training",
