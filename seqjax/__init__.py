@@ -31,6 +31,8 @@ from seqjax.attention import SpatialAttentionParams as SpatialAttentionParams
 from seqjax.attention import coverage_loss as coverage_loss
 from seqjax.attention import doubly_stochastic_loss as doubly_stochastic_loss
 from seqjax.attention import pointer_generator as pointer_generator
+from seqjax.averaging import TriggeredAverage as TriggeredAverage
+from seqjax.averaging import TriggeredAverageState as TriggeredAverageState
 from seqjax.cells import GRU as GRU
 from seqjax.cells import LSTM as LSTM
 from seqjax.cells import SLSTM as SLSTM

@@ -17,6 +17,7 @@ ORDER = [
     {"unroll"},
     {
         "attention",
+        "averaging",
         "corpus",
         "decoding",
         "diagnostics",
