@@ -82,6 +82,7 @@ from seqjax.cells import Timed as Timed
 from seqjax.cells import Zoneout as Zoneout
 from seqjax.cells import ZoneoutCarry as ZoneoutCarry
 from seqjax.cells import negate_update_gate as negate_update_gate
+from seqjax.chrono import chrono_biases as chrono_biases
 from seqjax.corpus import Batch as Batch
 from seqjax.corpus import Corpus as Corpus
 from seqjax.decoding import Beams as Beams
@@ -103,6 +104,7 @@ from seqjax.distances import edit_counts as edit_counts
 from seqjax.distances import edit_distance as edit_distance
 from seqjax.distances import error_rate as error_rate
 from seqjax.distances import hamming_distance as hamming_distance
+from seqjax.initializers import Chrono as Chrono
 from seqjax.initializers import GlorotUniform as GlorotUniform
 from seqjax.initializers import Identity as Identity
 from seqjax.initializers import Initializer as Initializer

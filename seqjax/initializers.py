@@ -159,6 +159,42 @@ class Uniform:
         return jax.random.uniform(key, shape, dtype, minval=-self.bound, maxval=self.bound)
 
 
+@final
+@dataclass(frozen=True)
+class Chrono:
+    """Biases of gates that keep a state for times spread evenly up to `longest` steps.
+
+        b = log u,   u ~ U(1, longest - 1);   1 / (1 - σ(b)) = 1 + u is uniform in [2, longest]
+
+    1 / (1 - σ(b)) steps is how long a gate of that bias keeps its state, of any shape [...].
+    `chrono_biases` puts them where they belong in the params of a cell. Tallec and Ollivier 2018,
+    section 3.2.
+
+    Raises:
+      ValueError: if longest is not a finite number above 2.
+
+    Example:
+      >>> b = Chrono(100)(jax.random.key(0), (1000,))
+      >>> kept = 1 / (1 - jax.nn.sigmoid(b))
+      >>> bool(kept.min() >= 2), bool(kept.max() <= 100.1), int(kept.mean().round(-1))
+      (True, True, 50)
+    """
+
+    longest: float
+
+    def __post_init__(self):
+        _checks.hold_numbers(self, "longest")
+        _checks.require(
+            self.longest > 2,
+            f"longest is {self.longest!r}; expected the steps of the longest dependency, above 2.",
+        )
+
+    def __call__(self, key, shape, dtype=None):
+        """An array of this shape."""
+        dtype = default_dtype(dtype)
+        return jnp.log(jax.random.uniform(key, shape, dtype, minval=1, maxval=self.longest - 1))
+
+
 def default_dtype(dtype=None):
     """dtype, or JAX's default float: float32, or float64 where x64 is enabled."""
     return jnp.zeros((), dtype).dtype

@@ -18,6 +18,7 @@ ORDER = [
     {
         "attention",
         "averaging",
+        "chrono",
         "corpus",
         "decoding",
         "diagnostics",
