@@ -17,14 +17,14 @@ class TriggeredAverageState(NamedTuple):
     Fields:
       mean: the average, inexact leaves [...] in at least float32; before the trigger the latest
         params.
-      count: [] int32, params in it; 1 before the trigger.
+      averaged: [] int32, how many params are in it; 1 before the trigger.
       triggered: [] bool.
       best: [] float32, the least loss observed but for the last n; inf where there is none.
       recent: [n] float32, the last n losses, oldest first; inf where there was none.
     """
 
     mean: Any
-    count: jax.Array
+    averaged: jax.Array
     triggered: jax.Array
     best: jax.Array
     recent: jax.Array
@@ -65,7 +65,7 @@ class TriggeredAverage:
       >>> for params, loss in [(8.0, 3.0), (4.0, 2.0), (6.0, 3.5), (2.0, 2.5)]:
       ...     state = average.update(state, jnp.float32(params))
       ...     state = average.observe(state, loss)
-      >>> print(state.triggered, state.count, average.params(state))
+      >>> print(state.triggered, state.averaged, average.params(state))
       True 2 4.0
     """
 
@@ -84,7 +84,7 @@ class TriggeredAverage:
         inf = jnp.float32(jnp.inf)
         return TriggeredAverageState(
             mean=strong(jax.tree.map(_wide, params)),
-            count=jnp.int32(1),
+            averaged=jnp.int32(1),
             triggered=jnp.zeros((), bool),
             best=inf,
             recent=jnp.full(self.patience, inf),
@@ -97,7 +97,7 @@ class TriggeredAverage:
         """
         wide = jax.tree.map(_wide, params)
         _checks.same_structure("params", wide, state.mean, "those that `init` was given")
-        count = jnp.where(state.triggered, state.count + 1, 1)
+        count = jnp.where(state.triggered, state.averaged + 1, 1)
 
         def enter(mean, new):
             if not _trees.is_inexact(new):
@@ -105,7 +105,7 @@ class TriggeredAverage:
             moved = mean + (new - mean) / count.astype(new.dtype)
             return jnp.where(state.triggered, moved, new)
 
-        return state._replace(mean=jax.tree.map(enter, state.mean, wide), count=count)
+        return state._replace(mean=jax.tree.map(enter, state.mean, wide), averaged=count)
 
     def observe(self, state: TriggeredAverageState, loss: Any) -> TriggeredAverageState:
         """After an evaluation: the loss [], lower is better; NaN counts as inf.

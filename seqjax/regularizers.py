@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from seqjax import _checks
 from seqjax.cells.products import accumulator
@@ -60,8 +61,9 @@ def drop_weights(params: Any, key: jax.Array, rate: Any, names: Sequence[str] = 
       2013. Merity, Keskar and Socher, Regularizing and Optimizing LSTM Language Models, 2018,
       section 2, for recurrent weights.
     """
-    if not isinstance(rate, jax.core.Tracer):
-        _checks.rate("rate", rate.item() if isinstance(rate, jax.Array) else rate)
+    known = _checks.concrete(rate)
+    if known is not None:
+        _checks.rate("rate", known.item() if isinstance(rate, jax.Array) else rate)
     check_key(key)
     names = (names,) if isinstance(names, str) else tuple(names)
     leaves, structure = jax.tree_util.tree_flatten_with_path(params)
@@ -84,7 +86,7 @@ def drop_weights(params: Any, key: jax.Array, rate: Any, names: Sequence[str] = 
     return jax.tree.unflatten(structure, new)
 
 
-def activation_penalty(ys: jax.Array, mask: Any = None) -> jax.Array:
+def activation_penalty(ys: ArrayLike, mask: Any = None) -> jax.Array:
     """The mean square of outputs: activation regularisation, AR.
 
         mean of yₜᵢ² over real steps t and all units i
@@ -118,7 +120,7 @@ def activation_penalty(ys: jax.Array, mask: Any = None) -> jax.Array:
     return _mean_square(ys, jnp.ones(ys.shape[:2], bool) if real is None else real)
 
 
-def temporal_penalty(ys: jax.Array, mask: Any = None, reset: Any = None) -> jax.Array:
+def temporal_penalty(ys: ArrayLike, mask: Any = None, reset: Any = None) -> jax.Array:
     """The mean squared change of outputs from step to step: temporal activation regularisation.
 
         mean of (yₜᵢ - yₜ₋₁ᵢ)² over real neighbours t - 1, t of one sequence and all units i

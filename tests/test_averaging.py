@@ -1,5 +1,7 @@
 """The triggered average against the paper's algorithm, written as a loop over lists."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -53,7 +55,7 @@ def test_average_is_that_of_the_paper(n):
             found, state = run(sj.TriggeredAverage(n), WEIGHTS, losses, interval)
             np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
             assert bool(state.triggered) == (T is not None)
-            assert int(state.count) == (1 if T is None else len(WEIGHTS) - T)
+            assert int(state.averaged) == (1 if T is None else len(WEIGHTS) - T)
             triggers.add(T)
     assert None in triggers and len(triggers) > 2
 
@@ -123,10 +125,11 @@ def test_average_of_noisy_steps_is_nearer_to_the_minimum():
     assert average.params(state) ** 2 < 25 / 2000
 
 
+FRACTION: Any = 1.5
 STATE = sj.TriggeredAverage().init({"w": jnp.zeros(2)})
 BAD = {
     "patience": (lambda: sj.TriggeredAverage(-1), "patience is -1; expected an integer"),
-    "fraction": (lambda: sj.TriggeredAverage(1.5), "patience is 1.5; expected"),
+    "fraction": (lambda: sj.TriggeredAverage(FRACTION), "patience is 1.5; expected"),
     "bool": (lambda: sj.TriggeredAverage(False), "patience is False; expected"),
     "structure": (
         lambda: sj.TriggeredAverage().update(STATE, {"v": jnp.zeros(2)}),
@@ -151,6 +154,9 @@ def test_bad_calls_say_what_is_wrong(name):
     assert text in str(error.value)
 
 
+THREE: Any = np.int64(3)
+
+
 def test_spec_is_a_value():
-    assert sj.TriggeredAverage(3) == sj.TriggeredAverage(np.int64(3))
-    assert eval(repr(sj.TriggeredAverage(3)), vars(sj)) == sj.TriggeredAverage(3)
+    assert sj.TriggeredAverage(3) == sj.TriggeredAverage(THREE)
+    assert eval(repr(sj.TriggeredAverage(3)), dict(vars(sj))) == sj.TriggeredAverage(3)

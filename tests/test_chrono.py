@@ -1,5 +1,7 @@
 """Chrono initialisation: the law of the biases, and the half-lives that cells really have."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -100,6 +102,7 @@ def test_any_tree_of_params_and_dtype():
     assert (after["out"] == 1).all()
 
 
+THREE: Any = 3
 BAD = {
     "longest": (
         lambda: sj.chrono_biases(sj.LSTM(2).init(KEY, 1), KEY, 2),
@@ -114,7 +117,10 @@ BAD = {
         lambda: sj.chrono_biases(sj.GRU(2, use_bias=False).init(KEY, 1), KEY, 9),
         "params is a GRUParams whose b is None; expected biases.",
     ),
-    "key": (lambda: sj.chrono_biases(sj.LSTM(2).init(KEY, 1), 3, 9), "key is 3; expected a typed"),
+    "key": (
+        lambda: sj.chrono_biases(sj.LSTM(2).init(KEY, 1), THREE, 9),
+        "key is 3; expected a typed",
+    ),
 }
 
 

@@ -1,5 +1,7 @@
 """Weight-drop, activation and temporal regularisation: each number against a loop."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -153,11 +155,12 @@ def test_images_are_outputs_too():
     )
 
 
+SEVEN: Any = 7
 BAD = {
     "rate 1": (lambda: sj.drop_weights(LSTM, KEY, 1.0), "rate is 1.0; expected a probability"),
     "rate below 0": (lambda: sj.drop_weights(LSTM, KEY, -0.1), "rate is -0.1; expected"),
     "rate NaN": (lambda: sj.drop_weights(LSTM, KEY, jnp.float32("nan")), "rate is nan; expected"),
-    "key": (lambda: sj.drop_weights(LSTM, 7, 0.5), "key is 7; expected a typed key"),
+    "key": (lambda: sj.drop_weights(LSTM, SEVEN, 0.5), "key is 7; expected a typed key"),
     "keys": (lambda: sj.drop_weights(LSTM, jax.random.split(KEY), 0.5), "expected one key"),
     "name": (
         lambda: sj.drop_weights(LSTM, KEY, 0.5, names=("w_h", "weight_hh")),
