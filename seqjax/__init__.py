@@ -2,6 +2,14 @@
 
 from seqjax import decoding as decoding
 from seqjax import objectives as objectives
+from seqjax.adaptation import CacheInput as CacheInput
+from seqjax.adaptation import DynamicEvaluation as DynamicEvaluation
+from seqjax.adaptation import NeuralCache as NeuralCache
+from seqjax.adaptation import NeuralCacheCarry as NeuralCacheCarry
+from seqjax.adaptation import decay_towards as decay_towards
+from seqjax.adaptation import dynamic_evaluation as dynamic_evaluation
+from seqjax.adaptation import mean_squared_gradients as mean_squared_gradients
+from seqjax.adaptation import scale_by_mean_squares as scale_by_mean_squares
 from seqjax.attention import AdditiveAttention as AdditiveAttention
 from seqjax.attention import AdditiveAttentionParams as AdditiveAttentionParams
 from seqjax.attention import Attended as Attended

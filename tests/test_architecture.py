@@ -16,6 +16,7 @@ ORDER = [
     {"linear"},
     {"unroll"},
     {
+        "adaptation",
         "attention",
         "averaging",
         "chrono",
