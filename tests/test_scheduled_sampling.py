@@ -99,7 +99,7 @@ def test_always_the_truth_is_teacher_forcing_values_and_gradients(x64):
         stepper(params), jnp.zeros((BATCH, 3)), targets, bos=BOS, xs=how[-1]
     )
     chex.assert_trees_all_close(taught, found, rtol=1e-12)
-    chain = np.take_along_axis(np.asarray(jax.nn.log_softmax(logits)), targets[..., None], axis=2)
+    chain = jnp.take_along_axis(jax.nn.log_softmax(logits), targets[..., None], axis=2)
     np.testing.assert_allclose(taught.loss.total, -chain.sum(), rtol=1e-12)
     assert taught.loss.tokens == BATCH * LENGTH
 
@@ -292,7 +292,7 @@ def test_schedules_are_the_papers_functions_of_the_step():
     for schedule in (linear, power, inverse):
         assert schedule(jnp.int32(3)).dtype == jnp.float32
         assert jax.jit(schedule)(jnp.int32(-5)) == schedule(0)  # where it cannot be refused
-        assert eval(repr(schedule), vars(objectives)) == schedule and hash(schedule)
+        assert eval(repr(schedule), dict(vars(objectives))) == schedule and hash(schedule)
 
 
 step = lambda carry, tokens: (carry, jnp.zeros((tokens.shape[0], 3)))

@@ -201,9 +201,9 @@ def _check_forward(forward: Any, inputs: jax.Array) -> int:
         isinstance(out, tuple) and len(out) == 2,
         f"forward returned a {type(out).__name__}; expected the pair (carry, logits).",
     )
-    shape = getattr(out[1], "shape", None)
+    shape = getattr(out[1], "shape", ())
     _checks.require(
-        shape is not None and len(shape) == 3 and shape[:2] == inputs.shape,
+        len(shape) == 3 and shape[:2] == inputs.shape,
         f"forward returned logits of shape {shape} for inputs {inputs.shape}; expected [B, T, V].",
     )
     return shape[2]
