@@ -44,8 +44,14 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
 
 
-def write_results(folder: Path, tasks: list[Task], results: dict[str, Any], seconds: float) -> Path:
-    """Writes results.json with the versions and the device that made it."""
+def write_results(
+    folder: Path,
+    tasks: list[Task],
+    results: dict[str, Any],
+    seconds: float,
+    extra: dict[str, Any] | None = None,
+) -> Path:
+    """Writes results.json with the versions and the device that made it, and what else there is."""
     facts = ("metric", "gated", "baseline", "gate", "steps", "rates", "rises", "margins")
     content = {
         "tasks": {
@@ -54,6 +60,7 @@ def write_results(folder: Path, tasks: list[Task], results: dict[str, Any], seco
         },
         "seconds": seconds,
         "made_with": made_with(),
+        **(extra or {}),
     }
     path = folder / "results.json"
     path.write_text(json.dumps(content, indent=1) + "\n")
