@@ -1,4 +1,4 @@
-"""Looking inside of recurrences."""
+"""How fast small differences of a state grow."""
 
 from typing import Any
 
