@@ -1,0 +1,247 @@
+"""Exact draws from the law of exponentiated edit distance, by rejection."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from seqjax import _checks
+from seqjax.noise import fold_in_rows
+from seqjax.objectives.payoffs import BROKEN, PayoffSample, another, check_targets, edit_cost
+from seqjax.scan import where_rows
+
+DELETE, COPY, REPLACE, INSERT, STOP = range(5)
+
+
+class _Law(NamedTuple):
+    """What a row's draws are made of; every leaf leads with the batch, or is one number."""
+
+    target: jax.Array  # [T]
+    length: jax.Array  # [] m
+    ratio: jax.Array  # [] λ = exp(-c), the weight of an edit
+    scripts: jax.Array  # [T + 1, L + 1] log weight of all ways to go on, by what is left and done
+    by_length: jax.Array  # [L + 1] log weight of each length, in the other proposal
+
+
+def sample_edits(
+    key,
+    targets,
+    lengths=None,
+    *,
+    vocab_size: int,
+    temperature,
+    max_len: int,
+    unit: str = "edits",
+    pad: int = 0,
+) -> PayoffSample:
+    """Draws targets by their edit distance from the given ones, exactly.
+
+        q(y | y*) ∝ λ^d(y, y*) over all y of at most max_len tokens,    λ = exp(-c)
+
+    d is the Levenshtein distance and c the cost of an edit: 1 / τ with unit "edits". Counting
+    strings by distance has no closed form, and counting edit scripts, as the paper does to
+    approximate it, counts a string once for each of its scripts. Here a script is drawn, edits
+    standing in their places from left to right, and its string y accepted with probability
+
+        λ^d(y) / Σ over scripts s of y: λ^edits(s)  <=  1
+
+    which makes the law exact. (An inserted token differs from the target's next one; of several
+    equal places it goes to the last. A best script of that form always exists.) Where there are
+    fewer strings than scripts, at high temperatures, the proposal is a uniform string, its length
+    n drawn by Vⁿ λ^|n - T|; whichever of the two wastes less, by its total weight, is used.
+
+    The objective and its gradient are those of `sample_hamming`: -E_q log p, unbiased. A draw of
+    other length moves what closes the sequence: train on inputs, targets and mask made of it.
+    Not for temperatures at which most tokens go (λ V near 1 and above): nothing is learned there,
+    and in between the two proposals a draw may take hundreds of attempts. An attempt takes
+    O(max_len T²) operations a row, the tables O(T max_len²) once a call; the loop ends when every
+    row has accepted. A row's draw depends on its key and itself alone.
+
+    Args:
+      key: a typed key, of which row b uses fold_in(key, b), or typed keys [B].
+      targets: [B, T] integers.
+      lengths: [B] tokens of each, 0..T, without a closing one; None means T.
+      vocab_size: V; tokens are drawn from 0..V-1.
+      temperature: τ >= 0, a number or [B], traced or not; 0 draws the target, inf uniformly.
+      max_len: L >= T, the width of what comes back, a static size.
+      unit: of the reward, "edits", "rate" (error rate) or "vocabulary", see `payoff_log_probs`.
+      pad: what stands after the last token, such as the eos.
+
+    Returns:
+      `PayoffSample`, tokens [B, L] of lengths 0..L, distances by Levenshtein.
+
+    Raises:
+      ValueError: if an argument does not fit, or temperature is negative or NaN and its value is
+        known. Inside `jit` the row's tokens are -1 then, and their loss NaN; a caller wrapped in
+        `jax.experimental.checkify.checkify` gets this error.
+
+    Example:
+      >>> targets, how = jnp.array([[3, 1, 2]]), dict(vocab_size=4, max_len=5, pad=4)
+      >>> sample_edits(jax.random.key(0), targets, temperature=0.0, **how).tokens.tolist()
+      [[3, 1, 2, 4, 4]]
+      >>> keys = jax.random.split(jax.random.key(0), 100)
+      >>> many = sample_edits(keys, jnp.repeat(targets, 100, axis=0), temperature=0.4, **how)
+      >>> jnp.bincount(many.distances, length=4).tolist()
+      [23, 39, 35, 3]
+
+    References:
+      Norouzi et al., Reward Augmented Maximum Likelihood for Neural Structured Prediction, 2016,
+      section 2. Levenshtein, Binary codes capable of correcting deletions, insertions and
+      reversals, 1966.
+    """
+    targets, lengths, keys = check_targets(key, targets, lengths, vocab_size)
+    size, width = _checks.positive_int("max_len", max_len), targets.shape[1]
+    _checks.require(
+        size >= width,
+        f"max_len is {size}; expected at least {width}, the width of targets, which are draws too.",
+    )
+    ratio = jnp.exp(-edit_cost(temperature, unit, vocab_size, lengths))
+    scripts = jax.vmap(lambda r: _scripts(width, size, vocab_size, r))(ratio)
+    by_length = jax.vmap(lambda m, r: _lengths(size, m, vocab_size, r))(lengths, ratio)
+    law = _Law(targets, lengths, ratio, scripts, by_length)
+    attempt = jax.vmap(lambda key, law: _attempt(key, law, vocab_size, size))
+    nothing = PayoffSample(
+        jnp.full((targets.shape[0], size), BROKEN, targets.dtype), lengths, jnp.zeros_like(lengths)
+    )
+
+    def body(loop):
+        number, sample, done = loop
+        accepted, new = attempt(fold_in_rows(keys, jnp.full(keys.shape, number)), law)
+        return number + 1, where_rows(done | ~accepted, sample, new), done | accepted
+
+    running = lambda loop: ~jnp.all(loop[2])
+    _, sample, _ = lax.while_loop(running, body, (jnp.int32(0), nothing, jnp.isnan(ratio)))
+    real = jnp.arange(size) < sample.lengths[:, None]
+    outside = jnp.where(jnp.isnan(ratio), BROKEN, pad).astype(targets.dtype)[:, None]
+    return sample._replace(tokens=jnp.where(real, sample.tokens, outside))
+
+
+def _scripts(width: int, size: int, vocab_size: int, ratio: jax.Array) -> jax.Array:
+    """log weights [T + 1, L + 1] of what may follow, r target tokens left and n tokens written.
+
+    W[r, n] = λ W[r-1, n] + (1 + (V-1) λ) W[r-1, n+1] + (V-1) λ W[r, n+1],    W[0, n] = Σ (V λ)ᵏ
+    """
+    log = jnp.log
+    places = jnp.arange(size + 1)
+    ahead = (places - places[:, None]).astype(ratio.dtype)  # [n, k]: k - n insertions from n on
+    power = jnp.where(ahead == 0, 0.0, ahead * log((vocab_size - 1) * ratio))
+    power = jnp.where(ahead < 0, -jnp.inf, power)
+    last = jnp.where(ahead == 0, 0.0, ahead * log(vocab_size * ratio))
+    last = jax.nn.logsumexp(jnp.where(ahead < 0, -jnp.inf, last), axis=1)
+
+    def one_more(row, _):
+        further = jnp.append(row[1:], -jnp.inf)
+        entered = jnp.logaddexp(log(ratio) + row, log(1 + (vocab_size - 1) * ratio) + further)
+        new = jax.nn.logsumexp(power + entered, axis=1)
+        return new, new
+
+    return jnp.concatenate([last[None], lax.scan(one_more, last, length=width)[1]])
+
+
+def _lengths(size: int, length: jax.Array, vocab_size: int, ratio: jax.Array) -> jax.Array:
+    """log Vⁿ λ^|n - m| of each length n <= L."""
+    places = jnp.arange(size + 1).astype(ratio.dtype)
+    off = jnp.abs(places - length.astype(ratio.dtype))
+    penalty = jnp.where(off == 0, 0.0, off * jnp.log(ratio))
+    return places * jnp.log(jnp.asarray(vocab_size, ratio.dtype)) + penalty
+
+
+def _attempt(key: jax.Array, law: _Law, vocab_size: int, size: int):
+    """Whether a proposal is accepted, and what it is, for one row."""
+    key_s, key_n, key_u, key_a = jax.random.split(key, 4)
+    edited = _follow(key_s, law, vocab_size, size)
+    length = jax.random.categorical(key_n, law.by_length)
+    uniform = jax.random.randint(key_u, (size,), 0, vocab_size).astype(edited[0].dtype)
+    by_script = law.scripts[law.length, 0] <= jax.nn.logsumexp(law.by_length)
+    tokens, length = jax.tree.map(
+        lambda a, b: jnp.where(by_script, a, b), edited, (uniform, length.astype(jnp.int32))
+    )
+    distance, ways = _ways(tokens, length, law)
+    least = jnp.abs(length - law.length)
+    chance = jnp.where(by_script, 1 / ways, law.ratio ** (distance - least).astype(ways.dtype))
+    accepted = jax.random.uniform(key_a, (), chance.dtype) < chance
+    return accepted, PayoffSample(tokens, length, distance)
+
+
+def _follow(key: jax.Array, law: _Law, vocab_size: int, size: int):
+    """Tokens [L] and the length of a string made by a script, drawn edit by edit."""
+    width = law.target.shape[0]
+    log, ratio = jnp.log, law.ratio
+    key_e, key_t = jax.random.split(key)
+    steps = width + size
+    noise = jax.random.gumbel(key_e, (steps, 5), ratio.dtype)
+    # Of two laws: all ids but one, and all.
+    drawn = jax.random.randint(
+        key_t, (steps, 2), 0, jnp.array([max(vocab_size - 1, 1), vocab_size])
+    )
+    drawn = drawn.astype(law.target.dtype)
+
+    def one(state, draws):
+        left, done, tokens, ended = state
+        noise, (other, any_) = draws
+        some, room = left > 0, done < size
+        none, more = jnp.maximum(left - 1, 0), jnp.minimum(done + 1, size)
+        at = law.target[jnp.minimum(law.length - left, width - 1)] if width else other
+        kinds = jnp.where(some, vocab_size - 1, vocab_size).astype(ratio.dtype)
+        options = jnp.stack(
+            [
+                jnp.where(some, log(ratio) + law.scripts[none, done], -jnp.inf),
+                jnp.where(some & room, law.scripts[none, more], -jnp.inf),
+                jnp.where(some & room, log(kinds * ratio) + law.scripts[none, more], -jnp.inf),
+                jnp.where(room, log(kinds * ratio) + law.scripts[left, more], -jnp.inf),
+                jnp.where(some, -jnp.inf, 0.0),
+            ]
+        )
+        edit = jnp.where(ended, STOP, jnp.argmax(options + noise))
+        token = jnp.where(some, another(other, at), any_)
+        token = jnp.where(edit == COPY, at, token)
+        writes = (edit == COPY) | (edit == REPLACE) | (edit == INSERT)
+        tokens = jnp.where((jnp.arange(size) == done) & writes, token, tokens)
+        reads = (edit == DELETE) | (edit == COPY) | (edit == REPLACE)
+        left, done = left - reads.astype(jnp.int32), done + writes.astype(jnp.int32)
+        return (left, done, tokens, edit == STOP), None
+
+    begin = law.length, jnp.int32(0), jnp.zeros(size, law.target.dtype), False
+    (_, length, tokens, _), _ = lax.scan(one, begin, (noise, drawn))
+    return tokens, length
+
+
+def _ways(tokens: jax.Array, length: jax.Array, law: _Law) -> tuple[jax.Array, jax.Array]:
+    """The edit distance d of a string from the target, and Σ over its scripts of λ^(edits - d).
+
+    Held as a pair for every prefix, the sum never vanishes, however small λ is.
+    """
+    width = law.target.shape[0]
+    places = jnp.arange(width + 1, dtype=jnp.int32)
+    along = places[:, None] - places  # [to, from]: deletions in between
+    far = 2 * (width + tokens.shape[0])
+    next_ones = jnp.append(law.target, -1)
+    ends = places == law.length
+
+    def total(costs, sums):
+        least = jnp.min(costs, axis=-1)
+        over = (costs - least[..., None]).astype(sums.dtype)
+        return least, jnp.sum(sums * law.ratio**over, axis=-1)
+
+    def deleted(costs, sums):
+        from_all = jnp.where(along >= 0, costs + along, far)
+        return total(from_all, jnp.where(along >= 0, sums, 0.0))
+
+    def read(row, token_place):
+        costs, sums = row
+        token, place = token_place
+        shifted = lambda a, fill: jnp.concatenate([jnp.full((1,), fill, a.dtype), a[:-1]])
+        changed = jnp.append(jnp.bool_(False), law.target != token).astype(jnp.int32)
+        barred = (next_ones == token) & ~ends  # an insertion before its like
+        options = jnp.stack([shifted(costs, far) + changed, costs + 1], axis=1)
+        weights = jnp.stack([shifted(sums, 0.0), jnp.where(barred, 0.0, sums)], axis=1)
+        options = jnp.where(weights > 0, options, far)
+        new = deleted(*total(options, weights))
+        return jax.tree.map(lambda a, b: jnp.where(place < length, a, b), new, row), None
+
+    one = jnp.where(places == 0, 1.0, 0.0).astype(law.ratio.dtype)
+    first = deleted(jnp.where(places == 0, 0, far), one)
+    steps = tokens, jnp.arange(tokens.shape[0], dtype=jnp.int32)
+    (costs, sums), _ = lax.scan(read, first, steps)
+    return costs[law.length], sums[law.length]
