@@ -60,7 +60,7 @@ class Arm:
     """
 
     name: str
-    epsilon: Callable[[jax.Array], Any]
+    epsilon: Callable[[Any], Any]
     parallel: bool = False
 
     def loss(self, params: dict[str, Any], count: jax.Array, key: jax.Array) -> jax.Array:

@@ -201,7 +201,7 @@ def _check_forward(forward: Any, inputs: jax.Array) -> int:
         isinstance(out, tuple) and len(out) == 2,
         f"forward returned a {type(out).__name__}; expected the pair (carry, logits).",
     )
-    shape = getattr(out[1], "shape", ())
+    shape: Any = getattr(out[1], "shape", ())
     _checks.require(
         len(shape) == 3 and shape[:2] == inputs.shape,
         f"forward returned logits of shape {shape} for inputs {inputs.shape}; expected [B, T, V].",
