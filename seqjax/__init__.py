@@ -106,6 +106,8 @@ from seqjax.decoding import sequential_monte_carlo as sequential_monte_carlo
 from seqjax.decoding import speculative_sample as speculative_sample
 from seqjax.decoding import stochastic_beam_search as stochastic_beam_search
 from seqjax.decoding import stream as stream
+from seqjax.diagnostics import ExposureGap as ExposureGap
+from seqjax.diagnostics import exposure_gap as exposure_gap
 from seqjax.diagnostics import lyapunov_exponents as lyapunov_exponents
 from seqjax.distances import EditCounts as EditCounts
 from seqjax.distances import edit_counts as edit_counts

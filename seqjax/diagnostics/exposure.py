@@ -1,0 +1,116 @@
+"""How much worse a model is when it reads its own draws."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from seqjax import _checks
+from seqjax.decoding.truncation import Law, check_law
+from seqjax.losses import token_losses
+from seqjax.noise import Noise
+from seqjax.objectives.forcing import Step, check_lesson, numbers_before, run
+
+
+class ExposureGap(NamedTuple):
+    """What a model makes of the same targets with true inputs and with its own, by position.
+
+    Fields:
+      forced: [T] nats of the truth at each position, mean over rows, teacher-forced.
+      free: [T] nats of the truth, free-running.
+      forced_error: [T] share of rows whose most probable token is not the truth, teacher-forced.
+      free_error: [T] the same, free-running.
+      tokens: [T] int32, how many rows are real there; where none is, the means are 0.
+    """
+
+    forced: jax.Array
+    free: jax.Array
+    forced_error: jax.Array
+    free_error: jax.Array
+    tokens: jax.Array
+
+    @property
+    def nats(self) -> jax.Array:
+        """[T] free - forced, in nats a token."""
+        return self.free - self.forced
+
+    @property
+    def error(self) -> jax.Array:
+        """[T] free_error - forced_error."""
+        return self.free_error - self.forced_error
+
+
+def exposure_gap(
+    step: Step,
+    carry: Any,
+    targets: Any,
+    *,
+    bos: Any,
+    key: jax.Array,
+    context: int = 0,
+    temperature: Any = 1.0,
+    mask: Any = None,
+    xs: Any = None,
+) -> ExposureGap:
+    """The exposure gap: loss and error with true inputs, and with own draws after a context.
+
+        gapₜ = E[-log p(yₜ | y₁ … y_c, ŷ_c₊₁ … ŷₜ₋₁)] - E[-log p(yₜ | y₁ … yₜ₋₁)],   c the context
+
+    Both runs start from the same carry, read the same xs and the same first c true tokens. Up to
+    position c (counted from 0) the gap is exactly 0. Bengio et al. 2015; Ranzato et al. 2016 named
+    exposure bias.
+
+    Read it for what it is: where several continuations are right, a model that writes another one
+    than the data's has a gap and no fault. It tells of a fault where xs decide the targets (labels
+    of a signal, translation). One draw a row: repeat rows for more.
+
+    Args:
+      step: step(carry, tokens [B]) -> (carry, logits [B, V]), or step(carry, tokens, x) with xs.
+      carry: any pytree whose leaves lead with the batch axis.
+      targets: [B, T] integers, the ground truth.
+      bos: what is read first, an integer or [B].
+      key: a typed key, or typed keys [B], one a row; draws are those of `seqjax.sample` with it.
+      context: c, how many true tokens of each row are read before its own; at least 0.
+      temperature: of the draws, >= 0, a number or [B]; 0 is the exact argmax.
+      mask: [B, T] bool, True = real; None means that every step is.
+      xs: what else the step reads, leaves [B, T, ...]; None if nothing.
+
+    Returns:
+      `ExposureGap`, arrays by position [T].
+
+    Raises:
+      ValueError: as `seqjax.objectives.scheduled_sampling`, or if context is not an integer >= 0.
+
+    Example:
+      >>> step = lambda carry, tokens: (carry, 5 * jnp.eye(3)[tokens])  # repeats what it reads
+      >>> targets = jnp.array([[1, 1, 2, 2]])
+      >>> how = dict(bos=0, key=jax.random.key(0), temperature=0)
+      >>> exposure_gap(step, (), targets, context=1, **how).error.tolist()
+      [0.0, 0.0, 0.0, 1.0]
+
+    References:
+      Bengio, Vinyals, Jaitly and Shazeer, Scheduled Sampling for Sequence Prediction with Recurrent
+      Neural Networks, 2015. Ranzato, Chopra, Auli and Zaremba, Sequence Level Training with
+      Recurrent Neural Networks, 2016.
+    """
+    is_count = _checks.is_number(context) and context >= 0 and int(context) == context
+    _checks.require(is_count, f"context is {context!r}; expected a number of tokens, at least 0.")
+    lesson = check_lesson(step, carry, targets, bos, mask, xs)
+    batch, length = lesson.targets.shape
+    law = check_law(Law(temperature), batch, lesson.vocab_size)
+    keys = Noise.from_key(key, batch).key
+    given = numbers_before(lesson.mask, (batch, length)) <= int(context)
+    read = lambda carry, logits: logits
+    real = jnp.ones((batch, length), bool) if lesson.mask is None else lesson.mask
+    tokens = jnp.sum(real, axis=0, dtype=jnp.int32)
+
+    def means(logits):
+        nats = token_losses(logits, lesson.targets, mask=lesson.mask)
+        wrong = real & (jnp.argmax(logits, axis=-1) != lesson.targets)
+        count = jnp.maximum(tokens, 1).astype(nats.dtype)
+        return nats.sum(axis=0) / count, wrong.astype(nats.dtype).sum(axis=0) / count
+
+    _, (forced, _) = run(lesson, None, None, None, read)
+    _, (free, _) = run(lesson, given, keys, law, read)
+    (forced, forced_error), (free, free_error) = means(forced), means(free)
+    return ExposureGap(forced, free, forced_error, free_error, tokens)
