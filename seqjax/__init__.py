@@ -1,6 +1,7 @@
 """Recurrent sequence models as pure functions in JAX."""
 
 from seqjax import decoding as decoding
+from seqjax import losses as losses
 from seqjax import objectives as objectives
 from seqjax.adaptation import CacheInput as CacheInput
 from seqjax.adaptation import DynamicEvaluation as DynamicEvaluation
@@ -154,6 +155,7 @@ from seqjax.losses import LossSum as LossSum
 from seqjax.losses import bits_per_character as bits_per_character
 from seqjax.losses import cross_entropy as cross_entropy
 from seqjax.losses import cross_entropy_sum as cross_entropy_sum
+from seqjax.losses import ctc_loss as ctc_loss
 from seqjax.losses import perplexity as perplexity
 from seqjax.losses import token_losses as token_losses
 from seqjax.memory import DNC as DNC

@@ -31,12 +31,16 @@ from seqjax.decoding.constraints import Allow as Allow
 from seqjax.decoding.constraints import AllowByState as AllowByState
 from seqjax.decoding.constraints import keep_accepted as keep_accepted
 from seqjax.decoding.contrastive import ContrastiveStep as ContrastiveStep
+from seqjax.decoding.ctc import ctc_beam_search as ctc_beam_search
+from seqjax.decoding.ctc import ctc_collapse as ctc_collapse
+from seqjax.decoding.ctc import ctc_greedy as ctc_greedy
 from seqjax.decoding.drafts import SpeculativeSamples as SpeculativeSamples
 from seqjax.decoding.drawing import Samples as Samples
 from seqjax.decoding.ensembles import Ensemble as Ensemble
 from seqjax.decoding.forcing import ForcedTokens as ForcedTokens
 from seqjax.decoding.forcing import MinLength as MinLength
 from seqjax.decoding.forcing import SuppressTokens as SuppressTokens
+from seqjax.decoding.fusion import LanguageModel as LanguageModel
 from seqjax.decoding.infilling import Infill as Infill
 from seqjax.decoding.infilling import lookahead_infill as lookahead_infill
 from seqjax.decoding.languages import regex_automaton as regex_automaton
@@ -48,6 +52,7 @@ from seqjax.decoding.penalties import CoveragePenalty as CoveragePenalty
 from seqjax.decoding.penalties import GNMTLengthPenalty as GNMTLengthPenalty
 from seqjax.decoding.penalties import PowerLengthPenalty as PowerLengthPenalty
 from seqjax.decoding.penalties import SockeyeLengthPenalty as SockeyeLengthPenalty
+from seqjax.decoding.prefixes import Labellings as Labellings
 from seqjax.decoding.repetition import AfterPrompt as AfterPrompt
 from seqjax.decoding.repetition import FrequencyPenalty as FrequencyPenalty
 from seqjax.decoding.repetition import NoRepeatNGram as NoRepeatNGram

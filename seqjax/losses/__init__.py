@@ -1,5 +1,6 @@
 """Losses over sequences, each of which leaves padding out of its values and its gradients."""
 
+from seqjax.losses.ctc import ctc_loss as ctc_loss
 from seqjax.losses.tokens import LossSum as LossSum
 from seqjax.losses.tokens import bits_per_character as bits_per_character
 from seqjax.losses.tokens import cross_entropy as cross_entropy

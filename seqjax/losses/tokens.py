@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.experimental import checkify
 
 from seqjax import _checks
+from seqjax.losses.checks import check_ids, widened
 
 
 class LossSum(NamedTuple):
@@ -220,20 +220,7 @@ def _checked(logits, targets, mask, label_smoothing):
             f"mask has shape {mask.shape} but targets has shape {targets.shape}; expected the "
             "same, one entry a token.",
         )
-    _check_ids(targets, mask, logits.shape[-1])
-    # Sums of many small losses need more than the 8 or 11 bits of a half-precision mantissa.
-    half = jnp.finfo(logits.dtype).bits < 32
-    return (logits.astype(jnp.float32) if half else logits), targets, mask
-
-
-def _check_ids(targets, mask, vocab_size: int) -> None:
-    """Refuses real targets outside the vocabulary, now or under checkify."""
-    bad = (targets < 0) | (targets >= vocab_size)
-    if mask is not None:
-        bad = bad & mask
-    known, ids = _checks.concrete(bad), _checks.concrete(targets)
-    message = f"expected ids in 0..{vocab_size - 1}, the last axis of logits."
-    if known is None or ids is None:
-        checkify.debug_check(~jnp.any(bad), f"targets holds an id out of range; {message}")
-    elif known.any():
-        raise ValueError(f"targets holds {int(ids[known][0])}; {message} Mask padding.")
+    bad = (targets < 0) | (targets >= logits.shape[-1])
+    expected = f"expected ids in 0..{logits.shape[-1] - 1}, the last axis of logits. Mask padding."
+    check_ids("targets", targets, bad if mask is None else bad & mask, expected)
+    return widened(logits), targets, mask

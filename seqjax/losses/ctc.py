@@ -1,0 +1,126 @@
+"""Connectionist temporal classification: labels without alignment, shorter than their inputs."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.experimental import checkify
+
+from seqjax import _checks
+from seqjax.losses.checks import (
+    check_blank,
+    check_floats,
+    check_ids,
+    check_labels,
+    check_lengths,
+    within,
+)
+
+LOG_ZERO = -1e30  # stands for log 0 where an infinity would turn a gradient into NaN
+
+
+def ctc_loss(
+    logits: Any, labels: Any, *, lengths: Any = None, label_lengths: Any = None, blank: int = 0
+) -> jax.Array:
+    """-log of the probability of each row's labels, summed over all alignments, in nats.
+
+        p(y | x) = Σ_π Πₜ softmax(xₜ)[πₜ]    over the paths π [T] with ctc_collapse(π) = y
+
+    A path names a label or the blank at every frame; it is read by merging what repeats and then
+    leaving the blanks out, so equal neighbours in y need a blank between them. The gradient is
+    exact: in xₜ it is softmax(xₜ) less the posterior probability of each label at frame t. The sum
+    over alignments is `optax.ctc_loss`, with lengths for its paddings.
+
+    Use it where labels come in the order of the inputs and fewer than one a frame, as in speech
+    and handwriting. Frames are independent given x, so it learns no language model, and it places
+    its labels as narrow peaks, often late: do not read it as an alignment. Where labels outnumber
+    frames, or depend on each other, use `transducer_loss` or an attention decoder.
+
+    Args:
+      logits: [B, T, V] floats over labels and blank. Half precision is computed in float32.
+      labels: [B, N] integers in 0..V-1 without the blank, padded on the right with anything.
+      lengths: [B] integers, 0..T, frames of each row; None means T. What stands after them, NaN
+        included, changes neither a value nor a gradient.
+      label_lengths: [B] integers, 0..N; None means N. 0 asks for the path of blanks alone.
+      blank: the id of the blank, 0..V-1.
+
+    Returns:
+      [B] nats, at least 0. Inside `jit`, rows whose labels need more frames than they have are
+      +inf with zero gradient, as is every row of probability 0 (by logits of -inf); a row with a
+      label out of range or equal to the blank is NaN. To train past such rows, leave them out by
+      `jnp.where(jnp.isfinite(loss), loss, 0)`.
+
+    Raises:
+      ValueError: if shapes or dtypes do not fit, blank is out of range, or, where values are known,
+        a length is, a label is out of range or the blank, or labels need more frames than there
+        are. Inside `jit` a caller wrapped in `checkify.checkify` gets these errors.
+
+    Example:
+      >>> logits = jnp.zeros((1, 2, 3))  # two frames, of which each path has probability 1 / 9
+      >>> loss = ctc_loss(logits, jnp.array([[1]]))
+      >>> print(f"{jnp.exp(-loss[0]):.3f}")  # the paths 11, 10, 01
+      0.333
+
+    References:
+      Graves, Fernández, Gomez and Schmidhuber, Connectionist Temporal Classification: Labelling
+      Unsegmented Sequence Data with Recurrent Neural Networks, 2006, equations 6 to 8 and 15.
+    """
+    logits = check_floats("logits", logits, "B T V")
+    batch_size, steps, vocab_size = logits.shape
+    blank = check_blank(blank, vocab_size)
+    labels = check_labels(labels, batch_size, "logits")
+    lengths = check_lengths("lengths", lengths, batch_size, steps, "logits")
+    size = labels.shape[1]
+    label_lengths = check_lengths("label_lengths", label_lengths, batch_size, size, "labels")
+    real, real_labels = within(lengths, steps), within(label_lengths, size)
+    bad = real_labels & ((labels < 0) | (labels >= vocab_size) | (labels == blank))
+    check_ids("labels", labels, bad, f"expected ids in 0..{vocab_size - 1} other than blank.")
+    labels = jnp.where(real_labels & ~bad, labels, blank).astype(jnp.int32)
+    check_frames(labels, real_labels, lengths)
+    logits = jnp.where(real[..., None], logits, 0)
+    losses = _path_sums(logits, real, labels, real_labels, blank)
+    return jnp.where(jnp.any(bad, axis=1), jnp.nan, losses)
+
+
+def check_frames(labels: jax.Array, real_labels: jax.Array, lengths: jax.Array) -> None:
+    """Refuses rows of labels [B, N] with more of them, and of blanks between, than frames [B]."""
+    repeats = real_labels[:, 1:] & (labels[:, 1:] == labels[:, :-1])
+    needed = sum(jnp.sum(x, axis=1, dtype=jnp.int32) for x in (real_labels, repeats))
+    known, frames = _checks.concrete(needed), _checks.concrete(lengths)
+    remedy = "one a label and one for a blank between equal neighbours"
+    if known is None or frames is None:
+        message = f"labels need more frames than lengths gives: {remedy}"
+        checkify.debug_check(jnp.all(needed <= lengths), message)
+    elif (known > frames).any():
+        row = int(np.argmax(known > frames))
+        raise ValueError(
+            f"labels of row {row} need {known[row]} frames but its length is {frames[row]}; "
+            f"expected {remedy}. Leave such rows out, or reduce the frames by less."
+        )
+
+
+def _path_sums(logits, real, labels, real_labels, blank: int) -> jax.Array:
+    """Losses [B] by optax, with +inf for what its large finite numbers stand for."""
+    # No frame or no label at all is padding, which optax cannot be given an empty axis of.
+    log_probs = jnp.maximum(jax.nn.log_softmax(_not_empty(logits)), LOG_ZERO)
+    paddings = (~_not_empty(real)).astype(log_probs.dtype)
+    label_paddings = (~_not_empty(real_labels)).astype(log_probs.dtype)
+    with jax.numpy_dtype_promotion("standard"):
+        losses = optax.ctc_loss(
+            log_probs,
+            paddings,
+            _not_empty(labels),
+            label_paddings,
+            blank_id=blank,
+            log_epsilon=LOG_ZERO,
+        )
+    losses = losses.astype(logits.dtype)
+    losses = losses - jax.lax.stop_gradient(jnp.minimum(losses, 0))  # rounding goes below 0
+    return jnp.where(losses > -LOG_ZERO / 2, jnp.inf, losses)
+
+
+def _not_empty(x: jax.Array) -> jax.Array:
+    """x [B, T, ...] with one more step of zeros where there is none."""
+    return x if x.shape[1] else jnp.zeros((x.shape[0], 1, *x.shape[2:]), x.dtype)
