@@ -158,6 +158,7 @@ from seqjax.losses import cross_entropy_sum as cross_entropy_sum
 from seqjax.losses import ctc_loss as ctc_loss
 from seqjax.losses import perplexity as perplexity
 from seqjax.losses import token_losses as token_losses
+from seqjax.losses import transducer_loss as transducer_loss
 from seqjax.memory import DNC as DNC
 from seqjax.memory import NTM as NTM
 from seqjax.memory import DNCCarry as DNCCarry

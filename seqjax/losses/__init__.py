@@ -7,3 +7,4 @@ from seqjax.losses.tokens import cross_entropy as cross_entropy
 from seqjax.losses.tokens import cross_entropy_sum as cross_entropy_sum
 from seqjax.losses.tokens import perplexity as perplexity
 from seqjax.losses.tokens import token_losses as token_losses
+from seqjax.losses.transducer import transducer_loss as transducer_loss

@@ -1,0 +1,270 @@
+"""The loss of the RNN transducer, its decoders, and what they hold in memory."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from alignments import log_softmax, transducer_log_prob
+
+import seqjax as sj
+from seqjax.decoding import LanguageModel, transducer_beam_search, transducer_greedy
+
+B, T, U, V, D = 4, 4, 3, 3, 5
+RNG = np.random.default_rng(0)
+F, G = RNG.normal(size=(B, T, D)), RNG.normal(size=(B, U + 1, D))
+W = RNG.normal(size=(D, V))
+LABELS = np.array([[1, 2, 1], [2, 2, 0], [0, 0, 0], [1, 1, 0]])
+LENGTHS, SIZES = np.array([4, 3, 2, 1]), np.array([3, 2, 0, 2])
+
+
+def joint_of(w):
+    return lambda f, g: jnp.tanh(f + g) @ w
+
+
+def loss_of(w, f, g, labels, **how):
+    return sj.transducer_loss(joint_of(w), f, g, labels, **how)
+
+
+@jax.jit
+def loss_and_grads(w, f, g, labels, lengths, sizes):
+    def total(w, f, g):
+        losses = loss_of(w, f, g, labels, lengths=lengths, label_lengths=sizes, chunk_size=3)
+        return jnp.sum(jnp.where(jnp.isfinite(losses), losses, 0)), losses
+
+    (_, losses), grads = jax.value_and_grad(total, argnums=(0, 1, 2), has_aux=True)(w, f, g)
+    return losses, grads
+
+
+def lattice(b):
+    """log-probabilities [T, U + 1, V] of a row, in NumPy."""
+    return log_softmax(np.tanh(F[b, :, None] + G[b, None]) @ W)
+
+
+def naive(w, f, g, labels, lengths, sizes):
+    """The same losses from all logits at once, by a loop over the lattice."""
+    log_p = jax.nn.log_softmax(jnp.tanh(f[:, :, None] + g[:, None]) @ w)
+    losses = []
+    for b, (n, m) in enumerate(zip(lengths, sizes, strict=True)):
+        alpha = {(0, 0): jnp.zeros(())}
+        for t, u in itertools.product(range(n), range(m + 1)):
+            ways = []
+            if t > 0:
+                ways.append(alpha[t - 1, u] + log_p[b, t - 1, u, 0])
+            if u > 0:
+                ways.append(alpha[t, u - 1] + log_p[b, t, u - 1, labels[b, u - 1]])
+            if ways:
+                alpha[t, u] = jax.nn.logsumexp(jnp.stack(ways))
+        losses.append(-(alpha[n - 1, m] + log_p[b, n - 1, m, 0]))
+    return jnp.stack(losses)
+
+
+def test_is_the_sum_over_all_lattice_paths(x64):
+    losses, _ = loss_and_grads(W, F, G, LABELS, LENGTHS, SIZES)
+    expected = [
+        -transducer_log_prob(lattice(b)[:n, : m + 1], LABELS[b, :m])
+        for b, (n, m) in enumerate(zip(LENGTHS, SIZES, strict=True))
+    ]
+    np.testing.assert_allclose(losses, expected, rtol=1e-10)
+
+
+def test_gradients_are_those_of_the_naive_loss(x64):
+    _, grads = loss_and_grads(W, F, G, LABELS, LENGTHS, SIZES)
+    slow = jax.jit(jax.grad(lambda *a: naive(*a, LABELS, LENGTHS, SIZES).sum(), argnums=(0, 1, 2)))(
+        W, F, G
+    )
+    for got, expected in zip(grads, slow, strict=True):
+        np.testing.assert_allclose(got, expected, atol=1e-12)
+        assert np.any(got)
+
+
+def test_forward_mode_is_reverse_mode(x64):
+    _, grads = loss_and_grads(W, F, G, LABELS, LENGTHS, SIZES)
+    how = {"lengths": LENGTHS, "label_lengths": SIZES, "chunk_size": 3}
+    total = lambda w: loss_of(w, F, G, LABELS, **how).sum()
+    direction = RNG.normal(size=W.shape)
+    _, slope = jax.jit(lambda w, v: jax.jvp(total, (w,), (v,)))(W, direction)
+    np.testing.assert_allclose(slope, np.sum(grads[0] * direction), rtol=1e-10)
+
+
+def test_padding_is_not_read():
+    f, g, w = (x.astype(np.float32) for x in (F, G, W))
+    real = (np.arange(T) < LENGTHS[:, None])[..., None]
+    used = (np.arange(U + 1) <= SIZES[:, None])[..., None]
+    told = np.arange(U) < SIZES[:, None]
+    clean = loss_and_grads(w, f, g, LABELS, LENGTHS, SIZES)
+    for garbage, filler in [(np.nan, -7), (np.inf, V)]:
+        dirty = (
+            np.where(real, f, garbage),
+            np.where(used, g, garbage),
+            np.where(told, LABELS, filler),
+        )
+        other = loss_and_grads(w, *dirty, LENGTHS, SIZES)
+        jax.tree.map(np.testing.assert_array_equal, other, clean)
+    _, (_, df, dg) = clean
+    assert not np.any(df[~real[..., 0]]) and not np.any(dg[~used[..., 0]])
+
+
+def test_rows_without_frames_and_ids_out_of_range():
+    f, g, w = (x.astype(np.float32) for x in (F, G, W))
+    labels = np.array([[1, 2, 1], [2, 0, 1], [0, 0, 0], [1, V, 0]])
+    losses, grads = loss_and_grads(w, f, g, labels, np.array([0, 4, 0, 4]), np.array([1, 2, 0, 2]))
+    assert np.isposinf(losses[0]) and losses[2] == 0
+    assert np.isnan(losses).tolist() == [False, True, False, True]  # a blank, and an id too large
+    assert all(np.isfinite(grad).all() for grad in grads)
+    nothing = sj.transducer_loss(
+        jnp.add, np.zeros((1, 0, V)), np.zeros((1, 1, V)), np.zeros((1, 0), int)
+    )
+    assert nothing.tolist() == [0]
+
+
+def test_a_label_ruled_out_is_infinite_without_a_gradient():
+    ruled = np.array([0, 0, -np.inf], np.float32)
+    f, g = F.astype(np.float32) @ W, G.astype(np.float32) @ W
+
+    def total(f):
+        losses = sj.transducer_loss(lambda a, b: a + b + ruled, f, g, LABELS)
+        return jnp.sum(jnp.where(losses < jnp.inf, losses, 0)), losses
+
+    grad, losses = jax.jit(jax.grad(total, has_aux=True))(f.astype(np.float32))
+    assert np.isposinf(losses).tolist() == [True, True, False, False] or np.isnan(losses[2])
+    assert np.isfinite(grad[:2]).all() and not np.any(grad[:2])
+
+
+def test_the_array_of_all_logits_is_never_made():
+    rows, steps, size, vocab_size = 2, 64, 31, 256
+    shape = jax.ShapeDtypeStruct
+    w = shape((D, vocab_size), jnp.float32)
+    f, g = shape((rows, steps, D), jnp.float32), shape((rows, size + 1, D), jnp.float32)
+    labels = jnp.ones((rows, size), jnp.int32)
+    run = jax.jit(
+        jax.value_and_grad(lambda w, f, g: loss_of(w, f, g, labels).sum(), argnums=(0, 1, 2))
+    )
+    temporary = run.lower(w, f, g).compile().memory_analysis().temp_size_in_bytes
+    whole = 4 * rows * steps * (size + 1) * vocab_size
+    assert temporary < whole / 2
+
+
+def network(table):
+    """A prediction network that counts what it has read, so that its carry must be followed."""
+
+    def step(carry, tokens):
+        return carry + 1, table[tokens] * (1 + 0.1 * carry[:, None])
+
+    return step
+
+
+def predicted_after(table, bos, labels):
+    return np.stack([table[y] * (1 + 0.1 * i) for i, y in enumerate((bos, *labels))])
+
+
+TABLE = RNG.normal(size=(V, D))
+LIMIT = 2
+ALL = 7  # prefixes of at most two labels out of two
+
+
+def exact(b, steps):
+    """log p of all labellings of at most LIMIT labels of a row."""
+    found = {}
+    for y in (y for n in range(LIMIT + 1) for y in itertools.product((1, 2), repeat=n)):
+        g = predicted_after(TABLE, 0, y)
+        log_p = log_softmax(np.tanh(F[b, :steps, None] + g[None]) @ W)
+        found[y] = transducer_log_prob(log_p, y)
+    return found
+
+
+@jax.jit
+def search(frames, lengths):
+    return transducer_beam_search(
+        joint_of(jnp.asarray(W, frames.dtype)),
+        frames,
+        network(jnp.asarray(TABLE, frames.dtype)),
+        jnp.zeros(B, frames.dtype),
+        bos=0,
+        beam_size=ALL,
+        max_len=LIMIT,
+        lengths=lengths,
+    )
+
+
+def labellings(found, row):
+    rows = zip(found.labels[row], found.lengths[row], found.log_probs[row], strict=True)
+    return [(tuple(y[:n].tolist()), float(p)) for y, n, p in rows if p > -np.inf]
+
+
+def test_a_wide_beam_has_every_labelling_with_its_exact_probability(x64):
+    lengths = np.array([4, 3, 1, 0])
+    real = (np.arange(T) < lengths[:, None])[..., None]
+    found = search(jnp.where(real, F, np.nan), lengths)
+    for row in range(3):
+        expected = exact(row, lengths[row])
+        got = labellings(found, row)
+        assert [y for y, _ in got] == sorted(expected, key=lambda y: -expected[y])
+        np.testing.assert_allclose([p for _, p in got], [expected[y] for y, _ in got], rtol=1e-10)
+    assert labellings(found, 3) == [((), 0.0)]  # no frame, no label
+
+
+def test_a_language_model_and_a_bonus_enter_the_scores(x64):
+    table = np.log(RNG.dirichlet(np.ones(V + 1), size=V))
+    said = lambda carry, tokens: (carry, jnp.asarray(table)[tokens])
+    language = LanguageModel(said, (), bos=0, eos=V, weight=0.6)
+    found = jax.jit(
+        lambda frames: transducer_beam_search(
+            joint_of(jnp.asarray(W)),
+            frames,
+            network(jnp.asarray(TABLE)),
+            jnp.zeros(B),
+            bos=0,
+            beam_size=ALL,
+            max_len=LIMIT,
+            language=language,
+            insertion_bonus=0.4,
+        )
+    )(F)
+    for row in range(B):
+        scores = {
+            y: log_p
+            + 0.6 * sum(table[a, b] for a, b in itertools.pairwise((0, *y, V)))
+            + 0.4 * len(y)
+            for y, log_p in exact(row, T).items()
+        }
+        ranked = sorted(scores, key=lambda y: -scores[y])
+        assert [y for y, _ in labellings(found, row)] == ranked
+        np.testing.assert_allclose(found.scores[row], [scores[y] for y in ranked], rtol=1e-10)
+
+
+def test_greedy_takes_the_best_of_each_node():
+    frames, table, w = (x.astype(np.float32) for x in (3 * F, TABLE, 2 * W))
+    lengths = np.array([4, 2, 4, 0])
+    labels, sizes = jax.jit(
+        lambda frames: transducer_greedy(
+            joint_of(w),
+            frames,
+            network(jnp.asarray(table)),
+            jnp.zeros(B),
+            bos=0,
+            max_len=5,
+            lengths=lengths,
+        )
+    )(frames)
+    for b in range(B):
+        expected, t = [], 0
+        while t < lengths[b]:
+            g = predicted_after(table, 0, expected)[-1]
+            best = int(np.argmax(np.tanh(frames[b, t] + g) @ w))
+            if best == 0 or len(expected) == 5:
+                t += 1
+            else:
+                expected.append(best)
+        assert labels[b, : sizes[b]].tolist() == expected
+        assert not np.any(labels[b, sizes[b] :])
+    assert sizes.max() > 0 and sizes[3] == 0
+
+
+@pytest.mark.parametrize("chunk_size", [1, 4, 9])
+def test_chunks_change_nothing(chunk_size):
+    f, g = F[:1, :, :V].astype(np.float32), G[:1, :, :V].astype(np.float32)
+    whole = sj.transducer_loss(jnp.add, f, g, LABELS[:1])
+    part = sj.transducer_loss(jnp.add, f, g, LABELS[:1], chunk_size=chunk_size)
+    np.testing.assert_allclose(part, whole, rtol=1e-6)
