@@ -3,6 +3,7 @@
 from seqjax import decoding as decoding
 from seqjax import losses as losses
 from seqjax import objectives as objectives
+from seqjax import tags as tags
 from seqjax.adaptation import CacheInput as CacheInput
 from seqjax.adaptation import DynamicEvaluation as DynamicEvaluation
 from seqjax.adaptation import NeuralCache as NeuralCache
@@ -151,8 +152,10 @@ from seqjax.linear import RGLRUParams as RGLRUParams
 from seqjax.linear import S5Params as S5Params
 from seqjax.linear import SRUParams as SRUParams
 from seqjax.linear import linear_scan as linear_scan
+from seqjax.losses import CRFParams as CRFParams
 from seqjax.losses import LossSum as LossSum
 from seqjax.losses import bits_per_character as bits_per_character
+from seqjax.losses import crf_loss as crf_loss
 from seqjax.losses import cross_entropy as cross_entropy
 from seqjax.losses import cross_entropy_sum as cross_entropy_sum
 from seqjax.losses import ctc_loss as ctc_loss

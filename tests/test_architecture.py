@@ -30,6 +30,7 @@ ORDER = [
         "objectives",
         "regularizers",
         "saving",
+        "tags",
         "times",
         "training",
     },

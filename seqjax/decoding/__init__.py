@@ -70,6 +70,9 @@ from seqjax.decoding.speculative import speculative_sample as speculative_sample
 from seqjax.decoding.stochastic_beam import StochasticBeams as StochasticBeams
 from seqjax.decoding.stochastic_beam import stochastic_beam_search as stochastic_beam_search
 from seqjax.decoding.streaming import stream as stream
+from seqjax.decoding.tagging import Tagging as Tagging
+from seqjax.decoding.tagging import crf_sample as crf_sample
+from seqjax.decoding.tagging import crf_viterbi as crf_viterbi
 from seqjax.decoding.transducer import transducer_beam_search as transducer_beam_search
 from seqjax.decoding.transducer import transducer_greedy as transducer_greedy
 from seqjax.decoding.truncation import Truncation as Truncation

@@ -1,5 +1,10 @@
 """Losses over sequences, each of which leaves padding out of its values and its gradients."""
 
+from seqjax.losses.crf import CRFParams as CRFParams
+from seqjax.losses.crf import Marginals as Marginals
+from seqjax.losses.crf import crf_log_partition as crf_log_partition
+from seqjax.losses.crf import crf_loss as crf_loss
+from seqjax.losses.crf import crf_marginals as crf_marginals
 from seqjax.losses.ctc import ctc_loss as ctc_loss
 from seqjax.losses.tokens import LossSum as LossSum
 from seqjax.losses.tokens import bits_per_character as bits_per_character
