@@ -152,6 +152,8 @@ from seqjax.linear import RGLRUParams as RGLRUParams
 from seqjax.linear import S5Params as S5Params
 from seqjax.linear import SRUParams as SRUParams
 from seqjax.linear import linear_scan as linear_scan
+from seqjax.losses import AdaptiveSoftmax as AdaptiveSoftmax
+from seqjax.losses import AdaptiveSoftmaxParams as AdaptiveSoftmaxParams
 from seqjax.losses import CRFParams as CRFParams
 from seqjax.losses import LossSum as LossSum
 from seqjax.losses import bits_per_character as bits_per_character
@@ -160,8 +162,10 @@ from seqjax.losses import cross_entropy as cross_entropy
 from seqjax.losses import cross_entropy_sum as cross_entropy_sum
 from seqjax.losses import ctc_loss as ctc_loss
 from seqjax.losses import perplexity as perplexity
+from seqjax.losses import sampled_softmax_losses as sampled_softmax_losses
 from seqjax.losses import token_losses as token_losses
 from seqjax.losses import transducer_loss as transducer_loss
+from seqjax.losses import unlikelihood_losses as unlikelihood_losses
 from seqjax.memory import DNC as DNC
 from seqjax.memory import NTM as NTM
 from seqjax.memory import DNCCarry as DNCCarry

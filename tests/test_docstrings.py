@@ -12,10 +12,15 @@ from seqjax.testing import check_cell
 ROOT = str(Path(sj.__file__).parent)
 PUBLIC = {
     name: value
-    for module in (sj, sj.decoding, sj.objectives)
+    for module in (sj, sj.decoding, sj.losses, sj.objectives)
     for name, value in vars(module).items()
     if not name.startswith("_") and not inspect.ismodule(value)
 } | {"check_cell": check_cell}
+PUBLIC |= {
+    name: value
+    for name, value in vars(sj.tags).items()
+    if not name.startswith("_") and getattr(value, "__module__", "") == sj.tags.__name__
+}
 FUNCTIONS = {name for name, value in PUBLIC.items() if inspect.isfunction(value)}
 CELLS = {name for name, value in PUBLIC.items() if hasattr(value, "initial_carry")}
 # Named tuples, shown by the example of what takes or gives them. Noise is made by hand.

@@ -14,7 +14,10 @@ from benchmarks import readme
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-PAGES = ["README.md", "docs/decoding.md", "docs/memory.md", "docs/attention.md"]
+PAGES = [
+    "README.md",
+    *(f"docs/{name}.md" for name in ("decoding", "memory", "attention", "losses")),
+]
 BLOCK = re.compile(r"```python\n(.*?)```\n(?:\n```text\n(.*?)```)?", re.DOTALL)
 BLOCKS = {page: BLOCK.findall((ROOT / page).read_text()) for page in PAGES}
 CASES = [(page, number) for page in PAGES for number in range(len(BLOCKS[page]))]
