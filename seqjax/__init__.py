@@ -91,6 +91,7 @@ from seqjax.cells import Stack as Stack
 from seqjax.cells import Timed as Timed
 from seqjax.cells import Zoneout as Zoneout
 from seqjax.cells import ZoneoutCarry as ZoneoutCarry
+from seqjax.cells import name_gate as name_gate
 from seqjax.cells import negate_update_gate as negate_update_gate
 from seqjax.chrono import chrono_biases as chrono_biases
 from seqjax.corpus import Batch as Batch
@@ -108,9 +109,17 @@ from seqjax.decoding import sequential_monte_carlo as sequential_monte_carlo
 from seqjax.decoding import speculative_sample as speculative_sample
 from seqjax.decoding import stochastic_beam_search as stochastic_beam_search
 from seqjax.decoding import stream as stream
+from seqjax.diagnostics import ContextInfluence as ContextInfluence
 from seqjax.diagnostics import ExposureGap as ExposureGap
+from seqjax.diagnostics import GradientFlow as GradientFlow
+from seqjax.diagnostics import Saturation as Saturation
+from seqjax.diagnostics import context_influence as context_influence
 from seqjax.diagnostics import exposure_gap as exposure_gap
+from seqjax.diagnostics import gate_saturation as gate_saturation
+from seqjax.diagnostics import gate_values as gate_values
+from seqjax.diagnostics import gradient_flow as gradient_flow
 from seqjax.diagnostics import lyapunov_exponents as lyapunov_exponents
+from seqjax.diagnostics import memory_length as memory_length
 from seqjax.distances import EditCounts as EditCounts
 from seqjax.distances import edit_counts as edit_counts
 from seqjax.distances import edit_distance as edit_distance

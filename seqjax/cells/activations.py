@@ -5,6 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.ad_checkpoint import checkpoint_name
 
 from seqjax import _checks
 
@@ -92,11 +93,52 @@ def sigmoid(a: jax.Array) -> jax.Array:
     return 0.5 * jnp.tanh(0.5 * a) + 0.5
 
 
-def squash(a: jax.Array, kinds: str) -> list[jax.Array]:
-    """The gates in a [..., N H], N = len(kinds): "s" for σ, "t" for tanh; one tanh over all."""
+GATE = "gate "  # what the names of gates begin with in a traced step
+
+
+def name_gate(gate: jax.Array, name: str) -> jax.Array:
+    """A gate's values [..., H] as they are, marked for `gate_values` and `gate_saturation`.
+
+    A cell of one's own writes `f = sj.name_gate(jax.nn.sigmoid(a), "f")`. In a compiled program
+    nothing is left of it. It is a mark as by `jax.ad_checkpoint.checkpoint_name`. What one reads
+    off such values: Karpathy, Johnson and Fei-Fei 2016.
+
+    Args:
+      gate: [..., H] in 0..1.
+      name: a word, such as "f".
+
+    Returns:
+      gate.
+
+    Raises:
+      ValueError: if name is not a word.
+
+    Example:
+      >>> class Leaky:
+      ...     def init(self, key, input_size):
+      ...         return jnp.zeros(input_size)
+      ...     def initial_carry(self, params, batch_size, key=None):
+      ...         return jnp.zeros((batch_size, *params.shape))
+      ...     def step(self, params, carry, x):
+      ...         f = name_gate(jax.nn.sigmoid(params + x), "f")
+      ...         return f * carry + (1 - f) * x, carry
+      >>> import seqjax as sj
+      >>> print(sj.gate_values(Leaky(), jnp.zeros(1), jnp.zeros((1, 2, 1)))["f"][0, :, 0])
+      [0.5 0.5]
+    """
+    ok = isinstance(name, str) and name != "" and name == "".join(name.split())
+    _checks.require(ok, f"name is {name!r}; expected a word, such as 'f'.")
+    return checkpoint_name(gate, GATE + name)
+
+
+def squash(a: jax.Array, kinds: str, names: str) -> list[jax.Array]:
+    """The gates in a [..., N H], N = len(kinds): "s" for σ, "t" for tanh; one tanh over all.
+
+    Those of σ are named by `name_gate`, by a letter each.
+    """
     halves = np.repeat([0.5 if kind == "s" else 1.0 for kind in kinds], a.shape[-1] // len(kinds))
     blocks = jnp.split(jnp.tanh(a * halves.astype(a.dtype)), len(kinds), axis=-1)
     return [
-        0.5 * block + 0.5 if kind == "s" else block
-        for kind, block in zip(kinds, blocks, strict=True)
+        name_gate(0.5 * block + 0.5, name) if kind == "s" else block
+        for kind, name, block in zip(kinds, names, blocks, strict=True)
     ]

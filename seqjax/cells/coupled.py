@@ -88,7 +88,7 @@ class CoupledLSTM(RecurrentCell):
         self, params: CoupledLSTMParams, carry: LSTMCarry, z: jax.Array, affine: Affine
     ) -> LSTMCarry:
         """The next h [B, H] and c [B, H], given z [B, 3H]."""
-        f, g, o = squash(affine(carry.h, params.w_h, z), "sts")
+        f, g, o = squash(affine(carry.h, params.w_h, z), "sts", "fgo")
         c = f * carry.c + (1 - f) * g
         h = o * jnp.tanh(c)
         return LSTMCarry(h.astype(carry.h.dtype), c)

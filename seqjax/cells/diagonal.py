@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax import _checks
+from seqjax.cells.activations import name_gate
 from seqjax.cells.base import RecurrentCell
 from seqjax.cells.lstm import LSTMCarry
 from seqjax.cells.products import Affine, accumulator
@@ -91,7 +92,8 @@ class DiagonalGRU(RecurrentCell):
         del affine  # nothing is multiplied by a matrix
         u_r, u_z, u_n = params.w_h.astype(carry.dtype)
         x_r, x_z, x_n = jnp.split(z.astype(carry.dtype), 3, axis=-1)
-        r, keep = jax.nn.sigmoid(x_r + u_r * carry), jax.nn.sigmoid(x_z + u_z * carry)
+        r = name_gate(jax.nn.sigmoid(x_r + u_r * carry), "r")
+        keep = name_gate(jax.nn.sigmoid(x_z + u_z * carry), "z")
         n = jnp.tanh(x_n + u_n * (r * carry))
         return (1 - keep) * n + keep * carry
 
@@ -187,9 +189,9 @@ class DiagonalLSTM(RecurrentCell):
         u_f, u_g, u_o = params.w_h.astype(h.dtype)
         p_f, p_o = params.w_c.astype(c.dtype)
         x_f, x_g, x_o = jnp.split(z.astype(h.dtype), 3, axis=-1)
-        f = jax.nn.sigmoid(x_f + u_f * h + p_f * c)
+        f = name_gate(jax.nn.sigmoid(x_f + u_f * h + p_f * c), "f")
         c = f * c + (1 - f) * jnp.tanh(x_g + u_g * h)
-        o = jax.nn.sigmoid(x_o + u_o * h + p_o * c)
+        o = name_gate(jax.nn.sigmoid(x_o + u_o * h + p_o * c), "o")
         return LSTMCarry(h=o * jnp.tanh(c), c=c)
 
     def output(self, params: DiagonalLSTMParams, carry: LSTMCarry) -> jax.Array:

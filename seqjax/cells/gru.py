@@ -101,10 +101,10 @@ class GRU(RecurrentCell):
             b_n = params.b_n
             b = None if b_n is None else jnp.concatenate([jnp.zeros(2 * size, b_n.dtype), b_n])
             hidden = affine(carry, params.w_h, b)
-            r, keep = squash(x_rz + hidden[..., : 2 * size], "ss")
+            r, keep = squash(x_rz + hidden[..., : 2 * size], "ss", "rz")
             n = tanh(x_n + r * hidden[..., 2 * size :])
         else:
-            r, keep = squash(affine(carry, params.w_h[:, : 2 * size], x_rz), "ss")
+            r, keep = squash(affine(carry, params.w_h[:, : 2 * size], x_rz), "ss", "rz")
             n = jnp.tanh(affine(r * carry, params.w_h[:, 2 * size :], x_n))
         # Exact where the gate is 0 or 1. Of (1 - keep) n XLA makes a loop without vectors on a CPU.
         return keep * carry + (n - keep * n)

@@ -116,7 +116,7 @@ class LayerNormLSTM(RecurrentCell):
     ) -> LSTMCarry:
         """The next h [B, H] and c [B, H], given z [B, 4H]."""
         z = z + self._norm(affine(carry.h, params.w_h), params.scale_h)
-        i, f, g, o = squash(z, "ssts")
+        i, f, g, o = squash(z, "ssts", "ifgo")
         c = f * carry.c + i * g
         shown = add_bias(self._norm(c, params.scale_c), params.bias_c)
         h = o * jnp.tanh(shown)

@@ -109,7 +109,7 @@ class LSTM(RecurrentCell):
         self, params: LSTMParams, carry: LSTMCarry, z: jax.Array, affine: Affine
     ) -> LSTMCarry:
         """The next h [B, H] and c [B, H], given z [B, 4H]."""
-        i, f, g, o = squash(affine(carry.h, params.w_h, z), "ssts")
+        i, f, g, o = squash(affine(carry.h, params.w_h, z), "ssts", "ifgo")
         c = f * carry.c + i * g
         h = o * jnp.tanh(c)
         return LSTMCarry(h.astype(carry.h.dtype), c)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax import _checks
-from seqjax.cells.activations import sigmoid, squash
+from seqjax.cells.activations import name_gate, sigmoid, squash
 from seqjax.cells.base import RecurrentCell
 from seqjax.cells.lstm import LSTMCarry, lstm_bias, zero_lstm_carry
 from seqjax.cells.products import Affine
@@ -115,12 +115,13 @@ def remember(u: jax.Array, c: jax.Array, params: Any) -> LSTMCarry:
     params has the peepholes p_i, p_f and p_o, [..., H] each or all None.
     """
     if params.p_i is None:
-        i, f, g, o = squash(u, "ssts")
+        i, f, g, o = squash(u, "ssts", "ifgo")
         c = f * c + i * g
         return LSTMCarry(o * jnp.tanh(c), c)
     i, f, g, o = jnp.split(u, 4, axis=-1)
     peep = lambda p, c: p.astype(c.dtype) * c
-    keep = sigmoid(f + peep(params.p_f, c))
-    write = sigmoid(i + peep(params.p_i, c))
+    keep = name_gate(sigmoid(f + peep(params.p_f, c)), "f")
+    write = name_gate(sigmoid(i + peep(params.p_i, c)), "i")
     c = keep * c + write * jnp.tanh(g)
-    return LSTMCarry(sigmoid(o + peep(params.p_o, c)) * jnp.tanh(c), c)
+    show = name_gate(sigmoid(o + peep(params.p_o, c)), "o")
+    return LSTMCarry(show * jnp.tanh(c), c)

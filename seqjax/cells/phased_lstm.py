@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax import _checks
+from seqjax.cells.activations import name_gate
 from seqjax.cells.base import RecurrentCell
 from seqjax.cells.lstm import LSTMCarry, lstm_bias, zero_lstm_carry
 from seqjax.cells.peephole import remember
@@ -186,7 +187,8 @@ class PhasedLSTM(RecurrentCell):
         """
         _check_timed(xs)
         z = add_bias(dot("xs.values", xs.values, params.w_x), params.b)
-        return z, self.time_gate(params, xs.times).astype(accumulator(params.w_h.dtype))
+        k = self.time_gate(params, xs.times).astype(accumulator(params.w_h.dtype))
+        return z, name_gate(k, "k")
 
     def recur(
         self, params: PhasedLSTMParams, carry: LSTMCarry, z: tuple[Any, Any], affine: Affine

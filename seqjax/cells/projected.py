@@ -95,7 +95,7 @@ class ProjectedLSTM(RecurrentCell):
         self, params: ProjectedLSTMParams, carry: LSTMCarry, z: jax.Array, affine: Affine
     ) -> LSTMCarry:
         """The next h [B, P] and c [B, H], given z [B, 4H]."""
-        i, f, g, o = squash(affine(carry.h, params.w_h, z), "ssts")
+        i, f, g, o = squash(affine(carry.h, params.w_h, z), "ssts", "ifgo")
         c = f * carry.c + i * g
         h = affine(o * jnp.tanh(c), params.w_p)
         return LSTMCarry(h.astype(carry.h.dtype), c)

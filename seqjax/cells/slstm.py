@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax import _checks
+from seqjax.cells.activations import name_gate
 from seqjax.cells.base import RecurrentCell
 from seqjax.cells.products import Affine, accumulator, add_bias, dot
 from seqjax.initializers import GlorotUniform, Initializer, Orthogonal, blocks
@@ -146,7 +147,7 @@ class SLSTM(RecurrentCell):
         keep, write = jnp.exp(kept - m), jnp.exp(i - m)
         c = keep * carry.c + write * jnp.tanh(g)
         n = keep * carry.n + write
-        h = jax.nn.sigmoid(o) * c / jnp.maximum(n, 1)
+        h = name_gate(jax.nn.sigmoid(o), "o") * c / jnp.maximum(n, 1)
         return SLSTMCarry(h.astype(carry.h.dtype), c, n, m)
 
     def output(self, params: SLSTMParams, carry: SLSTMCarry) -> jax.Array:

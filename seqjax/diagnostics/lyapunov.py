@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from seqjax import _checks
-from seqjax.newton.layout import Layout
-from seqjax.scan import check_batch, check_xs, swap_time
+from seqjax.diagnostics.states import packed_start
+from seqjax.scan import check_xs, swap_time
 
 
 def lyapunov_exponents(
@@ -33,8 +33,8 @@ def lyapunov_exponents(
       [B, count], largest first in the limit of long sequences; -inf for a direction that is lost.
 
     Raises:
-      ValueError: if the carry holds anything but floats, xs has no batch and time axes, count is
-        not in 1..N, or skip is not in 0..T - 1.
+      ValueError: if cell is not a cell, its carry is empty or holds anything but floats, xs has no
+        batch and time axes, count is not in 1..N, or skip is not in 0..T - 1.
 
     Example:
       >>> import seqjax as sj
@@ -44,10 +44,7 @@ def lyapunov_exponents(
       [[-0.693 -0.693]]
     """
     batch_size, length = check_xs(xs)
-    carry = cell.initial_carry(params, batch_size) if carry is None else carry
-    check_batch("carry", carry, batch_size)
-    layout = Layout.of(carry, "dense")
-    start = layout.pack(carry)[:, 0]
+    _, start, step = packed_start(cell, params, batch_size, carry)
     size = start.shape[-1]
     _checks.positive_int("count", count)
     _checks.require(
@@ -60,11 +57,7 @@ def lyapunov_exponents(
 
     def body(state, x):
         h, directions = state  # [B, N], [B, N, count]
-
-        def step(h):
-            return layout.pack(cell.step(params, layout.unpack(h[:, None]), x)[0])[:, 0]
-
-        h, push = jax.linearize(step, h)
+        h, push = jax.linearize(lambda h: step(h, x), h)
         moved = jax.vmap(push, in_axes=2, out_axes=2)(directions)
         directions, upper = jnp.linalg.qr(moved)
         return (h, directions), jnp.log(jnp.abs(jnp.diagonal(upper, axis1=1, axis2=2)))

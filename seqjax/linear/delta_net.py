@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax import _checks
+from seqjax.cells.activations import name_gate
 from seqjax.cells.products import accumulator
 from seqjax.initializers import GlorotUniform, Initializer
 from seqjax.linear.chunks import Write
@@ -145,7 +146,8 @@ class DeltaNet(MatrixMemory):
     def project(self, params: DeltaNetParams, xs: jax.Array) -> Write:
         """Unit queries and keys, values, decays and strengths: [..., D] -> [..., N, ...]."""
         q, k, v = (project_heads(xs, w) for w in params[:3])
-        beta = jax.nn.sigmoid(project_heads(xs, params.w_beta, params.b_beta))
+        beta = project_heads(xs, params.w_beta, params.b_beta)
+        beta = name_gate(jax.nn.sigmoid(beta), "beta")
         log_decay = jnp.zeros_like(beta)
         if params.log_rate is not None and params.w_a is not None:
             rate = jnp.exp(params.log_rate.astype(beta.dtype))

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax import _checks
-from seqjax.cells.activations import sigmoid
+from seqjax.cells.activations import name_gate, sigmoid
 from seqjax.cells.products import accumulator
 from seqjax.initializers import GlorotUniform, Initializer, blocks
 from seqjax.linear.base import LinearCell, check_method
@@ -89,7 +89,7 @@ class MinGRU(LinearCell):
     def coefficients(self, params: MinGRUParams, zs: jax.Array) -> tuple[jax.Array, jax.Array]:
         """a = σ(-z) and b = σ(z) n, both [..., H], from zs [..., 2H]."""
         z, n = jnp.split(zs, 2, axis=-1)
-        return sigmoid(-z), sigmoid(z) * candidate_value(self.candidate, n)
+        return sigmoid(-z), name_gate(sigmoid(z), "z") * candidate_value(self.candidate, n)
 
     def output(self, params: MinGRUParams, h: jax.Array, z: jax.Array) -> jax.Array:
         """h [..., H], the output, in the dtype of the params."""

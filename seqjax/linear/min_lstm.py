@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax import _checks
-from seqjax.cells.activations import sigmoid
+from seqjax.cells.activations import name_gate, sigmoid
 from seqjax.initializers import GlorotUniform, Initializer, blocks
 from seqjax.linear.base import LinearCell, check_method
 from seqjax.linear.min_gru import Candidate, candidate_value, zero_state
@@ -91,7 +91,7 @@ class MinLSTM(LinearCell):
         """a = f' and b = i' g, both [..., H], from zs [..., 3H]."""
         i, f, g = jnp.split(zs, 3, axis=-1)
         odds = jax.nn.softplus(-i) - jax.nn.softplus(-f)  # of f' against i', in logarithms
-        return sigmoid(odds), sigmoid(-odds) * candidate_value(self.candidate, g)
+        return name_gate(sigmoid(odds), "f"), sigmoid(-odds) * candidate_value(self.candidate, g)
 
     def output(self, params: MinLSTMParams, h: jax.Array, z: jax.Array) -> jax.Array:
         """h [..., H], the output, in the dtype of the params."""

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax import _checks
+from seqjax.cells.activations import name_gate
 from seqjax.cells.products import accumulator
 from seqjax.initializers import GlorotUniform, Initializer
 from seqjax.linear.chunks import Write
@@ -182,5 +183,5 @@ class MLSTM(MatrixMemory):
         """ys [..., H] of xs [..., D], sums [..., N, V + 1] and m [..., N]."""
         one = jnp.exp(-jnp.maximum(m, LEAST_M))[..., None]
         divisor = jnp.maximum(jnp.maximum(jnp.abs(reads[..., -1:]), one), self.epsilon)
-        o = jax.nn.sigmoid(project_heads(xs, params.w_o, params.b_o))
+        o = name_gate(jax.nn.sigmoid(project_heads(xs, params.w_o, params.b_o)), "o")
         return join_heads(o * reads[..., :-1] / divisor, params.w_v.dtype)

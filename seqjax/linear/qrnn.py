@@ -98,7 +98,7 @@ class QRNN(ConvolvedCell):
         """tanh(z), σ(f) and σ(o), [..., H], from K lags [..., D]."""
         windows, w_x = jnp.concatenate(lags, axis=-1), params.w_x
         products = dot("xs", windows, w_x.reshape(-1, w_x.shape[-1]))
-        return squash(add_bias(products, params.b), "tss")
+        return squash(add_bias(products, params.b), "tss", "zfo")
 
     def coefficients(self, params: QRNNParams, zs: list) -> tuple[jax.Array, jax.Array]:
         """a = σ(f) and b = (1 - σ(f)) tanh(z), both [..., H]."""

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax import _checks
-from seqjax.cells.activations import sigmoid
+from seqjax.cells.activations import name_gate, sigmoid
 from seqjax.cells.products import add_bias, dot
 from seqjax.initializers import GlorotUniform, Initializer, blocks, default_dtype
 from seqjax.linear.base import LinearCell, check_method
@@ -112,7 +112,7 @@ class RGLRU(LinearCell):
     def coefficients(self, params: RGLRUParams, zs: tuple) -> tuple[jax.Array, jax.Array]:
         """a and √(1 - a²) σ(i) u, both [..., H]."""
         gates, u = zs
-        r, i = jnp.split(gates, 2, axis=-1)
+        r, i = map(name_gate, jnp.split(gates, 2, axis=-1), "ri")
         log_a = -SHARPNESS * r * jax.nn.softplus(-params.log_odds.astype(r.dtype))
         return jnp.exp(log_a), root_of_rest(log_a) * i * u
 

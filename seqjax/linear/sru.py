@@ -7,7 +7,13 @@ import jax
 import jax.numpy as jnp
 
 from seqjax import _checks
-from seqjax.cells.activations import Activation, activation_function, named_activation, sigmoid
+from seqjax.cells.activations import (
+    Activation,
+    activation_function,
+    name_gate,
+    named_activation,
+    sigmoid,
+)
 from seqjax.cells.products import dot
 from seqjax.initializers import GlorotUniform, Initializer, blocks
 from seqjax.linear.base import LinearCell, check_method
@@ -91,7 +97,8 @@ class SRU(LinearCell):
         n, f, r = (u[..., k * size : (k + 1) * size] for k in range(3))
         b_f, b_r = jnp.split(params.b.astype(u.dtype), 2)
         skip = u[..., 3 * size :] if u.shape[-1] > 3 * size else xs.astype(u.dtype)
-        return n, sigmoid(f + b_f), sigmoid(r + b_r), skip
+        f, r = name_gate(sigmoid(f + b_f), "f"), name_gate(sigmoid(r + b_r), "r")
+        return n, f, r, skip
 
     def coefficients(self, params: SRUParams, zs: tuple) -> tuple[jax.Array, jax.Array]:
         """a = σ(f) and b = (1 - σ(f)) n, both [..., H]."""

@@ -1,0 +1,108 @@
+"""Where the gates of a cell stand."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from seqjax import _checks
+from seqjax._jaxprs import named_values
+from seqjax.cells.activations import GATE
+from seqjax.cells.base import check_cell_like
+from seqjax.scan import check_batch, check_xs, scan
+
+
+class Saturation(NamedTuple):
+    """How often the units of a gate are shut, and how often open.
+
+    Fields:
+      left: [H], the share of rows and steps at which a unit's gate is below `low`.
+      right: [H], the share at which it is above `high`.
+    """
+
+    left: jax.Array
+    right: jax.Array
+
+
+def gate_values(cell: Any, params: Any, xs: Any, *, carry: Any = None) -> dict[str, jax.Array]:
+    """The values that the gates of a cell take along its inputs, by name.
+
+    A gate is what a step marks by `name_gate`, as the library's gated cells do (`LSTM`: i, f, o;
+    `GRU`: r, z), also inside of `Stack`, `Zoneout` and their kin: of equal names the second is
+    "f 2". Gates within a loop or a branch of a step's own are not seen. Gers, Schmidhuber and
+    Cummins 2000 look at gates in this way.
+
+    Args:
+      cell: a cell with a step.
+      params: from `cell.init`.
+      xs: [B, T, ...] inputs; a pytree of such arrays is allowed.
+      carry: where to start, leaves [B, ...]; None means `cell.initial_carry(params, B)`.
+
+    Returns:
+      [B, T, ..., H] by name; {} for a cell without gates.
+
+    Raises:
+      ValueError: if cell is not a cell, xs has no batch and time axes, or the carry is not
+        [B, ...].
+
+    Example:
+      >>> import seqjax as sj
+      >>> cell = sj.GRU(3)
+      >>> gates = sj.gate_values(cell, cell.init(jax.random.key(0), 2), jnp.ones((4, 5, 2)))
+      >>> {name: gate.shape for name, gate in gates.items()}
+      {'r': (4, 5, 3), 'z': (4, 5, 3)}
+    """
+    check_cell_like("cell", cell)
+    batch_size, _ = check_xs(xs)
+    carry = cell.initial_carry(params, batch_size) if carry is None else carry
+    check_batch("carry", carry, batch_size)
+    step = named_values(lambda carry, x: cell.step(params, carry, x)[0], GATE)
+    return scan(step, carry, xs)[1]
+
+
+def gate_saturation(
+    cell: Any,
+    params: Any,
+    xs: Any,
+    *,
+    carry: Any = None,
+    low: float = 0.1,
+    high: float = 0.9,
+) -> dict[str, Saturation]:
+    """How often each unit of each gate is shut or open along its inputs.
+
+    Left-saturated below 0.1 and right-saturated above 0.9, of all rows and steps: Karpathy, Johnson
+    and Fei-Fei 2016, section 4.2. A forget gate that is right-saturated keeps, an output gate that
+    is left-saturated hides; a gate at either end passes almost no gradient to its own weights.
+
+    Args:
+      cell: a cell with a step; see `gate_values` for what counts as a gate.
+      params: from `cell.init`.
+      xs: [B, T, ...] inputs; a pytree of such arrays is allowed.
+      carry: where to start, leaves [B, ...]; None means `cell.initial_carry(params, B)`.
+      low: below it a gate is shut.
+      high: above it a gate is open; 0 <= low < high <= 1.
+
+    Returns:
+      A `Saturation` by name of the gate; {} for a cell without gates.
+
+    Raises:
+      ValueError: if low and high are not in order within 0 and 1, cell is not a cell, xs has no
+        batch and time axes, or the carry is not [B, ...].
+
+    Example:
+      >>> import seqjax as sj
+      >>> cell = sj.LSTM(2, forget_bias=5.0)
+      >>> found = sj.gate_saturation(cell, cell.init(jax.random.key(0), 1), jnp.ones((1, 9, 1)))
+      >>> print(found["f"].right, found["f"].left)
+      [1. 1.] [0. 0.]
+    """
+    _checks.require(
+        _checks.is_number(low) and _checks.is_number(high) and 0 <= low < high <= 1,
+        f"low is {low!r} and high {high!r}; expected 0 <= low < high <= 1.",
+    )
+    share = lambda flags: jnp.mean(flags, axis=(0, 1), dtype=jnp.float32)
+    return {
+        name: Saturation(left=share(gate < low), right=share(gate > high))
+        for name, gate in gate_values(cell, params, xs, carry=carry).items()
+    }
