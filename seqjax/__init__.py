@@ -184,6 +184,14 @@ from seqjax.memory import NTMParams as NTMParams
 from seqjax.newton import NewtonUnroll as NewtonUnroll
 from seqjax.newton import newton_unroll as newton_unroll
 from seqjax.noise import Noise as Noise
+from seqjax.online import Influenced as Influenced
+from seqjax.online import RankOne as RankOne
+from seqjax.online import artbp_value_and_grad as artbp_value_and_grad
+from seqjax.online import begin_rtrl as begin_rtrl
+from seqjax.online import begin_uoro as begin_uoro
+from seqjax.online import power_law_truncation as power_law_truncation
+from seqjax.online import rtrl_value_and_grad as rtrl_value_and_grad
+from seqjax.online import uoro_value_and_grad as uoro_value_and_grad
 from seqjax.regularizers import activation_penalty as activation_penalty
 from seqjax.regularizers import drop_weights as drop_weights
 from seqjax.regularizers import temporal_penalty as temporal_penalty

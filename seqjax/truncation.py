@@ -52,34 +52,76 @@ def truncated_value_and_grad(loss_fn: Callable[..., Any], window: int) -> Callab
     size = _checks.positive_int("window", window)
 
     def run(params, carry, batch, key=None):
-        length = _length(batch)
-
-        def one(state, n, steps=size):
+        def body(state, call, n):
+            del n
             carry, grads = state
-            cut = lambda a: jax.lax.dynamic_slice_in_dim(a, n * size, steps, axis=1)
-
-            def loss_of(params):
-                own = None if key is None else jax.random.fold_in(key, n)
-                loss, after = loss_fn(params, carry, jax.tree.map(cut, batch), own)
-                check_loss(loss, carry, after)
-                return loss, after
-
-            (loss, after), more = jax.value_and_grad(loss_of, has_aux=True)(params)
+            each = jax.value_and_grad(lambda params: call(params, carry), has_aux=True)
+            (loss, after), more = each(params)
             return (after, jax.tree.map(jnp.add, grads, more)), loss
 
         carry = _trees.vary_like(strong(carry), (carry, batch))
         state = carry, jax.tree.map(jnp.zeros_like, params)
-        losses = []
-        if length >= size:
-            state, whole = jax.lax.scan(one, state, jnp.arange(length // size))
-            losses.append(jnp.sum(whole))
-        if length % size:
-            state, rest = one(state, length // size, length % size)
-            losses.append(rest)
-        carry, grads = state
-        return (sum(losses[1:], start=losses[0]), carry), grads
+        (carry, grads), loss = scan_windows(body, state, loss_fn, batch, key, size)
+        return (loss, carry), grads
 
     return run
+
+
+def scan_windows(
+    body: Callable[..., Any],
+    state: Any,
+    loss_fn: Callable[..., Any],
+    batch: Any,
+    key: Any,
+    size: int,
+) -> tuple[Any, jax.Array]:
+    """Runs over the windows of a batch, one after another, the last of them perhaps shorter.
+
+    Args:
+      body: (state, call, n) -> (state, loss), where call(params, carry) -> (loss, carry) is loss_fn
+        of window n, checked.
+      state: pytree.
+      loss_fn: (params, carry, batch, key) -> (loss [], carry).
+      batch: leaves [B, T, ...].
+      key: window n is given fold_in(key, n); or None.
+      size: K, the steps of a window.
+
+    Returns:
+      The last state and the sum of the losses.
+    """
+    length = _length(batch)
+
+    def one(state, n, steps=size):
+        cut = lambda a: jax.lax.dynamic_slice_in_dim(a, n * size, steps, axis=1)
+
+        def call(params, carry):
+            own = None if key is None else jax.random.fold_in(key, n)
+            loss, after = loss_fn(params, carry, jax.tree.map(cut, batch), own)
+            check_loss(loss, carry, after)
+            return loss, after
+
+        return body(state, call, n)
+
+    losses = []
+    if length >= size:
+        state, whole = jax.lax.scan(one, state, jnp.arange(length // size))
+        losses.append(jnp.sum(whole))
+    if length % size:
+        state, rest = one(state, length // size, length % size)
+        losses.append(rest)
+    return state, sum(losses[1:], start=losses[0])
+
+
+def own_key(key: Any) -> jax.Array:
+    """The branch of a key for draws of a method's own, apart from those of windows.
+
+    Raises:
+      ValueError: if there is no key.
+    """
+    _checks.require(
+        key is not None, "key is None; expected jax.random.key(...): the estimate is random."
+    )
+    return jax.random.fold_in(key, 2**32 - 1)
 
 
 def _length(batch: Any) -> int:

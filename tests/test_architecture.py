@@ -35,6 +35,7 @@ ORDER = [
         "training",
     },
     {"truncation"},
+    {"online"},
     {"testing"},
 ]
 
