@@ -5,8 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import seqjax as sj
-from seqjax.diagnostics import exposure_gap
+from seqjax import exposure_gap
 
 VOCAB, BATCH, LENGTH, BOS = 4, 5, 6, 3
 
@@ -75,6 +74,6 @@ def test_a_position_without_tokens_has_none():
 @pytest.mark.parametrize("context", [-1, 1.5])
 def test_bad_contexts_are_refused(context):
     with pytest.raises(ValueError, match=f"context is {context}; expected a number of tokens"):
-        sj.diagnostics.exposure_gap(
+        exposure_gap(
             counter, (), jnp.zeros((1, 2), int), bos=0, key=jax.random.key(0), context=context
         )

@@ -194,6 +194,16 @@ def test_the_coin_is_tossed_for_each_token():
     assert 0 < columns.min() and columns.max() < 1
 
 
+def test_coins_and_draws_are_independent():
+    step = lambda carry, tokens: (carry, jnp.log(jnp.array([0.0, 0.5, 0.5]))[None].repeat(50, 0))
+    run = objectives.scheduled_sampling(
+        step, (), jnp.zeros((50, 200), int), bos=0, truth_probability=0.5, key=jax.random.key(1)
+    )
+    drawn = np.asarray(run.inputs[:, 1:])
+    share = (drawn[drawn > 0] == 1).mean()  # of what was drawn, where the coin said so
+    assert abs(share - 0.5) < 4.5 * np.sqrt(0.25 / (drawn > 0).sum())
+
+
 def test_a_whole_schedule_is_traced_once():
     epsilon = objectives.InverseSigmoidDecay(2.0)
     step = lambda carry, tokens: (carry, jnp.zeros((tokens.shape[0], 3)))
