@@ -67,6 +67,15 @@ def test_every_arm_trains_the_same_network(arm):
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == 17_226
 
 
+def test_gap_and_errors_are_of_the_same_runs():
+    params = jax.tree.map(lambda a: 2.0 * a, arms.init(jax.random.key(1)))
+    labels, seen = arms.SOURCE.draw(jax.random.key(2), 30, 12)
+    gap, wrong = arms.gap(params, labels, seen), arms.errors(params, labels, seen)
+    np.testing.assert_allclose(gap.free_error, wrong["free-running error"].mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(gap.forced_error, wrong["next-label error"].mean(axis=0), rtol=1e-6)
+    assert np.any(gap.error)
+
+
 def test_schedules_of_the_arms_fall_where_they_should():
     told, falling, twice, never = arms.arms(600)
     assert told.epsilon(jnp.int32(599)) == 1 and never.epsilon(jnp.int32(0)) == 0

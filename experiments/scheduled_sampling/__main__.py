@@ -56,8 +56,7 @@ def run_experiment(config: Config) -> int:
         tasks.append(task)
         if gate == no_skill:  # teacher forcing, which comes first, is the others' measure
             gate = SHARE * results[arm.name]["test"][task.metric]["mean"]
-        errors = arms.errors(jax.tree.map(lambda a: a[0], params), labels, seen)
-        wrong[arm.name] = errors["free-running error"].mean(axis=0)
+        wrong[arm.name] = arms.gap(jax.tree.map(lambda a: a[0], params), labels, seen).free_error
     wrong["exact filter"] = jnp.argmax(arms.SOURCE.filter(seen), axis=-1) != labels
     wrong["exact filter"] = wrong["exact filter"].mean(axis=0)
     table = huszar_table(config.seeds)

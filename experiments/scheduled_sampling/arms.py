@@ -107,6 +107,13 @@ def errors(params: dict[str, Any], labels: jax.Array, seen: jax.Array) -> dict[s
     }
 
 
+def gap(params: dict[str, Any], labels: jax.Array, seen: jax.Array) -> sj.ExposureGap:
+    """The exposure gap by place; own labels are the most probable ones."""
+    carry = start(params, labels.shape[0])
+    how = {"bos": BOS, "key": jax.random.key(0), "temperature": 0.0, "xs": seen}
+    return sj.exposure_gap(tagger(params), carry, labels, **how)
+
+
 def task(arm: Arm, steps: int, bound: float, gate: float) -> Task:
     """One way of training; the learning rate is chosen by the free-running error for each."""
 
