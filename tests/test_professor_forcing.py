@@ -169,7 +169,7 @@ def test_gates_open_between_75_and_99_percent(right, trains, trusts):
     moved = any(np.any(leaf) for leaf in jax.tree.leaves(of_discriminator[1]))
     assert moved == trains and (out.discriminator > 0) == trains
     assert (of_generator[0] != 2.0) == trusts  # 2 is the likelihood's
-    pulled = 2.0 + out.fooling + out.meeting if trusts else 2.0
+    pulled = 2.0 + out.adversarial_free + out.adversarial_forced if trusts else 2.0
     np.testing.assert_allclose(out.generator, pulled, rtol=1e-6)
 
 

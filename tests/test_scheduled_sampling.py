@@ -195,13 +195,13 @@ def test_the_coin_is_tossed_for_each_token():
 
 
 def test_coins_and_draws_are_independent():
-    step = lambda carry, tokens: (carry, jnp.log(jnp.array([0.0, 0.5, 0.5]))[None].repeat(50, 0))
+    step = lambda carry, tokens: (carry, jnp.log(jnp.array([0.5, 0.5, 0.0]))[None].repeat(50, 0))
     run = objectives.scheduled_sampling(
-        step, (), jnp.zeros((50, 200), int), bos=0, truth_probability=0.5, key=jax.random.key(1)
+        step, (), jnp.full((50, 200), 2), bos=2, truth_probability=0.5, key=jax.random.key(1)
     )
     drawn = np.asarray(run.inputs[:, 1:])
-    share = (drawn[drawn > 0] == 1).mean()  # of what was drawn, where the coin said so
-    assert abs(share - 0.5) < 4.5 * np.sqrt(0.25 / (drawn > 0).sum())
+    share = (drawn[drawn < 2] == 0).mean()  # of what was drawn, where the coin said so
+    assert abs(share - 0.5) < 4.5 * np.sqrt(0.25 / (drawn < 2).sum())
 
 
 def test_a_whole_schedule_is_traced_once():

@@ -14,7 +14,7 @@ from seqjax.objectives.payoffs import hamming_log_counts as hamming_log_counts
 from seqjax.objectives.payoffs import payoff_log_probs as payoff_log_probs
 from seqjax.objectives.payoffs import sample_hamming as sample_hamming
 from seqjax.objectives.professor_forcing import Behaviours as Behaviours
-from seqjax.objectives.professor_forcing import Professor as Professor
+from seqjax.objectives.professor_forcing import ProfessorLosses as ProfessorLosses
 from seqjax.objectives.professor_forcing import behaviours as behaviours
 from seqjax.objectives.professor_forcing import carry_and_output as carry_and_output
 from seqjax.objectives.professor_forcing import professor_forcing as professor_forcing

@@ -14,23 +14,23 @@ from seqjax.objectives.discriminator import Discriminator, DiscriminatorParams
 from seqjax.objectives.forcing import Step, check_lesson, run
 
 
-class Professor(NamedTuple):
+class ProfessorLosses(NamedTuple):
     """The losses of professor forcing, and what they are made of.
 
     Fields:
       generator: [] what the generator descends: nats a token plus its adversarial terms, gated.
       discriminator: [] what the discriminator descends, in nats, gated.
       likelihood: `LossSum` of teacher forcing.
-      fooling: [] C_f, free-running behaviour taken for teacher-forced, in nats, not gated.
-      meeting: [] C_t, teacher-forced behaviour taken for free-running, in nats, not gated.
+      adversarial_free: [] C_f in nats, not gated.
+      adversarial_forced: [] C_t in nats, not gated; in the generator's loss with pull_forced only.
       accuracy: [] of the discriminator on this batch.
     """
 
     generator: jax.Array
     discriminator: jax.Array
     likelihood: LossSum
-    fooling: jax.Array
-    meeting: jax.Array
+    adversarial_free: jax.Array
+    adversarial_forced: jax.Array
     accuracy: jax.Array
 
 
@@ -139,7 +139,7 @@ def professor_forcing(
     pull_forced: bool = False,
     train_below: float = 0.99,
     trust_above: float = 0.75,
-) -> Professor:
+) -> ProfessorLosses:
     """The losses of generator and discriminator; each one's gradient reaches its own params alone.
 
         C_d(φ) = -E log D(b_forced) - E log(1 - D(b_free))         while accuracy < 0.99
@@ -168,7 +168,7 @@ def professor_forcing(
       trust_above: the generator follows it while that accuracy is above, in [0, 1].
 
     Returns:
-      `Professor`.
+      `ProfessorLosses`.
 
     Raises:
       ValueError: if a number is out of range.
@@ -204,15 +204,15 @@ def professor_forcing(
     shown = rows if pull_forced else both.free
     seen = discriminator.logits(constant(params), shown, twice if pull_forced else mask)
     batch = both.free.shape[0]
-    fooling = _taken_for(seen[-batch:], True)
-    meeting = _taken_for(seen[:batch] if pull_forced else constant(judged[0]), False)
-    pulling = fooling + meeting if pull_forced else fooling
-    return Professor(
+    adversarial_free = _taken_for(seen[-batch:], True)
+    adversarial_forced = _taken_for(seen[:batch] if pull_forced else constant(judged[0]), False)
+    pulling = adversarial_free + adversarial_forced if pull_forced else adversarial_free
+    return ProfessorLosses(
         generator=both.likelihood.mean + jnp.where(accuracy > trust_above, weight * pulling, 0),
         discriminator=jnp.where(accuracy < train_below, learning, 0),
         likelihood=both.likelihood,
-        fooling=fooling,
-        meeting=meeting,
+        adversarial_free=adversarial_free,
+        adversarial_forced=adversarial_forced,
         accuracy=accuracy,
     )
 
