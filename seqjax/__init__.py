@@ -189,6 +189,7 @@ from seqjax.online import RankOne as RankOne
 from seqjax.online import artbp_value_and_grad as artbp_value_and_grad
 from seqjax.online import begin_rtrl as begin_rtrl
 from seqjax.online import begin_uoro as begin_uoro
+from seqjax.online import elementwise_rtrl_value_and_grad as elementwise_rtrl_value_and_grad
 from seqjax.online import power_law_truncation as power_law_truncation
 from seqjax.online import rtrl_value_and_grad as rtrl_value_and_grad
 from seqjax.online import uoro_value_and_grad as uoro_value_and_grad

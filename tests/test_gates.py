@@ -27,7 +27,7 @@ def test_gates_of_an_lstm_are_those_of_its_equations():
     gates, (h, c) = gates_of(cell, params, XS), cell.initial_carry(params, 3)
     for t in range(4):
         i, f, _, o = np.split(np.asarray(XS[:, t] @ params.w_x + h @ params.w_h + params.b), 4, 1)
-        (h, c), _ = cell.step(params, sj.LSTMCarry(h, c), XS[:, t])
+        (h, c), _ = cell.step(params, sj.LSTMCarry(h, c), jnp.asarray(XS[:, t]))
         for name, gate in {"i": i, "f": f, "o": o}.items():
             np.testing.assert_allclose(gates[name][:, t], sigmoid(gate), rtol=1e-5)
     assert gates.keys() == {"i", "f", "o"}
@@ -124,8 +124,8 @@ def test_a_name_changes_no_program():
         ("xs has shape (4,); expected", lambda c, p: sj.gate_values(c, p, XS[0, :, 0])),
         ("carry has shape (1, 2)", lambda c, p: sj.gate_values(c, p, XS, carry=jnp.ones((1, 2)))),
         ("cell is 3; expected a cell", lambda c, p: sj.gate_values(3, p, XS)),
-        ("name is ''; expected a word", lambda c, p: sj.name_gate(XS, "")),
-        ("name is 'a b'; expected a word", lambda c, p: sj.name_gate(XS, "a b")),
+        ("name is ''; expected a word", lambda c, p: sj.name_gate(jnp.asarray(XS), "")),
+        ("name is 'a b'; expected a word", lambda c, p: sj.name_gate(jnp.asarray(XS), "a b")),
     ],
 )
 def test_bad_input_is_named(message, call):

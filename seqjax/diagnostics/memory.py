@@ -4,11 +4,12 @@ import math
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from seqjax import _checks
 
 
-def memory_length(log_curve: jax.Array, share: float = math.exp(-1)) -> jax.Array:
+def memory_length(log_curve: ArrayLike, share: float = math.exp(-1)) -> jax.Array:
     """The lag from which on a curve stays below a share of its largest value.
 
         min {κ : cₖ < share · max c for all k > κ},   between two lags along a straight ln c

@@ -35,12 +35,7 @@ class Vectors(NamedTuple):
           ValueError: if params hold anything but floats, or the carry none or complex numbers.
         """
         params, carry = strong(params), strong(carry)
-        for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
-            _checks.require(
-                _checks.is_float(leaf),
-                f"params{jax.tree_util.keystr(path)} is {leaf.dtype}; expected floats only. Close "
-                "over what is not learned.",
-            )
+        check_params(params)
         for path, leaf in jax.tree_util.tree_flatten_with_path(carry)[0]:
             _checks.require(
                 _checks.is_float(leaf) or not _trees.is_inexact(leaf),
@@ -69,3 +64,13 @@ class Vectors(NamedTuple):
             return (loss, ravel_pytree(_trees.inexact(after))[0]), _trees.exact(after)
 
         return one
+
+
+def check_params(params: Any) -> None:
+    """Raises ValueError if params hold anything but floats."""
+    for path, leaf in jax.tree_util.tree_flatten_with_path(strong(params))[0]:
+        _checks.require(
+            _checks.is_float(leaf),
+            f"params{jax.tree_util.keystr(path)} is {leaf.dtype}; expected floats only. Close over "
+            "what is not learned.",
+        )

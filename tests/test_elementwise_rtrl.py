@@ -1,0 +1,87 @@
+"""Forward accumulation for units that see only themselves, against backpropagation."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import seqjax as sj
+
+BATCH, LENGTH, INPUT, HIDDEN = 2, 5, 3, 2
+CELLS = (sj.DiagonalLSTM(HIDDEN), sj.DiagonalGRU(HIDDEN), sj.LRU(HIDDEN), sj.MinLSTM(HIDDEN))
+
+
+def make_case(cell, dtype=jnp.float64):
+    random = np.random.default_rng(0)
+    draw = lambda a: jnp.asarray(random.normal(size=a.shape) * 0.7, dtype)
+    params = {"cell": cell.init(jax.random.key(0), INPUT), "w_o": jnp.zeros((cell.hidden_size, 1))}
+    params = jax.tree.map(draw, params)
+    carry = jax.tree.map(draw, cell.initial_carry(params["cell"], BATCH))
+    return params, carry, draw(jnp.zeros((BATCH, LENGTH, INPUT)))
+
+
+def loss_of(cell):
+    def loss_fn(params, carry, xs, key):
+        del key
+        carry, ys = sj.unroll(cell, params["cell"], xs, carry=carry)
+        return jnp.sum((ys @ params["w_o"] - 1) ** 2), carry
+
+    return loss_fn
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=str)
+def test_it_is_backpropagation_through_all_of_time(cell, x64):
+    loss_fn, (params, carry, xs) = loss_of(cell), make_case(cell)
+    truth = jax.jit(jax.value_and_grad(loss_fn, has_aux=True), static_argnums=3)
+    expected = truth(params, carry, xs, None)
+    found = jax.jit(sj.elementwise_rtrl_value_and_grad(loss_fn, 2))(params, carry, xs)
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+
+
+def test_it_is_not_for_units_that_meet(x64):
+    cell = sj.Elman(HIDDEN)
+    loss_fn, (params, carry, xs) = loss_of(cell), make_case(cell)
+    _, expected = jax.jit(jax.value_and_grad(loss_fn, has_aux=True), static_argnums=3)(
+        params, carry, xs, None
+    )
+    _, found = jax.jit(sj.elementwise_rtrl_value_and_grad(loss_fn))(params, carry, xs)
+    assert np.abs(found["cell"].w_h - expected["cell"].w_h).max() > 1e-3
+
+
+def test_it_keeps_a_number_a_parameter_and_row():
+    """The loop's state: H times fewer numbers than all of dh/dθ."""
+    cell = sj.DiagonalGRU(HIDDEN)
+    case = make_case(cell, jnp.float32)
+    sizes = []
+    for method in (sj.elementwise_rtrl_value_and_grad, sj.rtrl_value_and_grad):
+        program = jax.make_jaxpr(method(loss_of(cell)))(*case).jaxpr
+        loops = [e for e in program.eqns if e.primitive.name == "scan"]
+        sizes.append(max(var.aval.size for loop in loops for var in loop.outvars))
+    largest = max(leaf.size for leaf in case[0]["cell"] if leaf is not None)
+    total = sum(leaf.size for leaf in jax.tree.leaves(case[0]))
+    assert sizes == [BATCH * largest, BATCH * HIDDEN * total]
+
+
+def test_bad_input_is_named():
+    cell = sj.DiagonalGRU(HIDDEN)
+    params, carry, xs = make_case(cell, jnp.float32)
+    run = sj.elementwise_rtrl_value_and_grad(loss_of(cell))
+    with pytest.raises(
+        ValueError, match=r"carry has leaves of shapes \(2, 2, 2\); expected floats"
+    ):
+        run(params, carry[..., None] * jnp.ones(2), xs)
+    with pytest.raises(ValueError, match=r"carry has leaves of shapes \(2, 2\); expected floats"):
+        run(params, carry.astype(int), xs)
+    with pytest.raises(ValueError, match=r"params\['n'\] is int32; expected floats only"):
+        run({**params, "n": jnp.int32(1)}, carry, xs)
+    with pytest.raises(ValueError, match="window is 0; expected an integer"):
+        sj.elementwise_rtrl_value_and_grad(loss_of(cell), 0)
+
+    def scaled(scale, carry, xs, key):
+        return jnp.sum(carry), scale * carry + xs[:, 0, :2]
+
+    with pytest.raises(
+        ValueError, match=r"a leaf \[\] on which the state depends; expected a last"
+    ):
+        sj.elementwise_rtrl_value_and_grad(scaled)(jnp.float32(0.5), carry, xs)
