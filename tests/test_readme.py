@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 PAGES = [
     "README.md",
-    *(f"docs/{name}.md" for name in ("decoding", "memory", "attention", "losses")),
+    *(f"docs/{name}.md" for name in ("decoding", "memory", "attention", "losses", "objectives")),
 ]
 BLOCK = re.compile(r"```python\n(.*?)```\n(?:\n```text\n(.*?)```)?", re.DOTALL)
 BLOCKS = {page: BLOCK.findall((ROOT / page).read_text()) for page in PAGES}

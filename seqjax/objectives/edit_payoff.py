@@ -53,10 +53,11 @@ def sample_edits(
 
     The objective and its gradient are those of `sample_hamming`: -E_q log p, unbiased. A draw of
     other length moves what closes the sequence: train on inputs, targets and mask made of it.
-    Not for temperatures at which most tokens go (λ V near 1 and above): nothing is learned there,
-    and in between the two proposals a draw may take hundreds of attempts. An attempt takes
-    O(max_len T²) operations a row, the tables O(T max_len²) once a call; the loop ends when every
-    row has accepted. A row's draw depends on its key and itself alone.
+    Not for temperatures at which most tokens go: nothing is learned there, and attempts are many.
+    At V = 39, T = 5 and L = 9 an attempt is accepted with probability 0.99 at τ = 0.15 (0.5 edits
+    a target), 0.76 at 0.2 (2.3 edits), 0.16 at 0.3 (5.4 edits), 0.004 at 0.7, where it is least,
+    and 1 at inf. It takes O(max_len T²) operations a row, the tables O(T max_len²) once a call;
+    the loop ends when every row has accepted. A row's draw depends on its key and itself alone.
 
     Args:
       key: a typed key, of which row b uses fold_in(key, b), or typed keys [B].
