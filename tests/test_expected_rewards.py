@@ -149,6 +149,10 @@ def test_rewards_and_baselines_are_constants(x64):
     fixed = log_p(w), w[:1, 0] * 2
     plain = lambda w: objectives.reinforce_losses(log_p(w), fixed[0], baselines=fixed[1]).sum()
     np.testing.assert_array_equal(jax.grad(loss)(w), jax.grad(plain)(w))
+    loss = lambda w: objectives.reinforce_losses(log_p(w), log_p(w), log_weights=log_p(w)).sum()
+    how = {"log_weights": fixed[0]}
+    plain = lambda w: objectives.reinforce_losses(log_p(w), fixed[0], **how).sum()
+    np.testing.assert_array_equal(jax.grad(loss)(w), jax.grad(plain)(w))
     risk = lambda w: objectives.minimum_risk(log_p(w), log_p(w))
     plain = lambda w: objectives.minimum_risk(log_p(w), fixed[0])
     np.testing.assert_array_equal(jax.grad(risk)(w), jax.grad(plain)(w))
