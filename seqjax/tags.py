@@ -7,6 +7,7 @@ tokens and `S-X` is one of a single token. Everything here runs on the host.
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from seqjax._checks import one_of, require
@@ -70,7 +71,7 @@ def tag_rules(names: Sequence[str], *, scheme: str = "BIO") -> CRFParams:
       scheme: "BIO" (I-X follows B-X or I-X) or "BIOES" (what B-X opens, E-X closes).
 
     Returns:
-      `CRFParams` of NumPy float32 arrays [K, K], [K] and [K].
+      `CRFParams` of float32: [K, K], [K] and [K].
 
     Raises:
       ValueError: for no names, one twice, or one that is no tag of the scheme.
@@ -91,7 +92,7 @@ def tag_rules(names: Sequence[str], *, scheme: str = "BIO") -> CRFParams:
     require(len(set(names)) == len(names), f"names is {list(names)}; expected different ones.")
     parts = [_split(name, scheme) for name in names]
     outside = ("O", "")
-    score = lambda ok: np.where(ok, 0, -np.inf).astype(np.float32)
+    score = lambda ok: jnp.where(np.array(ok), 0.0, -jnp.inf).astype(jnp.float32)
     return CRFParams(
         score([[_follows(a, b, scheme) for b in parts] for a in parts]),
         score([_follows(outside, b, scheme) for b in parts]),

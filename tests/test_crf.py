@@ -15,7 +15,7 @@ from seqjax.losses import CRFParams, crf_log_partition, crf_marginals
 
 B, L, K = 3, 5, 4
 RNG = np.random.default_rng(0)
-PARAMS = CRFParams(RNG.normal(size=(K, K)), RNG.normal(size=K), RNG.normal(size=K))
+PARAMS = CRFParams._make(RNG.normal(size=shape) for shape in ((K, K), K, K))
 EMISSIONS = RNG.normal(size=(B, L, K))
 TAGS = RNG.integers(0, K, size=(B, L))
 MASK = np.array([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [0, 1, 0, 1, 1]], bool)  # any pattern

@@ -1,7 +1,7 @@
 """Sampled and adaptive softmax: an estimate with no bias in Z, and an exact law of two levels."""
 
 import itertools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +36,7 @@ def each_draw(hidden, log_probs, draws):
 
     def one(classes):
         def total(hidden):
-            proposal = Drawn(log_probs, classes)
+            proposal: Any = Drawn(log_probs, classes)
             losses = sj.sampled_softmax_losses(
                 hidden, WEIGHTS, TARGETS, proposal, key=KEY, num_samples=len(classes), bias=BIAS
             )
@@ -48,7 +48,7 @@ def each_draw(hidden, log_probs, draws):
     return jax.vmap(one)(draws)
 
 
-def enumerated(q, samples, classes=range(V)):
+def enumerated(q, samples, classes: Any = range(V)):
     """Every draw of S classes [M, S] and its probability [M]."""
     draws = np.array(list(itertools.product(classes, repeat=samples)), np.int32)
     return draws, np.prod(q[draws], axis=1)
@@ -205,7 +205,8 @@ def test_adaptive_softmax_reads_no_padding_and_widens_half_precision():
 
 
 def test_adaptive_specs_are_values():
-    assert sj.AdaptiveSoftmax([3, 5, 9], shrink=2) == ADAPTIVE  # a list is held as a tuple
+    cutoffs: Any = [3, 5, 9]
+    assert sj.AdaptiveSoftmax(cutoffs, shrink=2) == ADAPTIVE  # a list is held as a tuple
     assert hash(ADAPTIVE) == hash(sj.AdaptiveSoftmax((3, 5, 9), shrink=2.0))
     assert ADAPTIVE.vocab_size == 9
     names = {"AdaptiveSoftmax": sj.AdaptiveSoftmax, "GlorotUniform": sj.GlorotUniform}

@@ -22,7 +22,7 @@ def is_valid(tags, scheme):
 
 @pytest.mark.parametrize(("names", "scheme"), [(BIO, "BIO"), (BIOES, "BIOES")])
 def test_rules_allow_exactly_what_spans_are_written_as(names, scheme):
-    rules = tag_rules(names, scheme=scheme)
+    rules = jax.tree.map(np.asarray, tag_rules(names, scheme=scheme))
     assert rules.transitions.shape == (len(names),) * 2
     allowed = 0
     for ids in itertools.product(range(len(names)), repeat=3):

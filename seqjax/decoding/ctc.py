@@ -59,7 +59,7 @@ def ctc_collapse(paths: Any, *, lengths: Any = None, blank: int = 0) -> tuple[ja
     _checks.require(len(shape) == 2, f"paths has shape {shape}; expected [B, T] integers.")
     paths = check_integers("paths", paths, shape, "paths").astype(jnp.int32)
     blank = check_blank(blank, 2**31)
-    lengths = check_lengths("lengths", lengths, *shape, "paths")
+    lengths = check_lengths("lengths", lengths, shape[0], shape[1], "paths")
     before = jnp.pad(paths, ((0, 0), (1, 0)), constant_values=blank)[:, :-1]
     keep = within(lengths, shape[1]) & (paths != blank) & (paths != before)
     places = jnp.where(keep, jnp.cumsum(keep, axis=1, dtype=jnp.int32) - 1, shape[1])
@@ -175,9 +175,9 @@ def ctc_beam_search(
     rules = _Rules(blank, bonus, language)
 
     def frame(loop, x):
-        log_probs, real = x
-        prefixes, fusion = _frame(*loop, log_probs, rules)
-        return (where_rows(real, prefixes, loop[0]), hold(real, fusion, loop[1])), None
+        (before, heard), (log_probs, real) = loop, x
+        prefixes, fusion = _frame(before, heard, log_probs, rules)
+        return (where_rows(real, prefixes, before), hold(real, fusion, heard)), None
 
     never = jnp.full((batch, size), -jnp.inf, log_probs.dtype)
     prefixes = _Prefixes(
@@ -213,8 +213,7 @@ def _frame(prefixes: _Prefixes, fusion: Fusion | None, log_probs: jax.Array, rul
     source = jnp.where(ids == last[..., None], ends_blank[..., None], total[..., None])
     room = (ids != blank) & (lengths < labels.shape[-1])[..., None]
     grown = jnp.where(room, source + log_probs[:, None], -jnp.inf)  # [B, K, V]
-    alive = total > -jnp.inf
-    extends = extensions(labels, lengths, alive, alive, blank)
+    extends = extensions(labels, lengths, blank)
     gained, grown = merge_grown(grown, last, extends)
     stay_label = jnp.logaddexp(stay_label, gained)
 

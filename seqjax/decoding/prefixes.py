@@ -32,18 +32,17 @@ def last_labels(labels: jax.Array, lengths: jax.Array, pad: int) -> jax.Array:
     return jnp.where(lengths > 0, at(labels, jnp.maximum(lengths - 1, 0)), pad)
 
 
-def extensions(labels, lengths, stays: jax.Array, grows: jax.Array, pad: int) -> jax.Array:
-    """[B, K, K] bool, at [b, j, k]: prefix j, which stays, is prefix k, which grows, and a label.
+def extensions(labels: jax.Array, lengths: jax.Array, pad: int) -> jax.Array:
+    """[B, K, K] bool, at [b, j, k]: prefix j is prefix k and one label more.
 
-    labels [B, K, L] hold `pad`, which is no label, beyond lengths [B, K]; stays and grows [B, K]
-    are False for prefixes that are not there. The others are all different, so that at most one k
-    is True for each j.
+    labels [B, K, L] hold `pad`, which is no label, beyond lengths [B, K]. Prefixes of probability
+    above 0 are all different, so that at most one k of them is True for each j. Of those without,
+    only the empty one may be there several times: `select` takes what stays before what grows.
     """
     places = jnp.arange(labels.shape[-1], dtype=jnp.int32)
     shorter = jnp.where(places == lengths[..., None] - 1, pad, labels)
     same = jnp.all(shorter[:, :, None] == labels[:, None], axis=-1)
-    longer = lengths[:, :, None] == lengths[:, None] + 1
-    return same & longer & stays[:, :, None] & grows[:, None]
+    return same & (lengths[:, :, None] == lengths[:, None] + 1)
 
 
 def merge_grown(grown: jax.Array, last: jax.Array, extends: jax.Array):

@@ -122,11 +122,11 @@ def _backward(chain: Chain, alphas: jax.Array, last: jax.Array, choose, xs: Any)
     """Tags [B, T] from the last one [B] back: choose(scores [B, K] of the tag before, x) -> [B]."""
 
     def step(tag, inputs):
-        alpha, real, inner, x = inputs  # alpha of the step before
+        alpha, real, x = inputs  # alpha of the step before
         scores = alpha + chain.transitions.T[tag]
-        before = jnp.where(inner, choose(scores, x), tag)
+        before = jnp.where(real, choose(scores, x), tag)
         return before, jnp.where(real, tag, 0)
 
     earlier = jnp.pad(alphas, ((0, 0), (1, 0), (0, 0)))[:, :-1]
-    inputs = (*swap_time((earlier, chain.real, chain.inner)), xs)
+    inputs = (*swap_time((earlier, chain.real)), xs)
     return swap_time(jax.lax.scan(step, last, inputs, reverse=True)[1])

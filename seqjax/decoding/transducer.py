@@ -223,9 +223,7 @@ def _step(task, live: _Hypotheses, fusion: Fusion | None, done: Labellings, n, l
     room = (ids != task.blank) & (lengths < task.limit)[..., None]
     grown = jnp.where(room, said, -jnp.inf)
     last = last_labels(labels, lengths, task.blank)
-    extends = extensions(
-        labels, lengths, stay > -jnp.inf, here & (log_probs > -jnp.inf), task.blank
-    )
+    extends = extensions(labels, lengths, task.blank)
     gained, grown = merge_grown(grown, last, extends)
     stay = jnp.logaddexp(stay, gained)
 

@@ -187,11 +187,6 @@ class Chain(NamedTuple):
         """[B, T] bool: the first real step of each row."""
         return self.real & (jnp.cumsum(self.real, axis=1, dtype=jnp.int32) == 1)
 
-    @property
-    def inner(self) -> jax.Array:
-        """[B, T] bool: the real steps that follow another."""
-        return self.real & ~self.first
-
 
 def forward(chain: Chain, join) -> tuple[jax.Array, jax.Array]:
     """The scores of all ways to each tag: of the last step [B, K], and of every step [B, T, K].
@@ -255,4 +250,5 @@ def check_chain(params: CRFParams, emissions: Any, lengths: Any, mask: Any) -> C
     real = real if mask is None else real & mask
     # The bound also has a gradient of 0 at what is forbidden.
     bounded = lambda x: jnp.maximum(jnp.asarray(x).astype(emissions.dtype), FORBIDDEN)
-    return Chain(bounded(zero_rows(real, emissions)), *map(bounded, params), real)
+    transitions, start, end = map(bounded, params)
+    return Chain(bounded(zero_rows(real, emissions)), transitions, start, end, real)

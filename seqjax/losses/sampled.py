@@ -90,11 +90,8 @@ def _alias_table(probs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         keep[upper] -= 1 - keep[lower]
         if keep[upper] < 1:
             small.append(large.pop())
-    left = np.array(small + large, int)
-    full = left[probs[left] > 0]  # what rounding has left over; impossible classes stay so
-    keep[full] = 1
-    alias[np.setdiff1d(left, full)] = np.argmax(probs)
-    return np.minimum(keep, 1), alias
+    keep[np.array(small + large, int)] = 1  # what rounding leaves over
+    return keep, alias
 
 
 def sampled_softmax_losses(

@@ -111,7 +111,6 @@ def previous_tokens(targets: Any, vocab_size: int, *, mask: Any = None) -> jax.A
 
 def _log_complement(logits: jax.Array) -> jax.Array:
     """log(1 - softmax(logits)) [..., V]."""
-    logits = jnp.maximum(logits, LOG_ZERO)
     best = jax.lax.argmax(logits, logits.ndim - 1, jnp.int32)
     is_best = best[..., None] == jnp.arange(logits.shape[-1], dtype=jnp.int32)
     whole = jax.nn.logsumexp(logits, axis=-1, keepdims=True)
