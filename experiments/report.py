@@ -113,7 +113,8 @@ def _curves(axis: Any, task: Task, result: dict[str, Any]) -> None:
         steps = (np.arange(len(curve)) + 1) * task.steps / len(curve)
         axis.plot(steps, curve, color=f"C{seed}", lw=1)
     if not task.rises:
-        axis.axhline(task.optimum[task.metric], color="k", ls="--", lw=1)
+        if task.metric in task.optimum:
+            axis.axhline(task.optimum[task.metric], color="k", ls="--", lw=1)
         axis.axhline(task.baseline, color="0.6", ls=":", lw=1)
     else:
         axis.set_yscale("log")

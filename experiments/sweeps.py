@@ -1,5 +1,6 @@
 """Every seed and learning rate of a task, by one compiled program."""
 
+import bisect
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +33,22 @@ def estimate(values: jax.Array) -> Estimate:
     return Estimate(rows.mean(), rows.std() / jnp.sqrt(jnp.float32(rows.size)))
 
 
+def parameters(init: Callable) -> int:
+    """How many numbers `init(key)` draws; none is drawn."""
+    return sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(init, jax.random.key(0))))
+
+
+def of_size(build: Callable[[int], Any], wanted: int, sizes: Sequence[int] = range(4, 128)) -> Any:
+    """The network build(size) whose `init` draws a number of params nearest to the one wanted.
+
+    The number has to grow with the size.
+    """
+    count = lambda size: parameters(build(size).init)
+    place = bisect.bisect_left(sizes, wanted, hi=len(sizes) - 1, key=count)
+    near = sizes[max(place - 1, 0) : place + 1]
+    return build(min(near, key=lambda size: abs(count(size) - wanted)))
+
+
 @dataclass(frozen=True)
 class Task:
     """What to learn, and what is known about it.
@@ -42,7 +59,7 @@ class Task:
       loss: (params, key) -> mean loss of a batch drawn with key, in nats.
       evaluate: (params, key, split) -> estimates by name; split is VALID or TEST, traced.
       metric: the estimate that chooses the learning rate, on validation data.
-      optimum: by metric, the exact best; no expected loss is lower.
+      optimum: by metric, the exact best where it is known; no expected loss is lower.
       baseline: the metric of the best predictor that ignores the input, exact.
       gate: what a seed has to reach on test data.
       steps: of training.

@@ -12,7 +12,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
 
 from seqjax import _checks
 from seqjax.cells.products import accumulator
@@ -86,7 +85,7 @@ def drop_weights(params: Any, key: jax.Array, rate: Any, names: Sequence[str] = 
     return jax.tree.unflatten(structure, new)
 
 
-def activation_penalty(ys: ArrayLike, mask: Any = None) -> jax.Array:
+def activation_penalty(ys: Any, mask: Any = None) -> jax.Array:
     """The mean square of outputs: activation regularisation, AR.
 
         mean of yₜᵢ² over real steps t and all units i
@@ -120,7 +119,7 @@ def activation_penalty(ys: ArrayLike, mask: Any = None) -> jax.Array:
     return _mean_square(ys, jnp.ones(ys.shape[:2], bool) if real is None else real)
 
 
-def temporal_penalty(ys: ArrayLike, mask: Any = None, reset: Any = None) -> jax.Array:
+def temporal_penalty(ys: Any, mask: Any = None, reset: Any = None) -> jax.Array:
     """The mean squared change of outputs from step to step: temporal activation regularisation.
 
         mean of (yₜᵢ - yₜ₋₁ᵢ)² over real neighbours t - 1, t of one sequence and all units i

@@ -1,5 +1,7 @@
 """Dynamic evaluation against a loop over windows, its update rule against the paper's formulas."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -145,15 +147,19 @@ def test_the_update_rule_is_the_papers():
     np.testing.assert_allclose(found.params["b"], b, rtol=1e-6)
 
 
+def first(results) -> Any:
+    return results[0]
+
+
 def test_decay_alone_goes_a_share_of_the_way_back():
     anchor, params = {"w": jnp.array([1.0, 2.0])}, {"w": jnp.array([3.0, 0.0])}
-    updates = {"w": jnp.array([0.5, 0.5])}
+    updates: Any = {"w": jnp.array([0.5, 0.5])}
     for rate in (0.0, 0.25, 1.0):
         pull = decay_towards(anchor, rate)
-        found = pull.update(updates, pull.init(params), params)[0]["w"]
+        found = first(pull.update(updates, pull.init(params), params))["w"]
         np.testing.assert_allclose(found, 0.5 + rate * np.array([-2.0, 2.0]), rtol=1e-6)
     still = decay_towards(anchor, 0.5, jax.tree.map(jnp.zeros_like, anchor))
-    np.testing.assert_array_equal(still.update(updates, (), params)[0]["w"], updates["w"])
+    np.testing.assert_array_equal(first(still.update(updates, (), params))["w"], updates["w"])
 
 
 def test_mean_squared_gradients_are_those_of_a_loop():
@@ -177,9 +183,10 @@ def test_half_precision_keeps_its_dtype():
 
 quadratic = lambda w, carry, x, key: ((w - x) ** 2, carry)
 ONE = jnp.float32(1)
+NUMBER: Any = 0.1
 BAD = {
     "optimizer": (
-        lambda: dynamic_evaluation(quadratic, 0.1, ONE, (), jnp.ones(3)),
+        lambda: dynamic_evaluation(quadratic, NUMBER, ONE, (), jnp.ones(3)),
         "optimizer is 0.1; expected an optax.GradientTransformation",
     ),
     "windows": (

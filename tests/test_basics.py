@@ -17,7 +17,7 @@ pytest.importorskip("tyro")
 pytest.importorskip("matplotlib")
 
 from experiments import sweeps
-from experiments.basics import adding, lags, streams, topologies, transfer
+from experiments.basics import lags, streams, topologies, transfer
 from experiments.basics.__main__ import main
 from experiments.basics.networks import Network, Translator, WindowMLP
 from experiments.basics.sources import (
@@ -219,17 +219,6 @@ def test_a_network_that_sees_its_target_is_found_out(monkeypatch):
     found = jax.jit(lambda params, key: task.evaluate(params, key, 0))(params, jax.random.key(8))
     assert task.leaks("nats/bit", found["nats/bit"])
     assert task.leaks("nats/bit, a", found["nats/bit, a"])
-
-
-def test_numbers_to_add_are_marked_one_in_each_half():
-    xs, sums = map(
-        np.array, jax.jit(adding.draw, static_argnums=(1, 2))(jax.random.key(9), 4000, 10)
-    )
-    numbers, marks = xs[..., 0], xs[..., 1]
-    assert (marks[:, :5].sum(axis=1) == 1).all() and (marks[:, 5:].sum(axis=1) == 1).all()
-    np.testing.assert_allclose((numbers * marks).sum(axis=1), sums, rtol=1e-6)
-    np.testing.assert_allclose(((sums - 1) ** 2).mean(), adding.BASELINE, rtol=0.1)
-    assert (marks.mean(axis=0) > 0.15).all()  # every place is drawn
 
 
 def test_what_is_asked_for_lies_a_lag_back_in_the_same_stream():

@@ -13,6 +13,7 @@ pytest.importorskip("matplotlib")
 from experiments.state_tracking import arms, report
 from experiments.state_tracking.__main__ import main
 from experiments.state_tracking.automata import COUNTING, PARITY, PERMUTATION, PROBLEMS
+from experiments.sweeps import parameters
 
 
 def test_states_are_those_of_a_loop_over_letters():
@@ -39,7 +40,7 @@ def test_the_groups_are_those_that_theory_speaks_of():
 
 @pytest.mark.parametrize("problem", PROBLEMS, ids=lambda one: one.name)
 def test_networks_are_of_one_size(problem):
-    sizes = [arms.network(arm, problem).parameters() for arm in arms.ARMS]
+    sizes = [parameters(arms.network(arm, problem).init) for arm in arms.ARMS]
     assert max(abs(size / arms.PARAMETERS - 1) for size in sizes) < 0.06, sizes
 
 

@@ -31,15 +31,13 @@ def run_experiment(config: Config) -> int:
     A seed that misses its task's gate is a result, not an error: it is named in a line of its own.
     """
     from experiments import report
-    from experiments.basics import adding, lags, streams, topologies, transfer
+    from experiments.basics import lags, streams, topologies, transfer
     from experiments.folders import writable
     from experiments.sweeps import sweep
 
     if config.seeds < 1:
         raise ValueError(f"seeds is {config.seeds}; expected at least 1")
-    everything = (
-        streams.tasks() + topologies.tasks() + transfer.tasks() + adding.tasks() + lags.tasks()
-    )
+    everything = streams.tasks() + topologies.tasks() + transfer.tasks() + lags.tasks()
     tasks = [task for task in everything if config.only in task.name]
     if not tasks:
         names = "; ".join(task.name for task in everything)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 import seqjax as sj
 from experiments.state_tracking.automata import Automaton
-from experiments.sweeps import Task, estimate
+from experiments.sweeps import Task, estimate, of_size
 
 TRAINED, TESTED = 40, 256
 LATE = 64  # the accuracy counts the last so many states of a word of TESTED letters
@@ -87,17 +87,11 @@ class Network:
         _, ys = sj.unroll(self.cell, params["cell"], params["embed"][words])
         return jax.nn.gelu(ys @ params["hidden"] + params["bias"]) @ params["out"]
 
-    def parameters(self) -> int:
-        """How many numbers there are."""
-        shapes = jax.eval_shape(self.init, jax.random.key(0))
-        return sum(leaf.size for leaf in jax.tree.leaves(shapes))
-
 
 def network(arm: Arm, problem: Automaton, parameters: int = PARAMETERS) -> Network:
     """The network of an arm whose number of parameters is nearest to the one wanted."""
     sizes = range(4 * arm.multiple, 100, arm.multiple)
-    every = [Network(arm.cell(size), size, problem) for size in sizes]
-    return min(every, key=lambda one: abs(one.parameters() - parameters))
+    return of_size(lambda size: Network(arm.cell(size), size, problem), parameters, sizes)
 
 
 def task(arm: Arm, problem: Automaton, steps: int) -> Task:

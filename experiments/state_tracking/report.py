@@ -11,7 +11,7 @@ import numpy as np
 
 from experiments.state_tracking.arms import ARMS, Arm, network
 from experiments.state_tracking.automata import PROBLEMS, Automaton
-from experiments.sweeps import Task
+from experiments.sweeps import Task, parameters
 
 
 def line(task: Task, result: dict[str, Any]) -> str:
@@ -33,7 +33,7 @@ def table(results: dict[str, Any]) -> str:
     for arm in ARMS:
         cells = [_cell(arm, problem, results) for problem in PROBLEMS]
         if any(cells):
-            sizes = "/".join(str(network(arm, problem).parameters()) for problem in PROBLEMS)
+            sizes = "/".join(str(parameters(network(arm, problem).init)) for problem in PROBLEMS)
             lines.append(arm.name.ljust(20) + "".join(c.rjust(26) for c in cells) + "  " + sizes)
     return "\n".join(lines)
 

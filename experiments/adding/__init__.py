@@ -1,0 +1,1 @@
+"""The adding problem: what initial values and gates do for a dependency over a hundred steps."""
