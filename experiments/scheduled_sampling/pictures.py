@@ -47,7 +47,8 @@ def _errors(axis: Any, results: dict[str, Any]) -> None:
 def _places(axis: Any, places: dict[str, Any]) -> None:
     for index, (name, wrong) in enumerate(places.items()):
         exact = name.startswith("exact")
-        axis.plot(wrong, color="k" if exact else f"C{index}", ls="--" if exact else "-", label=name)
+        how = {"color": "k", "ls": "--"} if exact else {"color": f"C{index}", "lw": 4.5 - index}
+        axis.plot(wrong, label=name, **how)
     axis.set_xlabel("step")
     axis.set_ylabel("share of wrong labels, on its own")
     axis.set_ylim(bottom=0)
