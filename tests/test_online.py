@@ -230,6 +230,21 @@ def test_leaves_without_derivatives_travel_in_the_carry(x64):
     assert len(plain(found[0][1])) == len(plain(carry))
 
 
+def test_half_precision_is_summed_in_single():
+    """Many windows whose gradients are 1 / 256 of their sum and less: in bfloat16 they are lost."""
+
+    def loss_fn(params, carry, xs, key):
+        return jnp.sum(params.astype(jnp.float32)) * 1.0, carry
+
+    case = jnp.ones(1, jnp.bfloat16), jnp.zeros((1, 1), jnp.bfloat16), jnp.zeros((1, 1024))
+    methods = [sj.rtrl_value_and_grad(loss_fn), sj.uoro_value_and_grad(loss_fn)]
+    methods += [sj.elementwise_rtrl_value_and_grad(loss_fn)]
+    for method in (*methods, sj.artbp_value_and_grad(loss_fn, 1, 0.5)):
+        (_, carry), grads = method(*case, jax.random.key(0))
+        assert grads.dtype == carry.dtype == jnp.bfloat16
+        np.testing.assert_array_equal(grads.astype(jnp.float32), [1024])
+
+
 def test_windows_are_given_their_own_keys():
     """Window n has fold_in(key, n), as under truncation, and the coins are others."""
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax import _checks, _trees
+from seqjax.online.vectors import check_params
 from seqjax.scan import strong
 from seqjax.truncation import own_key, scan_windows
 
@@ -76,8 +77,9 @@ def artbp_value_and_grad(
 
     Raises:
       ValueError: if window is not an integer of at least 1, or truncation neither a probability
-        below 1 nor a function; when called, if key is None, the batch's leaves are not [B, T, ...]
-        with one T of at least 1, the loss is no scalar or the carry changes form.
+        below 1 nor a function; when called, if key is None, params hold anything but floats, the
+        batch's leaves are not [B, T, ...] with one T of at least 1, the loss is no scalar or the
+        carry changes form.
 
     Example:
       >>> def loss_fn(decay, carry, xs, key):  # a leaky sum of xs [B, 1] should be 1
@@ -96,23 +98,27 @@ def artbp_value_and_grad(
 
     def run(params, carry, batch, key):
         coins = own_key(key)
+        params = strong(params)
+        check_params(params)
+        # Sums over windows are kept in at least float32.
+        narrow = lambda wide: jax.tree.map(lambda a, p: a.astype(p.dtype), wide, params)
 
-        def total(params):
+        def total(wide):
             def body(state, call, n):
                 carry, age = state
                 c = jnp.asarray(chance(jnp.maximum(age, 1)), jnp.float32)
                 cut = jax.random.bernoulli(jax.random.fold_in(coins, n), c)
                 weight = jnp.where(cut, 0, 1 / (1 - c))
                 carry = _trees.with_inexact(carry, _weighted(_trees.inexact(carry), weight))
-                loss, carry = jax.checkpoint(call, prevent_cse=False)(params, carry)
+                loss, carry = jax.checkpoint(call, prevent_cse=False)(narrow(wide), carry)
                 return (carry, jnp.where(cut, 1, age + 1)), loss
 
             start = strong(carry), jnp.float32(0)
             (after, _), loss = scan_windows(body, start, loss_fn, batch, key, size)
             return loss, after
 
-        (loss, after), grads = jax.value_and_grad(total, has_aux=True)(params)
-        return (loss, after), grads
+        found, grads = jax.value_and_grad(total, has_aux=True)(_trees.widen(params))
+        return found, narrow(grads)
 
     return run
 

@@ -88,7 +88,7 @@ def elementwise_rtrl_value_and_grad(loss_fn: Callable[..., Any], window: int = 1
                 grads = [g + part if i == j else g for j, g in enumerate(grads)]
                 step = d_leaves[i].reshape(trace.shape).astype(trace.dtype)
                 traces = traces | {i: jnp.einsum("bpuq,bqmu->bpmu", jacobian, trace) + step}
-            grads = [g + d for g, d in zip(grads, direct, strict=True)]
+            grads = [g + d.astype(g.dtype) for g, d in zip(grads, direct, strict=True)]
             return (new, traces, grads), loss
 
         owned = [leaf.ndim > 0 and leaf.shape[-1] % units == 0 for leaf in leaves]
@@ -98,10 +98,10 @@ def elementwise_rtrl_value_and_grad(loss_fn: Callable[..., Any], window: int = 1
             for i, leaf in enumerate(leaves)
             if owned[i]
         }
-        start = states, traces, [jnp.zeros_like(leaf) for leaf in leaves]
+        start = states, traces, [jnp.zeros(a.shape, accumulator(a.dtype)) for a in leaves]
         (states, _, grads), loss = scan_windows(body, start, loss_fn, batch, key, size)
         after = _like(carry, jax.tree.unflatten(structure, list(jnp.moveaxis(states, -1, 0))))
-        return (loss, after), jax.tree.unflatten(form, grads)
+        return (loss, after), _like(params, jax.tree.unflatten(form, grads))
 
     return run
 
@@ -120,9 +120,9 @@ def _states(carry: Any) -> tuple[jax.Array, Any]:
     return jnp.stack([leaf.astype(wide) for leaf in leaves], axis=-1), structure
 
 
-def _like(carry: Any, tree: Any) -> Any:
-    """The tree in the dtypes of the carry."""
-    return jax.tree.map(lambda a, b: b.astype(a.dtype), carry, tree)
+def _like(other: Any, tree: Any) -> Any:
+    """The tree in the dtypes of another one."""
+    return jax.tree.map(lambda a, b: b.astype(a.dtype), other, tree)
 
 
 def _seeds(loss: jax.Array, states: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -17,7 +17,7 @@ class Influenced(NamedTuple):
     Fields:
       carry: as a loss function takes it.
       influence: dh/dθ [N, P], for the N floats of the carry and the P of params, each in the order
-        of `jax.flatten_util.ravel_pytree`.
+        of `jax.tree.leaves`.
     """
 
     carry: Any
@@ -106,8 +106,9 @@ def rtrl_value_and_grad(loss_fn: Callable[..., Any], window: int = 1) -> Callabl
                 vectors.function(call, rest), vectors.theta, h, has_aux=True
             )
             # Row by row the derivatives of the loss, and of all numbers of the carry.
-            seeds = jnp.zeros(1 + h.size, loss.dtype).at[0].set(1), jnp.eye(1 + h.size, h.size, -1)
-            d_theta, d_h = jax.vmap(pull)((seeds[0], seeds[1].astype(h.dtype)))
+            of_loss = jnp.zeros(1 + h.size, loss.dtype).at[0].set(1)
+            seeds = of_loss, jnp.eye(1 + h.size, h.size, -1, h.dtype)
+            d_theta, d_h = jax.vmap(pull)(seeds)
             total = d_theta + jnp.matmul(d_h, influence, precision="highest")
             return ((h, rest), total[1:], grads + total[0]), loss
 

@@ -1,12 +1,13 @@
-"""Params and the floats of a carry as one vector each."""
+"""Params and the floats of a carry as one vector each, in at least float32."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-from jax.flatten_util import ravel_pytree
+import jax.numpy as jnp
 
 from seqjax import _checks, _trees
+from seqjax.cells.products import accumulator
 from seqjax.scan import strong
 
 
@@ -48,8 +49,8 @@ class Vectors(NamedTuple):
             "params or carry holds no floats; expected some in both: without a state there is "
             "nothing to carry forward.",
         )
-        theta, to_params = ravel_pytree(params)
-        h, to_floats = ravel_pytree(floats)
+        theta, to_params = ravel(params)
+        h, to_floats = ravel(floats)
         return cls(theta, h, _trees.exact(carry), to_params, to_floats)
 
     def carry(self, h: jax.Array, rest: Any) -> Any:
@@ -61,9 +62,23 @@ class Vectors(NamedTuple):
 
         def one(theta, h):
             loss, after = call(self.params(theta), self.carry(h, rest))
-            return (loss, ravel_pytree(_trees.inexact(after))[0]), _trees.exact(after)
+            return (loss, ravel(_trees.inexact(after))[0]), _trees.exact(after)
 
         return one
+
+
+def ravel(tree: Any) -> tuple[jax.Array, Callable]:
+    """All floats of a tree as one vector in the widest of their dtypes, and the way back."""
+    leaves, structure = jax.tree.flatten(tree)
+    wide = max((accumulator(leaf.dtype) for leaf in leaves), key=lambda dtype: dtype.itemsize)
+    ends = [sum(leaf.size for leaf in leaves[: i + 1]) for i in range(len(leaves) - 1)]
+    forms = [(leaf.shape, leaf.dtype) for leaf in leaves]
+
+    def back(vector):
+        parts = zip(jnp.split(vector, ends), forms, strict=True)
+        return jax.tree.unflatten(structure, [a.reshape(s).astype(d) for a, (s, d) in parts])
+
+    return jnp.concatenate([leaf.reshape(-1).astype(wide) for leaf in leaves]), back
 
 
 def check_params(params: Any) -> None:
