@@ -1,0 +1,1 @@
+"""Pronunciations of words: maximum likelihood, label smoothing, reward-augmented likelihood."""
