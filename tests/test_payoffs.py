@@ -198,6 +198,19 @@ def test_one_token_is_all_there_is():
     assert fits([(0,) * n for n in range(L + 1)], strings_of(sample), law)
 
 
+def test_in_float64_and_of_targets_without_room(x64):
+    target = jnp.zeros((N, 0), jnp.int64)
+    sample = edits(KEYS, target, vocab_size=V, temperature=0.8, max_len=2, pad=7)
+    assert (sample.tokens.dtype, sample.distances.dtype) == (jnp.int64, jnp.int32)
+    assert sample.distances.tolist() == sample.lengths.tolist()
+    short = [string for string in STRINGS if len(string) <= 2]
+    law = tempered(np.array([len(string) for string in short]), 0.8)
+    assert fits(short, strings_of(sample), law)
+    counts = log_counts(TARGETS[:1], vocab_size=V, max_len=L)
+    exact = np.bincount(distances_from((0, 0, 1)))
+    np.testing.assert_allclose(jnp.exp(counts[0]), exact, rtol=1e-12)
+
+
 def test_a_traced_temperature_that_is_none():
     how = dict(vocab_size=V, temperature=jnp.array([jnp.nan, -1.0]))
     for sample in (

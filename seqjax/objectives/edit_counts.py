@@ -59,8 +59,8 @@ def _count(target: jax.Array, length: jax.Array, vocab_size: int, size: int) -> 
     width = target.shape[0]
     after, weights = _moves(target, length, vocab_size)  # [N, T + 1], [T + 1]
     rises = _rises(width)  # [N, T]
-    within = jnp.arange(width) < length
-    climbed = jnp.sum(jnp.where(within, rises, 0), axis=1)  # row[m] - row[0]
+    within = jnp.arange(width, dtype=jnp.int32) < length
+    climbed = jnp.sum(jnp.where(within, rises, 0), axis=1, dtype=jnp.int32)  # row[m] - row[0]
     far = max(width, size) + 1
 
     def at(share, number):
@@ -92,7 +92,7 @@ def _moves(target: jax.Array, length: jax.Array, vocab_size: int):
     the target.
     """
     width = target.shape[0]
-    places = jnp.arange(width)
+    places = jnp.arange(width, dtype=jnp.int32)
     real = places < length
     same = (target[:, None] == target) & real & real[:, None]  # [token, place]
     first = real & ~jnp.any(same & (places < places[:, None]), axis=1)
@@ -101,7 +101,9 @@ def _moves(target: jax.Array, length: jax.Array, vocab_size: int):
     others = vocab_size - jnp.sum(first)
     weights = jnp.where(kinds, jnp.append(jnp.ones(width, others.dtype), others), 0)
 
-    row = jnp.cumsum(_rises(width), axis=1)[:, None]  # [N, 1, T], row[0] = 0 left out
+    row = jnp.cumsum(_rises(width), axis=1, dtype=jnp.int32)[
+        :, None
+    ]  # [N, 1, T], row[0] = 0 left out
     before = jnp.concatenate([jnp.zeros_like(row[..., :1]), row[..., :-1]], axis=-1)
     entered = jnp.minimum(row + 1, before + 1 - match.astype(row.dtype))  # [N, T + 1, T]
     begin = jnp.ones((*entered.shape[:-1], 1), row.dtype)
@@ -109,5 +111,5 @@ def _moves(target: jax.Array, length: jax.Array, vocab_size: int):
     along = jnp.arange(width + 1, dtype=row.dtype)
     new = lax.cummin(entered - along, axis=2) + along
     rises = jnp.diff(new, axis=-1) + 1
-    number = jnp.sum(rises * 3 ** jnp.arange(width, dtype=row.dtype), axis=-1)
+    number = jnp.sum(rises * 3 ** jnp.arange(width, dtype=row.dtype), axis=-1, dtype=jnp.int32)
     return number, weights.astype(float) / vocab_size

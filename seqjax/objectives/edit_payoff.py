@@ -113,7 +113,7 @@ def sample_edits(
 
     running = lambda loop: ~jnp.all(loop[2])
     _, sample, _ = lax.while_loop(running, body, (jnp.int32(0), nothing, jnp.isnan(ratio)))
-    real = jnp.arange(size) < sample.lengths[:, None]
+    real = jnp.arange(size, dtype=jnp.int32) < sample.lengths[:, None]
     outside = jnp.where(jnp.isnan(ratio), BROKEN, pad).astype(targets.dtype)[:, None]
     return sample._replace(tokens=jnp.where(real, sample.tokens, outside))
 
@@ -170,7 +170,7 @@ def _follow(key: jax.Array, law: _Law, vocab_size: int, size: int):
     width = law.target.shape[0]
     log, ratio = jnp.log, law.ratio
     key_e, key_t = jax.random.split(key)
-    steps = width + size
+    steps, slots = width + size, jnp.arange(size, dtype=jnp.int32)
     noise = jax.random.gumbel(key_e, (steps, 5), ratio.dtype)
     # Of two laws: all ids but one, and all.
     drawn = jax.random.randint(
@@ -198,7 +198,7 @@ def _follow(key: jax.Array, law: _Law, vocab_size: int, size: int):
         token = jnp.where(some, another(other, at), any_)
         token = jnp.where(edit == COPY, at, token)
         writes = (edit == COPY) | (edit == REPLACE) | (edit == INSERT)
-        tokens = jnp.where((jnp.arange(size) == done) & writes, token, tokens)
+        tokens = jnp.where((slots == done) & writes, token, tokens)
         reads = (edit == DELETE) | (edit == COPY) | (edit == REPLACE)
         left, done = left - reads.astype(jnp.int32), done + writes.astype(jnp.int32)
         return (left, done, tokens, edit == STOP), None
@@ -216,7 +216,7 @@ def _ways(tokens: jax.Array, length: jax.Array, law: _Law) -> tuple[jax.Array, j
     width = law.target.shape[0]
     places = jnp.arange(width + 1, dtype=jnp.int32)
     along = places[:, None] - places  # [to, from]: deletions in between
-    far = 2 * (width + tokens.shape[0])
+    far = jnp.int32(2 * (width + tokens.shape[0]))
     next_ones = jnp.append(law.target, -1)
     ends = places == law.length
 
@@ -242,7 +242,7 @@ def _ways(tokens: jax.Array, length: jax.Array, law: _Law) -> tuple[jax.Array, j
         return jax.tree.map(lambda a, b: jnp.where(place < length, a, b), new, row), None
 
     one = jnp.where(places == 0, 1.0, 0.0).astype(law.ratio.dtype)
-    first = deleted(jnp.where(places == 0, 0, far), one)
+    first = deleted(jnp.where(places == 0, jnp.int32(0), far), one)
     steps = tokens, jnp.arange(tokens.shape[0], dtype=jnp.int32)
     (costs, sums), _ = lax.scan(read, first, steps)
     return costs[law.length], sums[law.length]

@@ -96,7 +96,7 @@ def sample_hamming(
     draw = lambda which, one: draw_rows(one, fold_in_rows(keys, jnp.full(keys.shape, which)))
     shape = targets.shape[1:]
     kept = draw(0, lambda key: jax.random.uniform(key, shape, keep.dtype)) < keep[:, None]
-    kept = kept | (jnp.arange(targets.shape[1]) >= lengths[:, None])
+    kept = kept | (jnp.arange(targets.shape[1], dtype=jnp.int32) >= lengths[:, None])
     other = draw(1, lambda key: jax.random.randint(key, shape, 0, max(vocab_size - 1, 1)))
     tokens = jnp.where(kept, targets, another(other.astype(targets.dtype), targets))
     distances = jnp.sum(~kept, axis=1, dtype=jnp.int32)
