@@ -184,10 +184,26 @@ def test_the_discriminator_ignores_padding():
     assert jnp.isfinite(JUDGE.logits(phi, xs, jnp.zeros((2, 4), bool))).all()
 
 
+def test_rows_without_a_real_step_do_not_count():
+    behave = jax.random.normal(jax.random.key(4), (2, 3, 4, 1))
+    mask = jnp.array([[True] * 4, [True, True, False, False], [False] * 4])
+    shown = jnp.where(mask[..., None], behave, 0)
+    nats, inputs = sj.LossSum(jnp.float32(1.0), jnp.int32(1)), jnp.zeros((3, 4), jnp.int32)
+    losses = lambda n: objectives.professor_forcing(
+        objectives.Behaviours(shown[0, :n], shown[1, :n], nats, inputs[:n], mask[:n]),
+        SIGN,
+        PHI,
+        pull_forced=True,
+    )
+    chex.assert_trees_all_close(losses(3), losses(2), rtol=1e-6)
+
+
 def test_behaviour_shows_states_and_outputs_and_nothing_else():
     carry = (jnp.ones((2, 3)), jnp.zeros(2, jnp.int32), jax.random.split(jax.random.key(0), 2))
     shown = objectives.carry_and_output(carry, jnp.zeros((2, 4)))
     np.testing.assert_allclose(shown, np.array([[1, 1, 1, 0.25, 0.25, 0.25, 0.25]] * 2))
+    half = objectives.carry_and_output(carry, jnp.zeros((2, 4), jnp.bfloat16))
+    assert half.dtype == jnp.float32  # a softmax of half-precision logits is summed in float32
 
 
 FLAT = jnp.zeros((2, 3, 1))

@@ -66,9 +66,8 @@ def nats(params: dict[str, Any], piece: jax.Array) -> jax.Array:
 
 def behave(params: dict[str, Any], piece: jax.Array, key: jax.Array) -> objectives.Behaviours:
     """States and outputs over pieces [B, T + 1], reading them and running free."""
-    carry = start(params, piece.shape[0])
-    how = {"bos": piece[:, 0], "key": key}
-    return objectives.behaviours(stepper(params), carry, piece[:, 1:], **how)
+    carry, step = start(params, piece.shape[0]), stepper(params)
+    return objectives.behaviours(step, carry, piece[:, 1:], bos=piece[:, 0], key=key)
 
 
 def written(params: dict[str, Any], first: jax.Array, key: jax.Array) -> jax.Array:
@@ -157,4 +156,4 @@ def fresh_judge(params: dict[str, Any], key: jax.Array, text: Text) -> jax.Array
 def fresh_judges(params: dict[str, Any], text: Text) -> jax.Array:
     """`fresh_judge` of each of several generators, leaves stacked [N, ...]: [N]."""
     keys = jax.random.split(jax.random.key(100), params["b_o"].shape[0])
-    return jax.lax.map(lambda pair: fresh_judge(*pair, text), (params, keys))
+    return jax.lax.map(lambda pair: fresh_judge(pair[0], pair[1], text), (params, keys))

@@ -38,7 +38,8 @@ class Text:
         """
         tunes = [tune for tune in read_tunes() if tune.collection == "oneills1850"]
         np.random.default_rng(0).shuffle(tunes)
-        return cls.cut(*("\n\n".join(split) for _, split in split_tunes(tunes).items()))
+        train, valid, test = ("\n\n".join(split) for _, split in split_tunes(tunes).items())
+        return cls.cut(train, valid, test)
 
     @classmethod
     def cut(cls, train: str, valid: str, test: str, size: int = TRAINED) -> "Text":

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax import _checks
+from seqjax.cells.products import accumulator
 from seqjax.decoding.truncation import Law, check_law
 from seqjax.losses import LossSum, cross_entropy_sum
 from seqjax.noise import Noise
@@ -42,7 +43,8 @@ class Behaviours(NamedTuple):
       free: [B, T, N] while it reads its own draws.
       likelihood: `LossSum` of the truth where it reads the truth.
       inputs: [B, T] int32, bos and what it drew.
-      mask: [B, T] bool or None, the same for both ways: lengths tell nothing.
+      mask: [B, T] bool or None, the same for both ways: lengths tell nothing. Rows that are masked
+        throughout do not count.
     """
 
     forced: jax.Array
@@ -61,7 +63,7 @@ def carry_and_output(carry: Any, logits: jax.Array) -> jax.Array:
       >>> carry_and_output({"h": jnp.ones((2, 3)), "n": jnp.zeros(2, int)}, jnp.zeros((2, 4))).shape
       (2, 7)
     """
-    probabilities = jax.nn.softmax(logits)
+    probabilities = jax.nn.softmax(logits.astype(accumulator(logits.dtype)))
     leaves = [leaf for leaf in jax.tree.leaves(carry) if _checks.is_float(leaf)]
     flat = [leaf.reshape(leaf.shape[0], -1).astype(probabilities.dtype) for leaf in leaves]
     return jnp.concatenate([*flat, probabilities], axis=1)
@@ -193,19 +195,19 @@ def professor_forcing(
         _checks.require(ok, f"{name} is {value!r}; expected an accuracy in [0, 1].")
     _checks.finite_number("weight", weight)
     _checks.require(weight >= 0, f"weight is {weight!r}; expected a number of at least 0.")
-    constant = jax.lax.stop_gradient
-    rows = jnp.concatenate([both.forced, both.free])  # [2B, T, N]: one pass of the discriminator
-    mask = both.mask
+    constant, mask, batch = jax.lax.stop_gradient, both.mask, both.free.shape[0]
     twice = None if mask is None else jnp.concatenate([mask, mask])
-    judged = jnp.split(discriminator.logits(params, constant(rows), twice), 2)
-    accuracy = jnp.mean(jnp.stack([judged[0] > 0, judged[1] < 0]).astype(judged[0].dtype))
-    learning = _taken_for(judged[0], True) + _taken_for(judged[1], False)
+    real = jnp.ones(batch, bool) if mask is None else jnp.any(mask, axis=1)
+    rows = jnp.concatenate([both.forced, both.free])  # [2B, T, N]: one pass of the discriminator
+    forced, free = jnp.split(discriminator.logits(params, constant(rows), twice), 2)
+    accuracy = (_mean(forced > 0, real) + _mean(free < 0, real)) / 2
+    learning = _mean(jax.nn.softplus(-forced), real) + _mean(jax.nn.softplus(free), real)
     # The discriminator as the generator sees it: another pass, its params constants.
     shown = rows if pull_forced else both.free
     seen = discriminator.logits(constant(params), shown, twice if pull_forced else mask)
-    batch = both.free.shape[0]
-    adversarial_free = _taken_for(seen[-batch:], True)
-    adversarial_forced = _taken_for(seen[:batch] if pull_forced else constant(judged[0]), False)
+    adversarial_free = _mean(jax.nn.softplus(-seen[-batch:]), real)
+    pulled = seen[:batch] if pull_forced else constant(forced)
+    adversarial_forced = _mean(jax.nn.softplus(pulled), real)
     pulling = adversarial_free + adversarial_forced if pull_forced else adversarial_free
     return ProfessorLosses(
         generator=both.likelihood.mean + jnp.where(accuracy > trust_above, weight * pulling, 0),
@@ -217,6 +219,7 @@ def professor_forcing(
     )
 
 
-def _taken_for(logits: jax.Array, forced: bool) -> jax.Array:
-    """-E log D or -E log(1 - D) of log-odds [B], in nats."""
-    return jnp.mean(jax.nn.softplus(-logits if forced else logits))
+def _mean(values: jax.Array, real: jax.Array) -> jax.Array:
+    """The mean of values [B] over the rows that have a real step; -log D = softplus(-log-odds)."""
+    count = jnp.maximum(jnp.sum(real), 1).astype(float)
+    return jnp.sum(jnp.where(real, values.astype(float), 0)) / count
