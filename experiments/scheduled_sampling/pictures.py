@@ -41,7 +41,7 @@ def _errors(axis: Any, results: dict[str, Any]) -> None:
     axis.set_ylabel("share of wrong labels")
     axis.set_ylim(bottom=0)
     axis.legend(fontsize=7)
-    axis.set_title("sticky labels, three seeds", fontsize=10)
+    axis.set_title("sticky labels, a point a seed", fontsize=10)
 
 
 def _places(axis: Any, places: dict[str, Any]) -> None:
@@ -62,7 +62,7 @@ def _huszar(axis: Any, table: Any) -> None:
     line = np.linspace(0, 1, 50)
     axis.plot(line, huszar.optimum(line), color="k", label="0.95 ε + 0.5 (1 - ε)")
     axis.axhline(huszar.STAY, color="0.6", ls=":", label="the source's own")
-    axis.scatter(table[:, 0], table[:, 1], s=16, color="C3", label="learned, three seeds")
+    axis.scatter(table[:, 0], table[:, 1], s=16, color="C3", label="learned, a point a seed")
     axis.set_xlabel("ε, probability of a true input")
     axis.set_ylabel("Q(x₂ = x₁ | x₁)")
     axis.legend(fontsize=7)
