@@ -94,7 +94,7 @@ def chrono_biases(params: Any, key: jax.Array, longest: float) -> Any:
       (True, Array(True, dtype=bool))
 
     References:
-      Tallec and Ollivier, Can Recurrent Neural Networks Warp Time?, 2018, section 3.2.
+      Tallec and Ollivier, Can Recurrent Neural Networks Warp Time?, 2018, section 3.
     """
     draw = Chrono(longest)
     check_key(key)

@@ -168,7 +168,7 @@ class Chrono:
 
     1 / (1 - σ(b)) steps is how long a gate of that bias keeps its state, of any shape [...].
     `chrono_biases` puts them where they belong in the params of a cell. Tallec and Ollivier 2018,
-    section 3.2.
+    section 3.
 
     Raises:
       ValueError: if longest is not a finite number above 2.

@@ -112,8 +112,7 @@ def activation_penalty(ys: Any, mask: Any = None) -> jax.Array:
       2.5
 
     References:
-      Merity, McCann and Socher, Revisiting Activation Regularization for Language RNNs, 2017,
-      equation 1.
+      Merity, McCann and Socher, Revisiting Activation Regularization for Language RNNs, 2017.
     """
     ys, real, _ = _checked(ys, mask, None)
     return _mean_square(ys, jnp.ones(ys.shape[:2], bool) if real is None else real)
@@ -149,8 +148,7 @@ def temporal_penalty(ys: Any, mask: Any = None, reset: Any = None) -> jax.Array:
       7.0 2.5
 
     References:
-      Merity, McCann and Socher, Revisiting Activation Regularization for Language RNNs, 2017,
-      equation 2.
+      Merity, McCann and Socher, Revisiting Activation Regularization for Language RNNs, 2017.
     """
     ys, real, begun = _checked(ys, mask, reset)
     pairs = jnp.ones((ys.shape[0], max(ys.shape[1] - 1, 0)), bool)
@@ -176,7 +174,7 @@ def _name(path: tuple) -> str:
 
 
 def _checked(ys: Any, mask: Any, reset: Any):
-    """ys in at least float32 and 0 where masked, mask and reset; raises where they do not fit."""
+    """ys in at least float32, mask and reset; raises where they do not fit."""
     ys = jnp.asarray(ys)
     _checks.require(
         ys.ndim >= 2 and _checks.is_float(ys),
@@ -184,8 +182,7 @@ def _checked(ys: Any, mask: Any, reset: Any):
     )
     real = check_flags("mask", mask, *ys.shape[:2])
     begun = check_flags("reset", reset, *ys.shape[:2])
-    ys = ys.astype(accumulator(ys.dtype))
-    return (ys if real is None else zero_rows(real, ys)), real, begun
+    return ys.astype(accumulator(ys.dtype)), real, begun
 
 
 def _mean_square(a: jax.Array, counted: jax.Array) -> jax.Array:

@@ -26,7 +26,7 @@ def softmax(a):
 
 
 def by_loop(xs, size, weight, sharpness, mask, reset):
-    """Grave, Joulin and Usunier 2017, equations 2 to 5, in float64; NaN at masked steps."""
+    """Grave, Joulin and Usunier 2017, in float64; NaN at masked steps."""
     out = np.full((B, T, V), np.nan)
     for b in range(B):
         states, followers, last = [], [], None

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import seqjax as sj
@@ -153,6 +154,31 @@ def test_images_are_outputs_too():
     np.testing.assert_allclose(
         sj.temporal_penalty(film), np.mean(np.square(np.diff(film, axis=1))), rtol=1e-6
     )
+
+
+def test_pieces_compose_in_one_train_step():
+    """Weight-drop, AR, TAR and the triggered average around a step that knows of none of them."""
+    cell, average = sj.Stack((sj.LSTM(4), sj.Dropout(0.2))), sj.TriggeredAverage(0)
+    xs = jnp.asarray(RNG.normal(size=(2, 5, 3)), jnp.float32)
+
+    def loss_fn(params, carry, batch, key):
+        dropped = sj.drop_weights(params, key, 0.5)
+        _, ys = sj.unroll(cell, dropped, batch, key=jax.random.fold_in(key, 1))
+        penalty = 2 * sj.activation_penalty(ys) + sj.temporal_penalty(ys)
+        return jnp.mean((ys.sum(-1) - 1) ** 2) + penalty, carry
+
+    params, optimizer = cell.init(KEY, input_size=3), optax.sgd(0.1)
+    train_step = sj.make_train_step(loss_fn, optimizer, donate=False)
+    state, averaged = sj.init_train_state(params, optimizer, key=KEY), average.init(params)
+    seen = []
+    for n in range(4):
+        state, metrics = train_step(state, xs)
+        averaged = average.observe(average.update(averaged, state.params), float(n))
+        seen.append(state.params[0].w_h)
+        expected = loss_fn(params, (), xs, jax.random.fold_in(KEY, n))[0]
+        np.testing.assert_allclose(metrics.loss, expected, rtol=1e-5)
+        params = state.params
+    np.testing.assert_allclose(average.params(averaged)[0].w_h, np.mean(seen[1:], 0), rtol=1e-5)
 
 
 SEVEN: Any = 7

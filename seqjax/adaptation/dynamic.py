@@ -79,8 +79,7 @@ def dynamic_evaluation(
       [ 4.  4.  4. 16.] [4. 0. 0. 4.] 4.0
 
     References:
-      Krause, Kahembwe, Murray and Renals, Dynamic Evaluation of Neural Sequence Models, 2018,
-      section 3.
+      Krause, Kahembwe, Murray and Renals, Dynamic Evaluation of Neural Sequence Models, 2018.
     """
     _checks.require(
         hasattr(optimizer, "init") and hasattr(optimizer, "update"),

@@ -7,7 +7,7 @@
         decay_towards(params, 1e-3, squares),
     )
 
-Krause et al. 2018, section 4. In front of any other optimiser each of the three works alone.
+Krause et al. 2018. In front of any other optimiser each of the three works alone.
 """
 
 from collections.abc import Callable
@@ -53,8 +53,7 @@ def mean_squared_gradients(
       10.0
 
     References:
-      Krause, Kahembwe, Murray and Renals, Dynamic Evaluation of Neural Sequence Models, 2018,
-      equation 5.
+      Krause, Kahembwe, Murray and Renals, Dynamic Evaluation of Neural Sequence Models, 2018.
     """
     count = check_windows(windows)
 
@@ -96,8 +95,7 @@ def scale_by_mean_squares(mean_squares: Any, epsilon: float = 1e-3) -> optax.Gra
       [ 2. 10.]
 
     References:
-      Krause, Kahembwe, Murray and Renals, Dynamic Evaluation of Neural Sequence Models, 2018,
-      equation 6.
+      Krause, Kahembwe, Murray and Renals, Dynamic Evaluation of Neural Sequence Models, 2018.
     """
     _checks.finite_number("epsilon", epsilon)
     _checks.require(epsilon > 0, f"epsilon is {epsilon!r}; expected a positive number.")
@@ -141,8 +139,7 @@ def decay_towards(
       [ 0. -1.]
 
     References:
-      Krause, Kahembwe, Murray and Renals, Dynamic Evaluation of Neural Sequence Models, 2018,
-      equations 3 and 7.
+      Krause, Kahembwe, Murray and Renals, Dynamic Evaluation of Neural Sequence Models, 2018.
     """
     ok = _checks.is_number(rate) and 0 <= rate <= 1
     _checks.require(ok, f"rate is {rate!r}; expected a share of the way back with 0 <= rate <= 1.")
