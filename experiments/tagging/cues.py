@@ -64,10 +64,10 @@ class Classifier:
             "b_o": jnp.zeros(CLASSES),
         }
 
-    def logits(self, params: dict[str, Any], symbols: jax.Array) -> jax.Array:
-        """Of the class, [B, C], for symbols [B, T]."""
+    def logits(self, params: dict[str, Any], symbols: jax.Array, reach=None) -> jax.Array:
+        """Of the class, [B, C], for symbols [B, T]; gradients reach so many steps, None for all."""
         xs = jax.nn.one_hot(symbols, CLASSES + NOISE)
-        carry, ys = sj.unroll(self.cell, params["cell"], xs, truncate=REACH)
+        carry, ys = sj.unroll(self.cell, params["cell"], xs, truncate=reach)
         states = {
             FORWARD: carry.forward,
             BACKWARD: carry.backward,
@@ -89,7 +89,7 @@ def classification(reading: str, steps: int, length: int = LENGTH) -> Task:
 
     def loss(params, key):
         symbols, classes, _ = draw(key, BATCH_SIZE, length)
-        return sj.cross_entropy(net.logits(params, symbols), classes)
+        return sj.cross_entropy(net.logits(params, symbols, REACH), classes)
 
     def evaluate(params, key, split):
         del split  # fresh rows, from another key

@@ -64,7 +64,7 @@ def posteriors(model: HiddenMarkovModel, symbols: jax.Array) -> tuple[jax.Array,
     """What is known of each state: log p(sₜ | x₁..xₜ) and log p(sₜ | x₁..x_T), [B, T, S] both.
 
     By the forward-backward recursions, in logarithms throughout; no predictor of either kind of
-    context knows more. Rabiner 1989, section III.
+    context knows more. Rabiner 1989.
     """
     start, moves, shown = model.logs
     seen = jnp.swapaxes(shown.T[symbols], 0, 1)  # [T, B, S]
