@@ -121,11 +121,11 @@ class NeuralCache:
         tokens, hidden, logits = map(jnp.asarray, x)
         self._check(carry, tokens, hidden, logits)
         rows = jnp.arange(tokens.shape[0])
-        # Before the first step there is no state to remember: its entry goes nowhere.
-        slot = jnp.where(carry.steps > 0, (carry.steps - 1) % self.size, self.size)
+        # What is written before there is a state to remember counts for nothing until overwritten.
+        slot = (carry.steps - 1) % self.size
         known = NeuralCacheCarry(
-            hidden=carry.hidden.at[rows, slot].set(carry.last, mode="drop"),
-            tokens=carry.tokens.at[rows, slot].set(tokens.astype(jnp.int32), mode="drop"),
+            hidden=carry.hidden.at[rows, slot].set(carry.last),
+            tokens=carry.tokens.at[rows, slot].set(tokens.astype(jnp.int32)),
             last=hidden,
             steps=carry.steps + 1,
         )
