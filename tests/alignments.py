@@ -44,3 +44,9 @@ def transducer_log_prob(log_probs, labels, blank=0):
             log_p += log_probs[t, u, blank]
         total += np.exp(log_p)
     return np.log(total) if total else -np.inf
+
+
+def labellings(found, row):
+    """(labels, log_prob) of what a search has found in a row, as plain numbers, best first."""
+    rows = zip(found.labels[row], found.lengths[row], found.log_probs[row], strict=True)
+    return [(tuple(y[:n].tolist()), float(p)) for y, n, p in rows if p > -np.inf]

@@ -163,8 +163,23 @@ def test_zero_transitions_are_a_softmax_a_step():
     apart = sj.token_losses(emissions, TAGS, mask=MASK).sum(axis=1)
     np.testing.assert_allclose(losses, apart, rtol=1e-5)
     # A sure model's loss does not fall below 0 by rounding.
-    sure = 40 * jax.nn.one_hot(TAGS, K)
-    assert np.all(loss(CRFParams.zeros(K), sure, TAGS) >= 0)
+    many = np.random.default_rng(1).integers(0, K, size=(256, L))
+    sure = np.random.default_rng(2).normal(size=(256, L, K)) + 40 * np.eye(K)[many]
+    losses = loss(jax.tree.map(np.float32, PARAMS), sure.astype(np.float32), many)
+    assert np.all(losses >= 0) and np.all(losses < 1e-3)
+
+
+def test_inside_of_shard_map(x64):
+    mesh, spec = jax.sharding.Mesh(jax.devices()[:1], ("rows",)), jax.sharding.PartitionSpec
+    rows = spec("rows")
+    run = lambda params, emissions, tags, mask: sj.crf_loss(params, emissions, tags, mask=mask)
+    split = jax.shard_map(run, mesh=mesh, in_specs=(spec(), rows, rows, rows), out_specs=rows)
+    total = lambda params: jnp.sum(split(params, EMISSIONS, TAGS, MASK))
+    params = jax.tree.map(jnp.asarray, PARAMS)
+    value, grad = jax.jit(jax.value_and_grad(total))(params)
+    losses, (by_params, _) = loss_and_grads(PARAMS, EMISSIONS, TAGS, MASK)
+    np.testing.assert_allclose(value, losses.sum(), rtol=1e-12)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12), grad, by_params)
 
 
 def test_samples_have_the_law_of_the_taggings():

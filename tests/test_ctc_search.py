@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from alignments import collapse, ctc_probabilities
+from alignments import collapse, ctc_probabilities, labellings
 
 import seqjax as sj
-from seqjax.decoding import LanguageModel, ctc_beam_search, ctc_collapse, ctc_greedy
+from seqjax.decoding import LanguageModel, ctc_beam_search, ctc_collapse, ctc_greedy, fusion
 
 T, V = 4, 3
 RNG = np.random.default_rng(1)
@@ -18,17 +18,6 @@ ALL = 2 ** (T + 1) - 1  # prefixes of at most T labels out of two
 loss = jax.jit(sj.ctc_loss)
 greedy = jax.jit(ctc_greedy)
 search = jax.jit(ctc_beam_search, static_argnames=("beam_size", "blank", "max_len"))
-
-
-def labellings(found, row):
-    """(labels, log_prob) of what was found in a row."""
-    return [
-        (tuple(labels[:n].tolist()), float(log_p))
-        for labels, n, log_p in zip(
-            found.labels[row], found.lengths[row], found.log_probs[row], strict=True
-        )
-        if log_p > -np.inf
-    ]
 
 
 @pytest.mark.parametrize("blank", [0, 2])
@@ -146,7 +135,9 @@ def test_what_a_language_model_rules_out_stays_out():
     run = jax.jit(lambda logits: ctc_beam_search(logits, beam_size=5, language=model))
     found = run(LOGITS.astype(np.float32))
     assert {y for y, _ in labellings(found, 0)} == {(), (1,), (1, 1)}
-    assert not np.isnan(found.scores).any()
+    said = fusion.Fusion((), jnp.zeros((1, 1)), jnp.array([[[-jnp.inf, -1.0]]]))
+    bonus = fusion.label_bonus(model, said, 2, jnp.float32)
+    assert bonus.tolist() == [[[-np.inf, 0]]]  # 0 times -inf is no NaN
 
 
 def test_the_language_models_carry_follows_its_prefix():

@@ -1,4 +1,4 @@
-"""The loss of the RNN transducer, its decoders, and what they hold in memory."""
+"""The loss of the RNN transducer, beside sums over lattice paths, and what it holds in memory."""
 
 import itertools
 
@@ -9,7 +9,6 @@ import pytest
 from alignments import log_softmax, transducer_log_prob
 
 import seqjax as sj
-from seqjax.decoding import LanguageModel, transducer_beam_search, transducer_greedy
 
 B, T, U, V, D = 4, 4, 3, 3, 5
 RNG = np.random.default_rng(0)
@@ -71,9 +70,9 @@ def test_is_the_sum_over_all_lattice_paths(x64):
 
 def test_gradients_are_those_of_the_naive_loss(x64):
     _, grads = loss_and_grads(W, F, G, LABELS, LENGTHS, SIZES)
-    slow = jax.jit(jax.grad(lambda *a: naive(*a, LABELS, LENGTHS, SIZES).sum(), argnums=(0, 1, 2)))(
-        W, F, G
-    )
+    slow = jax.jit(
+        jax.grad(lambda w, f, g: naive(w, f, g, LABELS, LENGTHS, SIZES).sum(), argnums=(0, 1, 2))
+    )(W, F, G)
     for got, expected in zip(grads, slow, strict=True):
         np.testing.assert_allclose(got, expected, atol=1e-12)
         assert np.any(got)
@@ -132,6 +131,21 @@ def test_a_label_ruled_out_is_infinite_without_a_gradient():
     assert np.isfinite(grad[:2]).all() and not np.any(grad[:2])
 
 
+def test_inside_of_shard_map():
+    mesh, rows = jax.sharding.Mesh(jax.devices()[:1], ("rows",)), jax.sharding.PartitionSpec("rows")
+    f, g = F[..., :V].astype(np.float32), G[..., :V].astype(np.float32)
+
+    def local(f, g, labels, lengths, sizes):
+        return sj.transducer_loss(jnp.add, f, g, labels, lengths=lengths, label_lengths=sizes)
+
+    split = jax.shard_map(local, mesh=mesh, in_specs=rows, out_specs=rows)
+    got, expected = (
+        jax.jit(jax.value_and_grad(lambda f: jnp.sum(run(f, g, LABELS, LENGTHS, SIZES))))(f)  # noqa: B023
+        for run in (split, local)
+    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), got, expected)
+
+
 def test_the_array_of_all_logits_is_never_made():
     rows, steps, size, vocab_size = 2, 64, 31, 256
     shape = jax.ShapeDtypeStruct
@@ -146,136 +160,20 @@ def test_the_array_of_all_logits_is_never_made():
     assert analysis is not None and analysis.temp_size_in_bytes < whole / 2
 
 
-def network(table):
-    """A prediction network that counts what it has read, so that its carry must be followed."""
+def test_losses_of_sure_models_are_not_negative():
+    # The label goes out at frame 0 with probability p, or else at frame 1: together surely.
+    p = np.random.default_rng(1).random(256).astype(np.float32)
+    sure = np.stack([np.stack([1 - p, p], -1), np.stack([0 * p, 0 * p + 1], -1)], axis=1)
+    done = np.broadcast_to(np.array([1, 0], np.float32), sure.shape)
+    table = jnp.log(np.stack([sure, done], axis=2))  # [B, T, U + 1, V]
+    index = jnp.broadcast_to(jnp.arange(2.0)[:, None], (256, 2, 1))
 
-    def step(carry, tokens):
-        return carry + 1, table[tokens] * jnp.cos(2 * carry[:, None])
+    def joint(t, u):
+        pick = lambda rows, t, u: rows[t.astype(int), u.astype(int)]
+        return jax.vmap(pick)(table, t[..., 0], u[..., 0])
 
-    return step
-
-
-def predicted_after(table, bos, labels):
-    return np.stack([table[y] * np.cos(2 * i) for i, y in enumerate((bos, *labels))])
-
-
-TABLE = RNG.normal(size=(V, D))
-LIMIT = 2
-ALL = 7  # prefixes of at most two labels out of two
-
-
-def exact(b, steps):
-    """log p of all labellings of at most LIMIT labels of a row."""
-    found = {}
-    for y in (y for n in range(LIMIT + 1) for y in itertools.product((1, 2), repeat=n)):
-        g = predicted_after(TABLE, 0, y)
-        log_p = log_softmax(np.tanh(F[b, :steps, None] + g[None]) @ W)
-        found[y] = transducer_log_prob(log_p, y)
-    return found
-
-
-@jax.jit
-def search(frames, lengths):
-    return transducer_beam_search(
-        joint_of(jnp.asarray(W, frames.dtype)),
-        frames,
-        network(jnp.asarray(TABLE, frames.dtype)),
-        jnp.zeros(B, frames.dtype),
-        bos=0,
-        beam_size=ALL,
-        max_len=LIMIT,
-        lengths=lengths,
-    )
-
-
-def labellings(found, row):
-    rows = zip(found.labels[row], found.lengths[row], found.log_probs[row], strict=True)
-    return [(tuple(y[:n].tolist()), float(p)) for y, n, p in rows if p > -np.inf]
-
-
-def test_a_wide_beam_has_every_labelling_with_its_exact_probability(x64):
-    lengths = np.array([4, 3, 1, 0])
-    real = (np.arange(T) < lengths[:, None])[..., None]
-    found = search(jnp.where(real, F, np.nan), lengths)
-    for row in range(3):
-        expected = exact(row, lengths[row])
-        got = labellings(found, row)
-        assert [y for y, _ in got] == sorted(expected, key=lambda y: -expected[y])
-        np.testing.assert_allclose([p for _, p in got], [expected[y] for y, _ in got], rtol=1e-10)
-    assert labellings(found, 3) == [((), 0.0)]  # no frame, no label
-
-
-def test_a_language_model_and_a_bonus_enter_the_scores(x64):
-    table = np.log(RNG.dirichlet(np.ones(V + 1), size=V))
-    said = lambda carry, tokens: (carry, jnp.asarray(table)[tokens])
-    language = LanguageModel(said, (), bos=0, eos=V, weight=0.6)
-    found = jax.jit(
-        lambda frames: transducer_beam_search(
-            joint_of(jnp.asarray(W)),
-            frames,
-            network(jnp.asarray(TABLE)),
-            jnp.zeros(B),
-            bos=0,
-            beam_size=ALL,
-            max_len=LIMIT,
-            language=language,
-            insertion_bonus=0.4,
-        )
-    )(F)
-    for row in range(B):
-        scores = {
-            y: log_p
-            + 0.6 * sum(table[a, b] for a, b in itertools.pairwise((0, *y, V)))
-            + 0.4 * len(y)
-            for y, log_p in exact(row, T).items()
-        }
-        ranked = sorted(scores, key=lambda y: -scores[y])
-        assert [y for y, _ in labellings(found, row)] == ranked
-        np.testing.assert_allclose(found.scores[row], [scores[y] for y in ranked], rtol=1e-10)
-
-
-def test_what_is_complete_leaves_its_place_in_the_beam():
-    # One frame: nothing 0.6, then labels 1 and 2 alike, of which 2 is complete more probably.
-    after = jnp.log(jnp.array([[0.6, 0.2, 0.2], [0.1, 0.45, 0.45], [0.9, 0.05, 0.05]]))
-    found = transducer_beam_search(
-        jnp.add,
-        jnp.zeros((1, 1, V)),
-        lambda carry, tokens: (carry, after[tokens]),
-        (),
-        bos=jnp.array([0]),
-        beam_size=2,
-        max_len=1,
-    )
-    assert [y for y, _ in labellings(found, 0)] == [(), (2,)]
-    np.testing.assert_allclose(np.exp(found.log_probs[0]), [0.6, 0.18], rtol=1e-5)
-
-
-def test_greedy_takes_the_best_of_each_node():
-    frames, table, w = (x.astype(np.float32) for x in (3 * F, TABLE, 2 * W))
-    lengths = np.array([4, 2, 4, 0])
-    labels, sizes = jax.jit(
-        lambda frames: transducer_greedy(
-            joint_of(w),
-            frames,
-            network(jnp.asarray(table)),
-            jnp.zeros(B),
-            bos=0,
-            max_len=5,
-            lengths=lengths,
-        )
-    )(frames)
-    for b in range(B):
-        expected, t = [], 0
-        while t < lengths[b]:
-            g = predicted_after(table, 0, expected)[-1]
-            best = int(np.argmax(np.tanh(frames[b, t] + g) @ w))
-            if best == 0 or len(expected) == 5:
-                t += 1
-            else:
-                expected.append(best)
-        assert labels[b, : sizes[b]].tolist() == expected
-        assert not np.any(labels[b, sizes[b] :])
-    assert sizes.max() > 0 and sizes[3] == 0
+    losses = jax.jit(lambda: sj.transducer_loss(joint, index, index, np.ones((256, 1), int)))()
+    assert np.all(losses >= 0) and np.all(losses < 1e-5)
 
 
 @pytest.mark.parametrize("chunk_size", [1, 4, 9])

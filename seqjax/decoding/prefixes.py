@@ -33,16 +33,16 @@ def last_labels(labels: jax.Array, lengths: jax.Array, pad: int) -> jax.Array:
 
 
 def extensions(labels: jax.Array, lengths: jax.Array, pad: int) -> jax.Array:
-    """[B, K, K] bool, at [b, j, k]: prefix j is prefix k and one label more.
+    """[B, K, K] bool, at [b, j, k]: prefix j without its last label is prefix k.
 
     labels [B, K, L] hold `pad`, which is no label, beyond lengths [B, K]. Prefixes of probability
     above 0 are all different, so that at most one k of them is True for each j. Of those without,
-    only the empty one may be there several times: `select` takes what stays before what grows.
+    only the empty one may be there several times: `select` takes what stays before what grows. The
+    empty prefix goes on from itself by `pad`, with which nothing grows.
     """
     places = jnp.arange(labels.shape[-1], dtype=jnp.int32)
     shorter = jnp.where(places == lengths[..., None] - 1, pad, labels)
-    same = jnp.all(shorter[:, :, None] == labels[:, None], axis=-1)
-    return same & (lengths[:, :, None] == lengths[:, None] + 1)
+    return jnp.all(shorter[:, :, None] == labels[:, None], axis=-1)
 
 
 def merge_grown(grown: jax.Array, last: jax.Array, extends: jax.Array):

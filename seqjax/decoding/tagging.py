@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.decoding.rows import ASIDE
-from seqjax.losses.crf import FORBIDDEN, Chain, CRFParams, check_chain, forward
+from seqjax.losses.checks import LOG_ZERO
+from seqjax.losses.crf import Chain, CRFParams, check_chain, forward
 from seqjax.noise import Noise, check_key, fold_in_rows
 from seqjax.scan import swap_time
 
@@ -62,7 +63,7 @@ def crf_viterbi(
     best = lambda scores, _: jax.lax.argmax(scores, 1, jnp.int32)
     tags = _backward(chain, alphas, best(final, None), best, None)
     scores = jnp.where(jnp.any(chain.real, axis=1), jnp.max(final, axis=1), 0)
-    return Tagging(tags, jnp.where(scores < FORBIDDEN / 2, -jnp.inf, scores))
+    return Tagging(tags, jnp.where(scores < LOG_ZERO / 2, -jnp.inf, scores))
 
 
 def crf_sample(

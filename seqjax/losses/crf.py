@@ -6,10 +6,15 @@ import jax
 import jax.numpy as jnp
 
 from seqjax import _checks, _trees
-from seqjax.losses.checks import check_floats, check_ids, check_integers, check_lengths, within
+from seqjax.losses.checks import (
+    LOG_ZERO,
+    check_floats,
+    check_ids,
+    check_integers,
+    check_lengths,
+    within,
+)
 from seqjax.scan import check_flags, swap_time, zero_rows
-
-FORBIDDEN = -1e30  # stands for a score of -inf, whose gradient would be NaN
 
 
 class CRFParams(NamedTuple):
@@ -97,7 +102,7 @@ def crf_loss(
     check_ids("tags", tags, bad, f"expected ids in 0..{size - 1}, the last axis of emissions.")
     tags = jnp.where(chain.real & ~bad, tags, 0).astype(jnp.int32)
     score, total = _score(chain, tags), _log_total(chain)
-    impossible = score < FORBIDDEN / 2
+    impossible = score < LOG_ZERO / 2
     loss = jnp.where(impossible, 0, total - score)
     loss = loss - jax.lax.stop_gradient(jnp.minimum(loss, 0))  # rounding goes below 0
     return jnp.where(jnp.any(bad, axis=1), jnp.nan, jnp.where(impossible, jnp.inf, loss))
@@ -132,7 +137,7 @@ def crf_log_partition(
       Lafferty, McCallum and Pereira 2001.
     """
     total = _log_total(check_chain(params, emissions, lengths, mask))
-    return jnp.where(total < FORBIDDEN / 2, -jnp.inf, total)
+    return jnp.where(total < LOG_ZERO / 2, -jnp.inf, total)
 
 
 def crf_marginals(
@@ -210,7 +215,7 @@ def forward(chain: Chain, join) -> tuple[jax.Array, jax.Array]:
 
 
 def _log_total(chain: Chain) -> jax.Array:
-    """log Z [B], with `FORBIDDEN` for what is."""
+    """log Z [B], with `LOG_ZERO` for what is."""
     last, _ = forward(chain, lambda scores: jax.nn.logsumexp(scores, axis=1))
     total = jax.nn.logsumexp(last + chain.end, axis=-1)
     return jnp.where(jnp.any(chain.real, axis=1), total, 0)
@@ -249,6 +254,6 @@ def check_chain(params: CRFParams, emissions: Any, lengths: Any, mask: Any) -> C
     mask = check_flags("mask", mask, batch_size, steps)
     real = real if mask is None else real & mask
     # The bound also has a gradient of 0 at what is forbidden.
-    bounded = lambda x: jnp.maximum(jnp.asarray(x).astype(emissions.dtype), FORBIDDEN)
+    bounded = lambda x: jnp.maximum(jnp.asarray(x).astype(emissions.dtype), LOG_ZERO)
     transitions, start, end = map(bounded, params)
     return Chain(bounded(zero_rows(real, emissions)), transitions, start, end, real)

@@ -10,6 +10,7 @@ from jax.experimental import checkify
 
 from seqjax import _checks
 from seqjax.losses.checks import (
+    LOG_ZERO,
     check_blank,
     check_floats,
     check_ids,
@@ -17,8 +18,6 @@ from seqjax.losses.checks import (
     check_lengths,
     within,
 )
-
-LOG_ZERO = -1e30  # stands for log 0 where an infinity would turn a gradient into NaN
 
 
 def ctc_loss(

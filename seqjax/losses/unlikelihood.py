@@ -6,10 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from seqjax import _checks
-from seqjax.losses.checks import check_integers, widened
+from seqjax.losses.checks import LOG_ZERO, check_integers, widened
 from seqjax.scan import check_flags, zero_rows
-
-LOG_ZERO = -1e30  # stands for log 0 where an infinity would turn a gradient into NaN
 
 
 def unlikelihood_losses(logits: Any, candidates: Any, *, mask: Any = None) -> jax.Array:
