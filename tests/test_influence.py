@@ -50,6 +50,14 @@ def test_a_lag_that_no_position_has_is_nan():
     assert np.isnan(found.influence[2:]).all() and np.isnan(found.half_life)
 
 
+def test_what_lies_ahead_does_not_count():
+    """Of a model that sees all of a row, too, lags count back from each position."""
+    found = influence_of(lambda xs: jnp.broadcast_to(leaky(xs)[:, -1:], xs.shape[:2]), XS)
+    sizes = 5 * 0.8 ** np.arange(5)  # of inputs, from the last to the first
+    expected = [np.mean(sizes[k:]) for k in range(5)]
+    np.testing.assert_allclose(found.influence, expected, rtol=1e-5)
+
+
 def test_tiny_influences_are_not_lost_in_their_squares():
     found = influence_of(lambda xs: 1e-25 * leaky(xs), XS)
     np.testing.assert_allclose(found.influence, 5e-25 * 0.8 ** np.arange(5), rtol=1e-5)

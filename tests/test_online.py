@@ -70,6 +70,14 @@ def test_always_cut_artbp_is_truncation_and_both_are_biased(x64):
     assert np.abs(flat(found[1]) - flat(truth(loss_fn, *case)[1])).max() > 0.01
 
 
+def test_chances_are_given_the_windows_since_the_last_cut(x64):
+    """Cuts whenever three windows are over are truncation to three."""
+    loss_fn, case = loss_of(sj.GRU(HIDDEN)), make_case(sj.GRU(HIDDEN))
+    third = sj.artbp_value_and_grad(loss_fn, 1, lambda age: (age >= 3).astype(jnp.float32))
+    found = jax.jit(third)(*case, jax.random.key(0))
+    assert_close(found, jax.jit(sj.truncated_value_and_grad(loss_fn, 3))(*case))
+
+
 def draws(value_and_grad, case, seed=0):
     """Gradients of 5,000 keys, [N, P]."""
     keys = jax.random.split(jax.random.key(seed), DRAWS)
