@@ -46,7 +46,8 @@ def test_derivatives():
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32])
 def test_a_block_of_gates_is_its_gates(dtype):
     a = jnp.asarray(np.random.default_rng(0).normal(size=(2, 12)), dtype)
-    for got, kind, part in zip(squash(a, "ssts"), "ssts", jnp.split(a, 4, axis=1), strict=True):
+    gates = squash(a, "ssts", "ifgo")
+    for got, kind, part in zip(gates, "ssts", jnp.split(a, 4, axis=1), strict=True):
         expected = jnp.tanh(part) if kind == "t" else jax.nn.sigmoid(part)
         assert got.dtype == dtype
         np.testing.assert_allclose(
