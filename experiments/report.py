@@ -17,6 +17,16 @@ from experiments.sweeps import Task
 COLUMNS = "mean", "min", "max", "optimum", "baseline", "gate", "failed", "rate", "s"
 
 
+def line(task: Task, result: dict[str, Any]) -> str:
+    """One task's means and seeds on test data, as soon as they are there."""
+    parts = [
+        f"{name} {found['mean']:.4f} ({' '.join(f'{one:.4f}' for one in found['seeds'])})"
+        for name, found in result["test"].items()
+    ]
+    seconds = result["compile_seconds"] + result["run_seconds"]
+    return f"{task.name}: {', '.join(parts)}; rate {result['rate']:g}, {seconds:.0f} s"
+
+
 def table(tasks: list[Task], results: dict[str, Any]) -> str:
     """One line a task and metric; what is known exactly stands beside what was reached."""
     lines = [["", *COLUMNS]]

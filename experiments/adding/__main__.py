@@ -49,10 +49,9 @@ def run_experiment(config: Config) -> int:
     begun = time.perf_counter()
     results = {}
     for arm, one in zip(arms, tasks, strict=True):
-        size = parameters(network(arm).init)
-        print(f"{one.name}, {size} parameters ...", flush=True)
         results[one.name], _ = sweep(one, range(config.seeds), config.threads)
-        results[one.name]["parameters"] = size
+        results[one.name]["parameters"] = parameters(network(arm).init)
+        print(report.line(one, results[one.name]), flush=True)
     seconds = time.perf_counter() - begun
     print(f"\non test data, {config.seeds} seeds, learning rate chosen on validation data:")
     print(report.table(tasks, results))

@@ -55,8 +55,8 @@ def run_experiment(config: Config) -> int:
     begun = time.perf_counter()
     results = {}
     for task in tasks:
-        print(f"{task.name} ...", flush=True)
         results[task.name], _ = sweep(task, range(config.seeds), config.threads)
+        print(report.line(task, results[task.name]), flush=True)
     seconds = time.perf_counter() - begun
     print(f"\n{config.seeds} seeds, learning rate chosen on validation data:")
     print(report.table(tasks, results))

@@ -55,10 +55,10 @@ def run_experiment(config: Config) -> int:
         print(f"{facts['nats'][place]:.4f} nats a tag; always the commonest: {facts['guess']:.4f}")
     results = {}
     for task in tasks:
-        print(f"{task.name} ...", flush=True)
         results[task.name], params = sweep(task, range(config.seeds), config.threads)
         sizes = [leaf[0].size for leaf in jax.tree.leaves(params)]
         results[task.name]["parameters"] = sum(sizes)
+        print(report.line(task, results[task.name]), flush=True)
     seconds = time.perf_counter() - begun
     print(f"\non test data, {config.seeds} seeds, learning rate chosen on validation data:")
     print(report.table(tasks, results))

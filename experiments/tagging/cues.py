@@ -18,8 +18,8 @@ PARAMETERS = 6_000
 FORWARD = "h_{f,T}"
 BACKWARD = "h_{b,1}"
 BOTH = "h_{f,T} and h_{b,1}"
-LAST_OUTPUT = "last output of both, h_{f,T} and h_{b,T}"
-BACKWARD_LAST = "its wrong half, h_{b,T}"
+LAST_OUTPUT = "last output, h_{f,T} and h_{b,T}"
+BACKWARD_LAST = "h_{b,T}"
 READINGS = (FORWARD, BACKWARD, BOTH, LAST_OUTPUT, BACKWARD_LAST)
 
 
