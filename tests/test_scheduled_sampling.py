@@ -199,9 +199,10 @@ def test_coins_and_draws_are_independent():
     run = objectives.scheduled_sampling(
         step, (), jnp.full((50, 200), 2), bos=2, truth_probability=0.5, key=jax.random.key(1)
     )
-    drawn = np.asarray(run.inputs[:, 1:])
-    share = (drawn[drawn < 2] == 0).mean()  # of what was drawn, where the coin said so
-    assert abs(share - 0.5) < 4.5 * np.sqrt(0.25 / (drawn < 2).sum())
+    inputs = np.asarray(run.inputs)
+    for before in (inputs[:, 1:-1] == 2, inputs[:, 1:-1] < 2):  # the coin tossed as it was drawn
+        drawn = inputs[:, 2:][before & (inputs[:, 2:] < 2)]
+        assert abs((drawn == 0).mean() - 0.5) < 4.5 * np.sqrt(0.25 / drawn.size)
 
 
 def test_a_whole_schedule_is_traced_once():
