@@ -88,7 +88,8 @@ def divide(said: dict, train: int = TRAIN, held_out: int = HELD_OUT, seed: int =
     chosen = [short[i] for i in order]
     phones = tuple(sorted({phone for word in short for v in said[word] for phone in v}))
     parts = chosen[:train], chosen[train : train + held_out], chosen[train + held_out :]
-    return Split(*(as_arrays(part, said, phones) for part in parts), phones)
+    known, valid, test = (as_arrays(part, said, phones) for part in parts)
+    return Split(known, valid, test, phones)
 
 
 def load(train: int = TRAIN, held_out: int = HELD_OUT) -> Split:
