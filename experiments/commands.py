@@ -37,3 +37,11 @@ def installed(packages: Sequence[str]) -> bool:
         how = "run: pip install -e '.[experiments]'"
         print(f"error: {', '.join(missing)} not installed; {how}", file=sys.stderr)
     return not missing
+
+
+def check_counts(config: Any, *names: str) -> None:
+    """Raises ValueError unless all these settings are at least 1."""
+    for name in names:
+        value = getattr(config, name)
+        if value < 1:
+            raise ValueError(f"{name} is {value}; expected at least 1")

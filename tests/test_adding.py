@@ -53,6 +53,6 @@ def test_in_small_from_the_command_line(tmp_path, capsys, monkeypatch):
     assert "failed: adding, tiny GRU" in capsys.readouterr().out
     assert (tmp_path / "adding.png").stat().st_size > 5000
     assert main(["--only", "nothing"]) == 2
-    assert "only is 'nothing'; expected part of one of: tiny GRU" in capsys.readouterr().err
+    assert "only is 'nothing'; expected part of one of: adding, tiny GRU" in capsys.readouterr().err
     assert main(["--seeds", "0"]) == 2
     assert "seeds is 0; expected at least 1" in capsys.readouterr().err

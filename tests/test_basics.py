@@ -16,7 +16,7 @@ import seqjax as sj
 pytest.importorskip("tyro")
 pytest.importorskip("matplotlib")
 
-from experiments import sweeps
+from experiments import suites
 from experiments.basics import lags, streams, topologies, transfer
 from experiments.basics.__main__ import main
 from experiments.basics.networks import Network, Translator, WindowMLP
@@ -289,7 +289,7 @@ def test_command(tmp_path, monkeypatch, capsys):
     out = capsys.readouterr().out
     assert "keyword, window MLP, accuracy" in out
     assert "\nfailed: keyword, window MLP, seeds 0, 1\n" in out
-    monkeypatch.setattr(sweeps, "sweep", lambda *_: (result | {"failed_seeds": []}, None))
+    monkeypatch.setattr(suites, "sweep", lambda *_: (result | {"failed_seeds": []}, None))
     assert main(args) == 0
     assert "failed:" not in capsys.readouterr().out
     assert main(["--only", "nothing"]) == 2

@@ -1,11 +1,10 @@
 """python -m experiments.adding: the adding problem over 100 steps, six recurrences of one size."""
 
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.commands import run_command
+from experiments.commands import check_counts, run_command
 
 
 @dataclass(frozen=True)
@@ -31,34 +30,12 @@ def main(args: list[str] | None = None) -> int:
 
 def run_experiment(config: Config) -> int:
     """Every arm in turn, then the report; a seed that misses the gate is named in it."""
-    from experiments import report
-    from experiments.adding.arms import ARMS, network, task
-    from experiments.folders import writable
-    from experiments.sweeps import parameters, sweep
+    from experiments.adding.arms import ARMS, task
+    from experiments.suites import chosen, run_tasks
 
-    for name in ("seeds", "steps", "threads"):
-        value = getattr(config, name)
-        if value < 1:
-            raise ValueError(f"{name} is {value}; expected at least 1")
-    arms = [arm for arm in ARMS if config.only in arm.name]
-    if not arms:
-        names = "; ".join(arm.name for arm in ARMS)
-        raise ValueError(f"only is {config.only!r}; expected part of one of: {names}")
-    tasks = [task(arm, config.steps) for arm in arms]
-    folder = writable(config.out)
-    begun = time.perf_counter()
-    results = {}
-    for arm, one in zip(arms, tasks, strict=True):
-        results[one.name], _ = sweep(one, range(config.seeds), config.threads)
-        results[one.name]["parameters"] = parameters(network(arm).init)
-        print(report.line(one, results[one.name]), flush=True)
-    seconds = time.perf_counter() - begun
-    print(f"\non test data, {config.seeds} seeds, learning rate chosen on validation data:")
-    print(report.table(tasks, results))
-    report.write_results(folder, tasks, results, seconds)
-    report.draw(folder / "adding.png", tasks, results)
-    print(f"{seconds:.0f} s; results.json and adding.png are in {folder}")
-    return report.conclude(results)
+    check_counts(config, "seeds", "steps", "threads")
+    tasks = chosen([task(arm, config.steps) for arm in ARMS], config.only)
+    return run_tasks(tasks, config.out, "adding.png", config.seeds, config.threads)
 
 
 if __name__ == "__main__":

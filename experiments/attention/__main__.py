@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
-from experiments.commands import run_command
+from experiments.commands import check_counts, run_command
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,7 @@ def run_experiment(config: Config) -> None:
     from experiments.attention.tasks import make_task, run_job
     from experiments.folders import writable
 
-    for name in ("seeds", "steps", "workers"):
-        if getattr(config, name) < 1:
-            raise ValueError(f"{name} is {getattr(config, name)}; expected at least 1")
+    check_counts(config, "seeds", "steps", "workers")
     names = [name for name in TASKS if config.only in name]
     if not names:
         raise ValueError(f"only is {config.only!r}; expected part of one of: {', '.join(TASKS)}")

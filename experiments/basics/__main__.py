@@ -1,11 +1,10 @@
 """python -m experiments.basics: small tasks, each beside the best result that is possible."""
 
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.commands import run_command
+from experiments.commands import check_counts, run_command
 
 
 @dataclass(frozen=True)
@@ -26,35 +25,13 @@ def main(args: list[str] | None = None) -> int:
 
 
 def run_experiment(config: Config) -> int:
-    """Every task in turn, then the report; 1 where a loss lies below what is possible.
-
-    A seed that misses its task's gate is a result, not an error: it is named in a line of its own.
-    """
-    from experiments import report
+    """Every task in turn, then the report; 1 where a loss lies below what is possible."""
     from experiments.basics import lags, streams, topologies, transfer
-    from experiments.folders import writable
-    from experiments.sweeps import sweep
+    from experiments.suites import chosen, run_tasks
 
-    if config.seeds < 1:
-        raise ValueError(f"seeds is {config.seeds}; expected at least 1")
+    check_counts(config, "seeds")
     everything = streams.tasks() + topologies.tasks() + transfer.tasks() + lags.tasks()
-    tasks = [task for task in everything if config.only in task.name]
-    if not tasks:
-        names = "; ".join(task.name for task in everything)
-        raise ValueError(f"only is {config.only!r}; expected part of one of: {names}")
-    folder = writable(config.out)
-    begun = time.perf_counter()
-    results = {}
-    for task in tasks:
-        print(f"{task.name} ...", flush=True)
-        results[task.name], _ = sweep(task, range(config.seeds))
-    seconds = time.perf_counter() - begun
-    print(f"\non test data, {config.seeds} seeds, learning rate chosen on validation data:")
-    print(report.table(tasks, results))
-    report.write_results(folder, tasks, results, seconds)
-    report.draw(folder / "basics.png", tasks, results)
-    print(f"{seconds:.0f} s; results.json and basics.png are in {folder}")
-    return report.conclude(results)
+    return run_tasks(chosen(everything, config.only), config.out, "basics.png", config.seeds)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from experiments.commands import run_command
+from experiments.commands import check_counts, run_command
 
 
 @dataclass(frozen=True)
@@ -44,17 +44,9 @@ def run_experiment(config: Config) -> None:
     from experiments.gradients import arms, clipping, measure, pictures, report
     from experiments.sweeps import parameters, sweep
 
-    for name in (
-        "seeds",
-        "steps",
-        "budget",
-        "length",
-        "clipping_steps",
-        "clipping_seeds",
-        "threads",
-    ):
-        if getattr(config, name) < 1:
-            raise ValueError(f"{name} is {getattr(config, name)}; expected at least 1")
+    check_counts(
+        config, "seeds", "steps", "budget", "length", "clipping_steps", "clipping_seeds", "threads"
+    )
     folder = writable(config.out)
     begun = time.perf_counter()
     results = {}

@@ -4,7 +4,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.commands import run_command
+from experiments.commands import check_counts, run_command
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,7 @@ def run_experiment(config: Config) -> None:
     from experiments.folders import writable
     from experiments.newton import measure, report
 
-    for name in ("length", "hidden_size", "seeds", "gains"):
-        value = getattr(config, name)
-        if value < 1:
-            raise ValueError(f"{name} is {value}; expected at least 1")
+    check_counts(config, "length", "hidden_size", "seeds", "gains")
     folder = writable(config.out)
     points = measure.iterations(config.length, config.hidden_size, config.seeds, config.gains)
     times = measure.times()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.commands import run_command
+from experiments.commands import check_counts, run_command
 
 ARMS = "teacher forcing", "professor forcing"
 WORSE = 1.02  # what professor forcing may cost in nats a character
@@ -43,9 +43,7 @@ def run_experiment(config: Config) -> None:
     from experiments.professor_forcing.text import Text, floor_and_baseline
     from experiments.sweeps import sweep
 
-    for name in ("seeds", "steps", "threads"):
-        if getattr(config, name) < 1:
-            raise ValueError(f"{name} is {getattr(config, name)}; expected at least 1")
+    check_counts(config, "seeds", "steps", "threads")
     folder = writable(config.out)
     begun = time.perf_counter()
     text = Text.read()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
-from experiments.commands import run_command
+from experiments.commands import check_counts, run_command
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,7 @@ def run_experiment(config: Config) -> None:
     from experiments.pronunciation.arms import split as load
     from experiments.pronunciation.models import Network
 
-    for name in ("seeds", "steps", "workers"):
-        if getattr(config, name) < 1:
-            raise ValueError(f"{name} is {getattr(config, name)}; expected at least 1")
+    check_counts(config, "seeds", "steps", "workers")
     arms = [arm for arm in ARMS if config.only in arm.name]
     if not arms:
         names = ", ".join(arm.name for arm in ARMS)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.commands import run_command
+from experiments.commands import check_counts, run_command
 
 SHARE = 0.8  # of teacher forcing's free-running error: the aim of the other arms
 
@@ -40,9 +40,7 @@ def run_experiment(config: Config) -> int:
     from experiments.scheduled_sampling import arms, pictures
     from experiments.sweeps import sweep
 
-    for name in ("seeds", "steps", "threads"):
-        if getattr(config, name) < 1:
-            raise ValueError(f"{name} is {getattr(config, name)}; expected at least 1")
+    check_counts(config, "seeds", "steps", "threads")
     folder = writable(config.out)
     begun = time.perf_counter()
     bound = arms.filter_error()

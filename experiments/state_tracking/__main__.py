@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.commands import run_command
+from experiments.commands import check_counts, run_command
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,7 @@ def run_experiment(config: Config) -> None:
     from experiments.state_tracking.automata import PROBLEMS
     from experiments.sweeps import sweep
 
-    for name in ("seeds", "steps", "threads"):
-        value = getattr(config, name)
-        if value < 1:
-            raise ValueError(f"{name} is {value}; expected at least 1")
+    check_counts(config, "seeds", "steps", "threads")
     pairs = [(arm, problem) for problem in PROBLEMS for arm in ARMS]
     tasks = [task(arm, problem, config.steps) for arm, problem in pairs]
     tasks = [one for one in tasks if config.only in one.name]

@@ -1,11 +1,10 @@
 """python -m experiments.tagging: one and two directions beside the exact filter and smoother."""
 
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.commands import run_command
+from experiments.commands import check_counts, run_command
 
 
 @dataclass(frozen=True)
@@ -31,41 +30,17 @@ def main(args: list[str] | None = None) -> int:
 
 def run_experiment(config: Config) -> int:
     """Every arm in turn, then the report; a seed that misses its gate is named in it."""
-    import jax
-
-    from experiments import report
-    from experiments.folders import writable
-    from experiments.sweeps import sweep
+    from experiments.suites import chosen, run_tasks
     from experiments.tagging import cues, tagger
 
-    for name in ("seeds", "steps", "threads"):
-        value = getattr(config, name)
-        if value < 1:
-            raise ValueError(f"{name} is {value}; expected at least 1")
+    check_counts(config, "seeds", "steps", "threads")
     everything = tagger.tasks(config.steps) + cues.tasks(max(config.steps // 3, 1))
-    tasks = [task for task in everything if config.only in task.name]
-    if not tasks:
-        names = "; ".join(task.name for task in everything)
-        raise ValueError(f"only is {config.only!r}; expected part of one of: {names}")
-    folder = writable(config.out)
-    begun = time.perf_counter()
+    tasks = chosen(everything, config.only)
     facts = tagger.known(tagger.MODEL)
     for place, name in enumerate(("filter", "smoother")):
         print(f"exact {name}: accuracy {facts['accuracy'][place]:.4f}, ", end="")
         print(f"{facts['nats'][place]:.4f} nats a tag; always the commonest: {facts['guess']:.4f}")
-    results = {}
-    for task in tasks:
-        results[task.name], params = sweep(task, range(config.seeds), config.threads)
-        sizes = [leaf[0].size for leaf in jax.tree.leaves(params)]
-        results[task.name]["parameters"] = sum(sizes)
-        print(report.line(task, results[task.name]), flush=True)
-    seconds = time.perf_counter() - begun
-    print(f"\non test data, {config.seeds} seeds, learning rate chosen on validation data:")
-    print(report.table(tasks, results))
-    report.write_results(folder, tasks, results, seconds)
-    report.draw(folder / "tagging.png", tasks, results)
-    print(f"{seconds:.0f} s; results.json and tagging.png are in {folder}")
-    return report.conclude(results)
+    return run_tasks(tasks, config.out, "tagging.png", config.seeds, config.threads)
 
 
 if __name__ == "__main__":
