@@ -1,7 +1,6 @@
 """Experiments that are lists of tasks: which of them to run, all of them in turn, the report."""
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -11,7 +10,7 @@ from experiments.folders import writable
 from experiments.sweeps import Task, sweep
 
 
-def chosen(tasks: Sequence[Task], only: str) -> list[Task]:
+def chosen(tasks: list[Task], only: str) -> list[Task]:
     """The tasks with `only` in their names; raises ValueError where there is none."""
     found = [task for task in tasks if only in task.name]
     if not found:
@@ -20,7 +19,7 @@ def chosen(tasks: Sequence[Task], only: str) -> list[Task]:
     return found
 
 
-def run_tasks(tasks: Sequence[Task], out: Path, picture: str, seeds: int, threads: int = 1) -> int:
+def run_tasks(tasks: list[Task], out: Path, picture: str, seeds: int, threads: int = 1) -> int:
     """Every task in turn, then table, results.json and picture in the folder `out`.
 
     A seed that misses its task's gate is a result, not an error: it is named in a line of its own.
