@@ -130,7 +130,7 @@ def _curves(axis: Any, task: Task, result: dict[str, Any]) -> None:
         axis.set_yscale("log")
     axis.set_title(task.name, fontsize=9)
     axis.set_xlabel("step", fontsize=8)
-    axis.set_ylabel("training loss, nats", fontsize=8)
+    axis.set_ylabel("training loss", fontsize=8)
     axis.tick_params(labelsize=7)
 
 
