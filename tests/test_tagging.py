@@ -83,12 +83,12 @@ def test_scores_cannot_pass_the_bound_and_the_exact_rule_reaches_it(both, monkey
     exact = lambda self, params, symbols: posteriors(tagger.MODEL, symbols)[int(both)]
     key, params = jax.random.key(0), task.init(jax.random.key(1))
     found = task.evaluate(params, key, 0)
-    assert found["nats above the bound"].mean > 0.1
-    assert found["accuracy below the bound"].mean > 0.01
+    assert found["nats, above the bound"].mean > 0.1
+    assert found["accuracy, below the bound"].mean > 0.01
     monkeypatch.setattr(tagger.Tagger, "log_probs", exact)
     reached = task.evaluate(params, key, 0)
-    np.testing.assert_allclose(reached["nats above the bound"].mean, 0, atol=1e-6)
-    np.testing.assert_allclose(reached["accuracy below the bound"].mean, 0, atol=1e-6)
+    np.testing.assert_allclose(reached["nats, above the bound"].mean, 0, atol=1e-6)
+    np.testing.assert_allclose(reached["accuracy, below the bound"].mean, 0, atol=1e-6)
     assert reached["accuracy"].mean > found["accuracy"].mean
 
 
@@ -121,8 +121,8 @@ def test_in_small_from_the_command_line(tmp_path, capsys, monkeypatch):
     assert main(["--seeds", "2", "--steps", "200", "--out", str(tmp_path)]) == 0
     found = json.loads((tmp_path / "results.json").read_text())["tasks"]
     assert found["tagging, tiny"]["curve"][0][-1] < found["tagging, tiny"]["curve"][0][0]
-    assert not found["tagging, tiny"]["test"]["nats above the bound"]["leak"]
-    assert "accuracy, cue at the start" in found["cue, h_{f,T} and h_{b,1}"]["test"]
+    assert not found["tagging, tiny"]["test"]["nats, above the bound"]["leak"]
+    assert "accuracy, cue first" in found["cue, h_{f,T} and h_{b,1}"]["test"]
     assert "exact smoother: accuracy" in capsys.readouterr().out
     assert (tmp_path / "tagging.png").stat().st_size > 5000
     assert main(["--only", "nothing"]) == 2

@@ -98,17 +98,17 @@ def classification(reading: str, steps: int, length: int = LENGTH) -> Task:
         part = lambda rows: estimate(right[jnp.argsort(~rows)[: TEST_ROWS * 3 // 4]])
         return {
             "accuracy": estimate(right),
-            "accuracy, cue at the start": part(~at_end),
-            "accuracy, cue at the end": part(at_end),
+            "accuracy, cue first": part(~at_end),
+            "accuracy, cue last": part(at_end),
         }
 
-    optimum = {"accuracy": 1.0, "accuracy, cue at the start": 1.0, "accuracy, cue at the end": 1.0}
+    optimum = {"accuracy": 1.0, "accuracy, cue first": 1.0, "accuracy, cue last": 1.0}
     if reading == BACKWARD_LAST:  # has seen the last symbol alone: a cue there, or it guesses
         start = 1 / CLASSES
         optimum = {
             "accuracy": (1 + start) / 2,
-            "accuracy, cue at the start": start,
-            "accuracy, cue at the end": 1.0,
+            "accuracy, cue first": start,
+            "accuracy, cue last": 1.0,
         }
     return Task(
         name=f"cue, {reading}",
