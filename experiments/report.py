@@ -2,6 +2,7 @@
 
 import json
 import platform
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +144,7 @@ def _metrics(axis: Any, task: Task, result: dict[str, Any]) -> None:
             axis.plot([place - 0.35, place + 0.35], [found["optimum"]] * 2, "k-", lw=1)
         if name == task.metric:
             axis.plot([place - 0.35, place + 0.35], [task.baseline] * 2, color="0.5", ls=":")
-    names = [name.replace(", ", ",\n").replace(" as ", "\nas ") for name in result["test"]]
+    names = [textwrap.fill(name, 12) for name in result["test"]]
     axis.set_xticks(range(len(names)), names, fontsize=7)
     axis.set_xlim(-0.6, len(names) - 0.4)
     axis.tick_params(axis="y", labelsize=7)
