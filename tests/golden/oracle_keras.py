@@ -5,6 +5,7 @@ In float32: that backend's activations round to it even where everything else is
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import keras
@@ -17,12 +18,12 @@ DIRECTIONS = ("forward", "backward")
 OPTIONS = {"return_sequences": True, "return_state": True}
 
 
-def make(new: Callable, fields: tuple[str, ...], **steps: np.ndarray) -> Callable:
-    """Records the layer that new() builds; fields name its states, steps is `lengths` or `mask`."""
+def make(new: Callable, fields: tuple[str, ...], **padding: Any) -> Callable:
+    """Records what new() builds; fields name its states, padding is `lengths` or `mask`."""
     layer = new()
     layer.build((BATCH, LENGTH, INPUT))
     names = [short_name(variable.path) for variable in layer.trainable_variables]
-    mask = steps["mask"] if "mask" in steps else padding_mask(steps["lengths"])
+    mask = padding["mask"] if "mask" in padding else padding_mask(padding["lengths"])
 
     def apply(weights, carry, xs):
         trainable = [weights[name] for name in names]
@@ -36,7 +37,7 @@ def make(new: Callable, fields: tuple[str, ...], **steps: np.ndarray) -> Callabl
     variables = zip(names, layer.trainable_variables, strict=True)
     shapes = {name: tuple(variable.shape) for name, variable in variables}
     carry = {field: (BATCH, HIDDEN) for field in fields}
-    return lambda case: record_jax(case, shapes, carry, apply, dtype=np.float32, **steps)
+    return lambda case: record_jax(case, shapes, carry, apply, dtype=np.float32, **padding)
 
 
 def short_name(path: str) -> str:
