@@ -1,6 +1,5 @@
 """Decoding of RNN transducers: the best step at a time, and a search by alignment length."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -28,10 +27,9 @@ from seqjax.decoding.prefixes import (
 )
 from seqjax.decoding.rows import at
 from seqjax.decoding.start import Step, start
-from seqjax.losses.checks import check_blank, check_lengths, widened
+from seqjax.losses.checks import check_blank, check_lengths, widened, within
+from seqjax.losses.transducer import Joint
 from seqjax.scan import where_rows, zero_rows
-
-Joint = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 def transducer_greedy(
@@ -290,7 +288,7 @@ def _task(joint, encoded, step, carry, bos, max_len, lengths, blank) -> _Task:
         f"joint returned {logits} for encoded [B, D] and predicted [B, E]; expected logits [B, V].",
     )
     blank = check_blank(blank, logits.shape[1])
-    real = jnp.arange(steps, dtype=jnp.int32) < lengths[:, None]
+    real = within(lengths, steps)
     frames = (
         zero_rows(real, encoded)
         if steps
