@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, final
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks, _trees
+from seqjax._internal import checks, trees
 from seqjax.cells.products import accumulator
 from seqjax.scan import strong
 
@@ -73,8 +73,8 @@ class TriggeredAverage:
 
     def __post_init__(self):
         ok = self.patience == 0 and not isinstance(self.patience, bool)
-        _checks.require(
-            ok or _checks.is_positive_int(self.patience),
+        checks.require(
+            ok or checks.is_positive_int(self.patience),
             f"patience is {self.patience!r}; expected an integer of at least 0.",
         )
         object.__setattr__(self, "patience", int(self.patience))
@@ -96,11 +96,11 @@ class TriggeredAverage:
         Leaves that are not floating or complex (keys, counters) are always the latest.
         """
         wide = jax.tree.map(_wide, params)
-        _checks.same_structure("params", wide, state.mean, "those that `init` was given")
+        checks.same_structure("params", wide, state.mean, "those that `init` was given")
         count = jnp.where(state.triggered, state.averaged + 1, 1)
 
         def enter(mean, new):
-            if not _trees.is_inexact(new):
+            if not trees.is_inexact(new):
                 return new
             moved = mean + (new - mean) / count.astype(new.dtype)
             return jnp.where(state.triggered, moved, new)
@@ -114,7 +114,7 @@ class TriggeredAverage:
         the params of the last `update` are its first.
         """
         loss = jnp.asarray(loss, jnp.float32)
-        _checks.require(loss.shape == (), f"loss has shape {loss.shape}; expected one number [].")
+        checks.require(loss.shape == (), f"loss has shape {loss.shape}; expected one number [].")
         loss = jnp.where(jnp.isnan(loss), jnp.inf, loss)
         seen = jnp.append(state.recent, loss)
         return state._replace(
@@ -134,4 +134,4 @@ class TriggeredAverage:
 def _wide(leaf: Any) -> jax.Array:
     """A leaf as an array, in at least float32 where it is floating."""
     leaf = jnp.asarray(leaf)
-    return leaf.astype(accumulator(leaf.dtype)) if _checks.is_float(leaf) else leaf
+    return leaf.astype(accumulator(leaf.dtype)) if checks.is_float(leaf) else leaf

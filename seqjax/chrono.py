@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.cells.conv_lstm import ConvLSTMParams
 from seqjax.cells.coupled import CoupledLSTMParams
 from seqjax.cells.diagonal import DiagonalGRUParams, DiagonalLSTMParams
@@ -101,7 +101,7 @@ def chrono_biases(params: Any, key: jax.Array, longest: float) -> Any:
     known = lambda node: type(node) in _GATES
     nodes, structure = jax.tree.flatten(params, is_leaf=known)
     found = [index for index, node in enumerate(nodes) if known(node)]
-    _checks.require(
+    checks.require(
         bool(found),
         f"params is a {type(params).__name__} with no params of a gated cell; expected those of "
         f"one of {', '.join(sorted(kind.__name__ for kind in _GATES))}. For a cell of your own "
@@ -115,7 +115,7 @@ def chrono_biases(params: Any, key: jax.Array, longest: float) -> Any:
 def _with_biases(params: Any, key: jax.Array, draw: Chrono) -> Any:
     """One cell's params with the biases of its keeping and writing gates drawn."""
     gates, b = _GATES[type(params)], params.b
-    _checks.require(
+    checks.require(
         b is not None,
         f"params is a {type(params).__name__} whose b is None; expected biases. Make the cell with "
         "use_bias=True.",

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from seqjax import _checks
+from seqjax._internal import checks
 
 _LARGEST_ID = int(np.iinfo(np.int32).max)
 
@@ -78,14 +78,14 @@ class Corpus:
     window: int
 
     def __post_init__(self) -> None:
-        _checks.positive_int("batch_size", self.batch_size)
-        _checks.positive_int("window", self.window)
-        _checks.require(
+        checks.positive_int("batch_size", self.batch_size)
+        checks.positive_int("window", self.window)
+        checks.require(
             self.tokens >= self.batch_size,
             f"the corpus has {self.tokens} tokens to predict, fewer than batch_size "
             f"{self.batch_size}; each row needs at least one. Take a smaller batch_size.",
         )
-        _checks.require(
+        checks.require(
             self.tokens >= self.window,
             f"the corpus has {self.tokens} tokens to predict, fewer than one window of "
             f"{self.window} steps. Take a smaller window or a longer text.",
@@ -132,7 +132,7 @@ class Corpus:
           >>> print(corpus[0].reset.astype(int))
           [[1 0 0 0 1 0]]
         """
-        _checks.require(len(documents) > 0, "documents is empty; expected at least one.")
+        checks.require(len(documents) > 0, "documents is empty; expected at least one.")
         for name, value in (("bos", bos), ("eos", eos)):
             _ids(name, np.asarray(value)[None], vocab_size)
         docs = [_ids(f"documents[{i}]", doc, vocab_size) for i, doc in enumerate(documents)]
@@ -167,7 +167,7 @@ class Corpus:
           [[3 1 4 1]] [[1 4 1 5]]
         """
         ids = _ids("stream", stream, vocab_size)
-        _checks.require(
+        checks.require(
             len(ids) >= 2,
             f"stream has {len(ids)} ids; expected at least 2, an input and a target.",
         )
@@ -199,7 +199,7 @@ class Corpus:
           [[5 5 5 5 5 0 3 3 3 0 4 4 4 4 0]]
         """
         numbers = seed if isinstance(seed, Sequence) else [seed]
-        _checks.require(
+        checks.require(
             len(numbers) > 0 and all(isinstance(n, (int, np.integer)) and n >= 0 for n in numbers),
             f"seed is {seed!r}; expected an integer of at least 0, or several such as (seed, "
             "epoch).",
@@ -268,7 +268,7 @@ def _ids(name: str, values: Any, vocab_size: int | None) -> np.ndarray:
     array = np.asarray(values)
     # An empty list has no dtype of its own (NumPy says float64).
     empty = array.ndim == 1 and array.size == 0
-    _checks.require(
+    checks.require(
         empty or (array.ndim == 1 and np.issubdtype(array.dtype, np.integer)),
         f"{name} is {array.dtype}{list(array.shape)}; expected a 1-D array of integer ids. Encode "
         "text into ids first.",

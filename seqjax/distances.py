@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from seqjax import _checks
+from seqjax._internal import checks
 
 
 class EditCounts(NamedTuple):
@@ -167,7 +167,7 @@ def hamming_distance(hypotheses, references, lengths=None) -> jax.Array:
     """
     hyp, lengths = check_tokens("hypotheses", hypotheses, "lengths", lengths)
     ref, _ = check_tokens("references", references, "lengths", None)
-    _checks.require(
+    checks.require(
         hyp.shape[-1] == ref.shape[-1],
         f"hypotheses has width {hyp.shape[-1]} and references {ref.shape[-1]}; expected the same. "
         "Sequences of unequal lengths have an edit_distance.",
@@ -202,7 +202,7 @@ def error_rate(distances, reference_lengths) -> jax.Array:
       Wagner and Fischer, The string-to-string correction problem, 1974, for the distance.
     """
     distances, lengths = jnp.asarray(distances), jnp.asarray(reference_lengths)
-    _checks.require(
+    checks.require(
         distances.shape == lengths.shape,
         f"distances has shape {distances.shape} and reference_lengths {lengths.shape}; expected "
         "the same, a distance a reference.",
@@ -214,7 +214,7 @@ def error_rate(distances, reference_lengths) -> jax.Array:
 def check_tokens(name: str, tokens: Any, lengths_name: str, lengths: Any):
     """Tokens [..., T] and lengths [...] int32, T for None; raises where they do not fit."""
     tokens = jnp.asarray(tokens)
-    _checks.require(
+    checks.require(
         tokens.ndim >= 1 and jnp.issubdtype(tokens.dtype, jnp.integer),
         f"{name} is {tokens.dtype}{list(tokens.shape)}; expected integer ids [..., T].",
     )
@@ -222,13 +222,13 @@ def check_tokens(name: str, tokens: Any, lengths_name: str, lengths: Any):
     if lengths is None:
         return tokens, jnp.full(shape, width, jnp.int32)
     lengths = jnp.asarray(lengths)
-    _checks.require(
+    checks.require(
         jnp.issubdtype(lengths.dtype, jnp.integer) and lengths.shape == shape,
         f"{lengths_name} is {lengths.dtype}{list(lengths.shape)}; expected integers {list(shape)}, "
         f"one for each row of {name} {list(tokens.shape)}.",
     )
-    known = _checks.concrete(lengths)
-    _checks.require(
+    known = checks.concrete(lengths)
+    checks.require(
         known is None or bool(((known >= 0) & (known <= width)).all()),
         f"{lengths_name} is {known}; expected 0 <= {lengths_name} <= {width}, the width of {name} "
         f"{list(tokens.shape)}.",
@@ -239,13 +239,13 @@ def check_tokens(name: str, tokens: Any, lengths_name: str, lengths: Any):
 def _cost_dtype(tokens: int, **costs: Any):
     """int32 where all costs are integers, else the default float."""
     for name, cost in costs.items():
-        _checks.require(
-            _checks.is_number(cost) and math.isfinite(cost) and cost >= 0,
+        checks.require(
+            checks.is_number(cost) and math.isfinite(cost) and cost >= 0,
             f"{name} is {cost!r}; expected a finite cost of at least 0.",
         )
     if not all(float(cost).is_integer() for cost in costs.values()):
         return jnp.result_type(float)
-    _checks.require(
+    checks.require(
         tokens * max(costs.values()) < 2**31,
         f"{tokens} tokens with costs of up to {max(costs.values())} exceed int32; expected fewer "
         "tokens or smaller costs.",

@@ -10,7 +10,7 @@ from typing import Protocol, final
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
+from seqjax._internal import checks
 
 
 class Initializer(Protocol):
@@ -70,7 +70,7 @@ class Orthogonal:
     scale: float = 1.0
 
     def __post_init__(self):
-        _checks.hold_numbers(self, "scale")
+        checks.hold_numbers(self, "scale")
 
     def __call__(self, key, shape, dtype=None):
         """A [fan_in, fan_out] array."""
@@ -96,12 +96,12 @@ class Identity:
     scale: float = 1.0
 
     def __post_init__(self):
-        _checks.hold_numbers(self, "scale")
+        checks.hold_numbers(self, "scale")
 
     def __call__(self, key, shape, dtype=None):
         """scale * I, [H, H]. Raises ValueError unless shape is square."""
         square = len(shape) == 2 and shape[0] == shape[1]
-        _checks.require(square, f"Identity got shape {shape}; expected a square matrix [H, H].")
+        checks.require(square, f"Identity got shape {shape}; expected a square matrix [H, H].")
         return jnp.asarray(self.scale, default_dtype(dtype)) * jnp.eye(*shape, dtype=dtype)
 
 
@@ -124,7 +124,7 @@ class Normal:
     stddev: float = 0.01
 
     def __post_init__(self):
-        _checks.hold_numbers(self, "stddev")
+        checks.hold_numbers(self, "stddev")
 
     def __call__(self, key, shape, dtype=None):
         """An array of this shape."""
@@ -151,7 +151,7 @@ class Uniform:
     bound: float
 
     def __post_init__(self):
-        _checks.hold_numbers(self, "bound")
+        checks.hold_numbers(self, "bound")
 
     def __call__(self, key, shape, dtype=None):
         """An array of this shape."""
@@ -183,8 +183,8 @@ class Chrono:
     longest: float
 
     def __post_init__(self):
-        _checks.hold_numbers(self, "longest")
-        _checks.require(
+        checks.hold_numbers(self, "longest")
+        checks.require(
             self.longest > 2,
             f"longest is {self.longest!r}; expected the steps of the longest dependency, above 2.",
         )

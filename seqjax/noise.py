@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
+from seqjax._internal import checks
 
 
 class Noise(NamedTuple):
@@ -151,13 +151,13 @@ def has_noise(carry) -> bool:
 def check_key(key, batch_size: int | None = None) -> None:
     """Raises ValueError unless key is a typed key, or [B] typed keys where B is given."""
     typed = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
-    _checks.require(
+    checks.require(
         typed,
         f"key is {_describe(key)}; expected a typed key. Make one with jax.random.key(seed), "
         "or wrap an old one with jax.random.wrap_key_data(key).",
     )
     rows = "" if batch_size is None else f" or {batch_size} keys, one a row"
-    _checks.require(
+    checks.require(
         key.ndim == 0 or (batch_size is not None and key.shape == (batch_size,)),
         f"key has shape {key.shape}; expected one key (shape ()){rows}.",
     )

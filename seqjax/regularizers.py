@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.cells.products import accumulator
 from seqjax.noise import check_key
 from seqjax.scan import check_flags, zero_rows
@@ -60,16 +60,16 @@ def drop_weights(params: Any, key: jax.Array, rate: Any, names: Sequence[str] = 
       2013. Merity, Keskar and Socher, Regularizing and Optimizing LSTM Language Models, 2018,
       section 2, for recurrent weights.
     """
-    known = _checks.concrete(rate)
+    known = checks.concrete(rate)
     if known is not None:
-        _checks.rate("rate", known.item() if isinstance(rate, jax.Array) else rate)
+        checks.rate("rate", known.item() if isinstance(rate, jax.Array) else rate)
     check_key(key)
     names = (names,) if isinstance(names, str) else tuple(names)
     leaves, structure = jax.tree_util.tree_flatten_with_path(params)
     chosen = [index for index, (path, _) in enumerate(leaves) if _name(path) in names]
     found = {_name(leaves[index][0]) for index in chosen}
     missing = [name for name in names if name not in found]
-    _checks.require(
+    checks.require(
         bool(names) and not missing,
         f"names is {names!r} but no leaf of params is called {', '.join(map(repr, missing))}; "
         f"expected some of {', '.join(sorted({_name(path) for path, _ in leaves}))}.",
@@ -78,8 +78,8 @@ def drop_weights(params: Any, key: jax.Array, rate: Any, names: Sequence[str] = 
     for number, index in enumerate(chosen):
         path, leaf = leaves[index]
         where = "params" + jax.tree_util.keystr(path)
-        _checks.require(
-            _checks.is_float(jnp.asarray(leaf)), f"{where} is {leaf!r}; expected floats to drop."
+        checks.require(
+            checks.is_float(jnp.asarray(leaf)), f"{where} is {leaf!r}; expected floats to drop."
         )
         new[index] = _drop(jax.random.fold_in(key, number), rate, jnp.asarray(leaf))
     return jax.tree.unflatten(structure, new)
@@ -176,8 +176,8 @@ def _name(path: tuple) -> str:
 def _checked(ys: Any, mask: Any, reset: Any):
     """ys in at least float32, mask and reset; raises where they do not fit."""
     ys = jnp.asarray(ys)
-    _checks.require(
-        ys.ndim >= 2 and _checks.is_float(ys),
+    checks.require(
+        ys.ndim >= 2 and checks.is_float(ys),
         f"ys is {ys.dtype}{list(ys.shape)}; expected floats [B, T, ...], outputs of `unroll`.",
     )
     real = check_flags("mask", mask, *ys.shape[:2])

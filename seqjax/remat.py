@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
-from seqjax import _trees
-from seqjax._jaxprs import depend_on
+from seqjax._internal import trees
+from seqjax._internal.jaxprs import depend_on
 from seqjax.scan import strong
 from seqjax.schedules import REVERSE, TAPE, Actions, Schedule
 
@@ -47,10 +47,10 @@ def run_schedule(
 
     def forward(shared, carry, inputs):
         args = (shared, carry, inputs)
-        live = jax.tree.map(lambda a: a.perturbed and _trees.is_inexact(a.value), args)
+        live = jax.tree.map(lambda a: a.perturbed and trees.is_inexact(a.value), args)
         shared, carry, inputs = jax.tree.map(lambda a: a.value, args)
         # A carry depends on all that the steps before it depend on.
-        live = (live[0], jax.tree.map(_trees.is_inexact, carry), live[2])
+        live = (live[0], jax.tree.map(trees.is_inexact, carry), live[2])
         run = _Run(schedule, block, live).traced(shared, carry, inputs)
         out, stored = run.sweep(shared, carry, inputs)
         return out, jax.tree_util.Partial(run.reverse, shared, inputs, stored)
@@ -84,20 +84,20 @@ def square_root_schedule(block: Block, shared: Any, carry: Any, inputs: Any) -> 
     """
     length = jax.tree.leaves(inputs)[0].shape[1]
     step = max(tape_size(block, shared, carry, inputs, 1), 1)
-    window = math.ceil(math.sqrt(length * min(max(_trees.size_in_bytes(carry) / step, 1 / 16), 1)))
+    window = math.ceil(math.sqrt(length * min(max(trees.size_in_bytes(carry) / step, 1 / 16), 1)))
     return Schedule(length, -(-length // window), block=window)
 
 
 def tape_size(block: Block, shared: Any, carry: Any, inputs: Any, steps: int) -> int:
     """The bytes of the tape of a unit of some steps, by shapes; arguments as in `run_schedule`."""
     shared, carry = jax.tree.map(jnp.asarray, (shared, carry))
-    live = jax.tree.map(_trees.is_inexact, (shared, carry, inputs))
+    live = jax.tree.map(trees.is_inexact, (shared, carry, inputs))
 
     def kept(shared, carry, inputs):
         run = _Run(Schedule(2 * steps, 0, 1, steps), block, live).traced(shared, carry, inputs)
-        return run._kept(run.tape(shared, carry, _trees.take_steps(inputs, 0, steps))[1])
+        return run._kept(run.tape(shared, carry, trees.take_steps(inputs, 0, steps))[1])
 
-    return _trees.size_in_bytes(jax.eval_shape(kept, shared, carry, inputs))
+    return trees.size_in_bytes(jax.eval_shape(kept, shared, carry, inputs))
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,23 +131,23 @@ class _Run:
         last = jax.tree.map(lambda a: a[:, start:], inputs)
         ys = jax.eval_shape(self.block, shared, carry, last)[1]
         ys = jax.tree.map(lambda a: jnp.zeros((a.shape[0], length, *a.shape[2:]), a.dtype), ys)
-        ys = _trees.vary_like(ys, carry)
+        ys = trees.vary_like(ys, carry)
         forward, reversals, _ = _program(schedule)
         if schedule.units > 1:
 
             def body(state, row):
                 state, ys = state
                 state, part = self._act(state, row, shared, inputs)
-                return (state, _trees.put_steps(ys, part, row.unit * schedule.block)), None
+                return (state, trees.put_steps(ys, part, row.unit * schedule.block)), None
 
             rows = jax.tree.map(lambda a: jnp.asarray(a[: schedule.units - 1]), forward)
             (state, ys), _ = jax.lax.scan(body, (state, ys), rows)
-        carry = _trees.at_index(state[0], int(reversals.source[0]))
+        carry = trees.at_index(state[0], int(reversals.source[0]))
         if self.live is None:
             (carry, part), tape = self.block(shared, carry, last), None
         else:
             (carry, part), tape = self._tape(shared, carry, last)
-        return (carry, _trees.put_steps(ys, part, start)), (state, tape)
+        return (carry, trees.put_steps(ys, part, start)), (state, tape)
 
     def reverse(self, shared: Any, inputs: Any, stored: Any, cotangents: Any) -> Any:
         """The cotangents of (shared, carry, inputs) from those of (carry, ys)."""
@@ -155,26 +155,26 @@ class _Run:
         schedule, (later, ys) = self.schedule, cotangents
         start, length = schedule.block * (schedule.units - 1), schedule.length
         later = jax.tree.map(lambda a: _cotangent(a, lambda a: a, a.shape), later)
-        alike = lambda tree: _trees.vary_like(tree, inputs)
+        alike = lambda tree: trees.vary_like(tree, inputs)
         later, part = alike((later, _part(ys, start, length - start)))
         of_shared, later, of_inputs = tape((later, part))[0]
         zeros = jax.tree.map(
             lambda live, a: jnp.zeros_like(a) if live else None, self.live[2], inputs
         )
         # Sums over units are kept in float32 at least.
-        total = (_trees.widen(of_shared), _trees.put_steps(zeros, of_inputs, start))
+        total = (trees.widen(of_shared), trees.put_steps(zeros, of_inputs, start))
         forward, reversals, bounds = jax.tree.map(jnp.asarray, _program(schedule))
 
         def body(carried, row):
             state, later, (total, collected) = carried
             begin, end, row = row
-            act = lambda i, state: self._act(state, _trees.at_index(forward, i), shared, inputs)[0]
+            act = lambda i, state: self._act(state, trees.at_index(forward, i), shared, inputs)[0]
             state = jax.lax.fori_loop(begin, end, act, state)
             start = row.unit * schedule.block
             pull = self._pull(state, row, shared, inputs)
             of_shared, later, of_inputs = pull((later, alike(_part(ys, start, schedule.block))))[0]
             total = jax.tree.map(lambda a, b: a + b.astype(a.dtype), total, of_shared)
-            return (state, later, (total, _trees.put_steps(collected, of_inputs, start))), None
+            return (state, later, (total, trees.put_steps(collected, of_inputs, start))), None
 
         if schedule.units > 1:
             rows = (bounds[:-1], bounds[1:], jax.tree.map(lambda a: a[1:], reversals))
@@ -185,10 +185,10 @@ class _Run:
     def _act(self, state: Any, row: Actions, shared: Any, inputs: Any) -> tuple[Any, Any]:
         """One advance or tape: the state after it, and the unit's ys."""
         slots, tapes = state
-        carry, part = _trees.at_index(slots, row.source), self._unit(inputs, row)
+        carry, part = trees.at_index(slots, row.source), self._unit(inputs, row)
         if not tapes:
             carry, ys = self.block(shared, carry, part)
-            return (_trees.set_index(slots, carry, row.target), tapes), ys
+            return (trees.set_index(slots, carry, row.target), tapes), ys
         at = jnp.maximum(row.tape, 0)  # an advance puts back what it finds
 
         def tape(carry, part):
@@ -196,10 +196,10 @@ class _Run:
             return strong(out), self._kept(pull)
 
         def advance(carry, part):
-            return strong(self.block(shared, carry, part)), _trees.at_index(tapes, at)
+            return strong(self.block(shared, carry, part)), trees.at_index(tapes, at)
 
         (carry, ys), kept = jax.lax.cond(row.kind == TAPE, tape, advance, carry, part)
-        return (_trees.set_index(slots, carry, row.target), _trees.set_index(tapes, kept, at)), ys
+        return (trees.set_index(slots, carry, row.target), trees.set_index(tapes, kept, at)), ys
 
     def _tape(self, shared: Any, carry: Any, inputs: Any) -> tuple[Any, Any]:
         """A unit's (carry, ys), and the function from their cotangents to those of the live."""
@@ -207,20 +207,20 @@ class _Run:
         fixed = jax.tree.map(lambda live, a: None if live else a, self.live, args)
 
         def run(chosen):
-            out = self.block(*_trees.merge(chosen, fixed))
-            return _trees.inexact(out), _trees.exact(out)
+            out = self.block(*trees.merge(chosen, fixed))
+            return trees.inexact(out), trees.exact(out)
 
         chosen = jax.tree.map(lambda live, a: a if live else None, self.live, args)
         out, pull, rest = jax.vjp(run, chosen, has_aux=True)
-        return _trees.merge(out, rest), pull
+        return trees.merge(out, rest), pull
 
     def _pull(self, state: Any, row: Actions, shared: Any, inputs: Any) -> Any:
         """What `_tape` gives for the unit that is to be reversed, from a stored tape if any."""
         slots, tapes = state
-        carry, part = _trees.at_index(slots, row.source), self._unit(inputs, row)
+        carry, part = trees.at_index(slots, row.source), self._unit(inputs, row)
         if not tapes:
             return self._tape(shared, carry, part)[1]
-        load = lambda carry, part: _trees.at_index(tapes, row.tape)
+        load = lambda carry, part: trees.at_index(tapes, row.tape)
         compute = lambda carry, part: self._kept(self.tape(shared, carry, part)[1])
         kept = iter(jax.lax.cond(row.tape >= 0, load, compute, carry, part))
         # The other leaves need no carry: they are those of any tape of this unit.
@@ -232,7 +232,7 @@ class _Run:
         """The same with `tape` and `varying`, where tapes are stored."""
         if self.schedule.stored[1] == 0:
             return self
-        part = _trees.take_steps(inputs, 0, self.schedule.block)
+        part = trees.take_steps(inputs, 0, self.schedule.block)
         tape, captured = jax.closure_convert(self._tape, shared, carry, part)
         run = lambda *args: tape(*args, *captured)
         arrays = lambda *args: jax.tree.leaves(run(*args)[1])
@@ -253,14 +253,14 @@ class _Run:
     def _tape_buffers(self, shared: Any, carry: Any, inputs: Any) -> list[Any]:
         if self.tape is None:
             return []
-        part = _trees.take_steps(inputs, 0, self.schedule.block)
+        part = trees.take_steps(inputs, 0, self.schedule.block)
         kept = lambda *args: self._kept(self.tape(*args)[1])
         shapes = jax.eval_shape(kept, shared, carry, part)
         count = self.schedule.stored[1]
-        return _trees.vary_like([jnp.zeros((count, *a.shape), a.dtype) for a in shapes], carry)
+        return trees.vary_like([jnp.zeros((count, *a.shape), a.dtype) for a in shapes], carry)
 
     def _unit(self, inputs: Any, row: Actions) -> Any:
-        return _trees.take_steps(inputs, row.unit * self.schedule.block, self.schedule.block)
+        return trees.take_steps(inputs, row.unit * self.schedule.block, self.schedule.block)
 
 
 @functools.lru_cache(maxsize=64)
@@ -277,7 +277,7 @@ def _part(cotangents: Any, start: Any, size: int) -> Any:
 
     def one(a):
         return _cotangent(
-            a, lambda a: _trees.take_steps(a, start, size), (a.shape[0], size, *a.shape[2:])
+            a, lambda a: trees.take_steps(a, start, size), (a.shape[0], size, *a.shape[2:])
         )
 
     return jax.tree.map(one, cotangents)
@@ -287,4 +287,4 @@ def _cotangent(a: Any, take: Callable, shape: tuple[int, ...]) -> Any:
     if not isinstance(a, SymbolicZero):
         return take(a)
     dtype: Any = a.dtype
-    return jnp.zeros(shape, dtype) if _trees.is_inexact(a) else None
+    return jnp.zeros(shape, dtype) if trees.is_inexact(a) else None

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seqjax import _checks
+from seqjax._internal import checks
 
 # Numbered in the order of writing, not by training step: a save never has to replace another
 # one, and a new run in an old directory is not older than what it finds there.
@@ -63,7 +63,7 @@ def save_checkpoint(
       checkpoint-00000001
     """
     if keep is not None:
-        _checks.positive_int("keep", keep, "None keeps all.")
+        checks.positive_int("keep", keep, "None keeps all.")
     meta = {"format": 1, "spec": _spec(spec), "position": _json("position", position)}
     forms, arrays = [], {}
     for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]:
@@ -120,7 +120,7 @@ def restore_checkpoint(directory: str | Path, like: Any, *, spec: Any) -> Restor
         saved_spec, saved_forms, position = meta["spec"], meta["leaves"], meta["position"]
     except Exception as error:
         raise _unreadable(path, error) from error
-    _checks.require(
+    checks.require(
         saved_spec == _spec(spec),
         f"checkpoint {path} was saved for another spec.\n  saved:    {saved_spec}\n"
         f"  expected: {_spec(spec)}\nRestore it with the spec it was saved for, or use another "
@@ -162,7 +162,7 @@ def _form(name: str, leaf: Any) -> dict:
     """What JSON keeps of a leaf: its name, dtype and shape."""
     known = leaf if hasattr(leaf, "dtype") and hasattr(leaf, "shape") else np.asarray(leaf)
     is_array = jnp.issubdtype(known.dtype, jnp.number) or known.dtype == bool
-    _checks.require(
+    checks.require(
         is_array or jnp.issubdtype(known.dtype, jax.dtypes.prng_key),
         f"{name} is {leaf!r}; expected an array, a typed key or a Python number.",
     )
@@ -207,7 +207,7 @@ def _check_forms(path: Path, saved: list[dict], expected: list[dict]) -> None:
     ]
     shortened = lines[:5] + [f"  and {len(lines) - 5} more"] * (len(lines) > 5)
     message = f"checkpoint {path} holds a state of another form than like."
-    _checks.require(not lines, "\n".join([message, *shortened]))
+    checks.require(not lines, "\n".join([message, *shortened]))
 
 
 # Orbax, imported where it is used: it takes longer to import than the rest of seqjax.
@@ -284,7 +284,7 @@ def _unreadable(path: Path, error: Exception) -> ValueError:
 
 def _spec(spec: Any) -> str:
     text = repr(spec)
-    _checks.require(
+    checks.require(
         not re.search(r" at 0x[0-9a-f]+", text),
         f"spec is {text}, whose repr changes from run to run; expected a value such as a cell or "
         "a frozen dataclass.",
@@ -298,7 +298,7 @@ def _json(name: str, value: Any) -> Any:
         same = json.loads(json.dumps(value, allow_nan=False)) == value
     except (TypeError, ValueError):
         same = False
-    _checks.require(
+    checks.require(
         same,
         f"{name} is {value!r}, which JSON does not keep as it is; expected numbers, strings, "
         "lists and dicts with string keys (int(...) for a NumPy number, a list for a tuple).",

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from seqjax import _checks, _trees
+from seqjax._internal import checks, trees
 from seqjax.noise import is_noise
 
 Step = Callable[[Any, Any], tuple[Any, Any]]
@@ -73,7 +73,7 @@ def scan(
     flags = check_flags("reset", reset, batch_size, length)
     check_batch("carry", carry, batch_size)
     if initial is not None:
-        _checks.same_structure("initial", initial, carry, "carry is")
+        checks.same_structure("initial", initial, carry, "carry is")
     carry, ys = time_major_scan(
         step,
         carry,
@@ -88,7 +88,7 @@ def scan(
 def time_major_scan(step, carry, xs, mask, reset, initial):
     """`scan` without checks over time-major arrays: xs [T, B, ...], mask and reset [T, B]."""
     given = (xs, mask, reset)
-    carry, initial = _trees.vary_like((strong(carry), strong(initial)), (carry, initial, given))
+    carry, initial = trees.vary_like((strong(carry), strong(initial)), (carry, initial, given))
 
     def body(carry, inputs):
         x, real, restart = inputs
@@ -142,18 +142,18 @@ def strong(tree: Any) -> Any:
 def check_xs(xs: Any) -> tuple[int, int]:
     """Checks that xs is [B, T, ...] in every leaf, and returns (B, T)."""
     leaves = jax.tree.leaves(xs)
-    _checks.require(bool(leaves), "xs holds no arrays; expected [B, T, ...].")
+    checks.require(bool(leaves), "xs holds no arrays; expected [B, T, ...].")
     for leaf in leaves:
         shape = jnp.shape(leaf)
-        _checks.require(
+        checks.require(
             len(shape) >= 2,
             f"xs has shape {shape}; expected [B, T, ...] with a batch and a time axis. "
             "For one sequence pass xs[None].",
         )
         first = jnp.shape(leaves[0])[:2]
-        _checks.require(
+        checks.require(
             shape[:2] == first,
-            f"xs has leaves of shapes {_checks.describe(xs)}; expected all to share [B, T].",
+            f"xs has leaves of shapes {checks.describe(xs)}; expected all to share [B, T].",
         )
     batch_size, length = jnp.shape(leaves[0])[:2]
     return batch_size, length
@@ -164,7 +164,7 @@ def check_flags(name: str, flags: Any, batch_size: int, length: int) -> jax.Arra
     if flags is None:
         return None
     flags = jnp.asarray(flags)
-    _checks.require(
+    checks.require(
         flags.dtype == jnp.bool_,
         f"{name} has dtype {flags.dtype}; expected bool [B, T]. Write {name} > 0 or {name} != 0, "
         "whichever you mean.",
@@ -172,7 +172,7 @@ def check_flags(name: str, flags: Any, batch_size: int, length: int) -> jax.Arra
     hint = (
         " Is it time-major? seqjax is batch-major." if flags.shape == (length, batch_size) else ""
     )
-    _checks.require(
+    checks.require(
         flags.shape == (batch_size, length),
         f"{name} has shape {flags.shape}; expected [B, T] = {(batch_size, length)}.{hint}",
     )
@@ -184,7 +184,7 @@ def check_batch(name: str, tree: Any, batch_size: int) -> None:
     for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
         shape = jnp.shape(leaf)
         where = name + jax.tree_util.keystr(path)
-        _checks.require(
+        checks.require(
             shape[:1] == (batch_size,),
             f"{where} has shape {shape}; expected the batch axis first, [B, ...] with "
             f"B = {batch_size} as in xs.",

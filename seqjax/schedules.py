@@ -10,7 +10,7 @@ from typing import NamedTuple, final
 
 import numpy as np
 
-from seqjax import _checks
+from seqjax._internal import checks
 
 ADVANCE, TAPE, REVERSE = range(3)
 
@@ -75,15 +75,15 @@ class Schedule:
     block: int = 1
 
     def __post_init__(self):
-        _checks.hold_ints(self, "length", "block")
+        checks.hold_ints(self, "length", "block")
         for name in ("slots", "tapes"):
             value = getattr(self, name)
-            _checks.require(
-                _checks.is_positive_int(value) or _is_zero(value),
+            checks.require(
+                checks.is_positive_int(value) or _is_zero(value),
                 f"{name} is {value!r}; expected an integer of at least 0.",
             )
             object.__setattr__(self, name, int(value))
-        _checks.require(
+        checks.require(
             self.slots > 0 or self.tapes >= self.units - 1,
             f"slots is 0 and tapes is {self.tapes}; expected at least 1 slot, or {self.units - 1} "
             "tapes, one for each unit but the last.",
@@ -137,7 +137,7 @@ def binomial_schedule(length: int, slots: int, *, block: int = 1) -> Schedule:
       >>> [binomial_schedule(1000, slots).advances for slots in (1, 10, 100)]
       [499500, 3636, 1898]
     """
-    return Schedule(length, _checks.positive_int("slots", slots), block=block)
+    return Schedule(length, checks.positive_int("slots", slots), block=block)
 
 
 def mixed_schedule(length: int, budget: int, tape_cost: int, *, block: int = 1) -> Schedule:
@@ -164,7 +164,7 @@ def mixed_schedule(length: int, budget: int, tape_cost: int, *, block: int = 1) 
       [1428, 800, 0]
     """
     for name, value in (("budget", budget), ("tape_cost", tape_cost)):
-        _checks.positive_int(name, value)
+        checks.positive_int(name, value)
     units = Schedule(length, 1, block=block).units
     schedules = [
         Schedule(length, budget - tape_cost * tapes, tapes, block)

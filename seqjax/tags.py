@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from seqjax._checks import one_of, require
+from seqjax._internal.checks import one_of, require
 from seqjax.losses.crf import CRFParams
 
 SCHEMES = ("BIO", "BIOES")

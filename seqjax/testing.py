@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import seqjax
-from seqjax import _checks, _trees
+from seqjax._internal import checks, trees
 from seqjax.cells.base import takes
 from seqjax.noise import has_noise, is_noise
 from seqjax.unroll import unroll
@@ -49,8 +49,8 @@ def check_cell(
       >>> import seqjax as sj
       >>> check_cell(sj.Elman(4), length=4)
     """
-    _checks.require(batch_size >= 2, f"batch_size is {batch_size}; expected at least 2.")
-    _checks.require(
+    checks.require(batch_size >= 2, f"batch_size is {batch_size}; expected at least 2.")
+    checks.require(
         length >= 2 and length % 2 == 0, f"length is {length}; expected an even number of steps."
     )
     _check_spec(cell)
@@ -58,11 +58,11 @@ def check_cell(
         _check_types(cell, input_size, batch_size, dtype)
     with jax.enable_x64(True):
         case = _make_case(cell, input_size, batch_size, length, seed, noisy=False)
-        checks = [_check_row_by_row, _check_padding, _check_batch, _check_transformations]
-        checks += [_check_gradients, _check_traces]
+        properties = [_check_row_by_row, _check_padding, _check_batch, _check_transformations]
+        properties += [_check_gradients, _check_traces]
         if hasattr(cell, "step"):
-            checks.append(_check_split)
-        for check in checks:
+            properties.append(_check_split)
+        for check in properties:
             check(case)
         noisy = _make_case(cell, input_size, batch_size, length, seed, noisy=True)
         if has_noise(noisy.carry):
@@ -89,7 +89,7 @@ class _Case(NamedTuple):
 def _make_case(cell, input_size, batch_size, length, seed, noisy) -> _Case:
     random = np.random.default_rng(seed)  # NumPy's draws need no compilation
     normal = lambda a: jnp.asarray(random.normal(size=a.shape), a.dtype)
-    jitter = lambda a: a + 0.3 * normal(a) if _checks.is_float(a) else a
+    jitter = lambda a: a + 0.3 * normal(a) if checks.is_float(a) else a
     params = jax.tree.map(jitter, cell.init(jax.random.key(seed % 2**31), input_size))
     initial = cell.initial_carry(params, batch_size, key=jax.random.key(1) if noisy else None)
     mask = random.random((batch_size, length)) < 0.7
@@ -140,7 +140,7 @@ def _check_types(cell, input_size, batch_size, dtype) -> None:
 
     def run(key):
         params = cell.init(key, input_size)
-        cast = lambda a: a.astype(dtype) if _checks.is_float(a) else a
+        cast = lambda a: a.astype(dtype) if checks.is_float(a) else a
         params = jax.tree.map(cast, params)
         carry = cell.initial_carry(params, batch_size, key=key)
         xs = jnp.ones((batch_size, 2, input_size), dtype)
@@ -265,9 +265,9 @@ def _check_transformations(case: _Case) -> None:
 def _loss(cell, point, carry, mask, reset):
     """A number in which all counts; point is (params, xs, what of carry can have a gradient)."""
     params, xs, part = point
-    carry = _trees.with_inexact(carry, part)
+    carry = trees.with_inexact(carry, part)
     carry, ys = unroll(cell, params, xs, carry=carry, mask=mask, reset=reset)
-    floats = [leaf for leaf in jax.tree.leaves((carry, ys)) if _checks.is_float(leaf)]
+    floats = [leaf for leaf in jax.tree.leaves((carry, ys)) if checks.is_float(leaf)]
     return sum(jnp.sum(jnp.sin(1.0 + leaf)) for leaf in floats)
 
 
@@ -276,7 +276,7 @@ _grad = jax.jit(jax.grad(_loss, argnums=1), static_argnames="cell")
 
 def _check_gradients(case: _Case) -> None:
     rest = (case.carry, case.mask, case.reset)
-    point = (case.params, case.xs, _trees.inexact(case.carry))
+    point = (case.params, case.xs, trees.inexact(case.carry))
     grads = _grad(case.cell, point, *rest)
     at_padding = np.asarray(grads[1])[~np.asarray(case.mask)]
     _hold("inputs at padding have gradient 0", not at_padding.any())

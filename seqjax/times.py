@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from seqjax import _checks
+from seqjax._internal import checks
 
 
 def relative_times(
@@ -83,7 +83,7 @@ def _check_order(stamps: np.ndarray, row: int, steps: np.ndarray) -> None:
 
 
 def _check_times(times: np.ndarray) -> None:
-    _checks.require(
+    checks.require(
         times.ndim == 2 and times.dtype.kind in "iufM",
         f"times is {times.dtype}{list(times.shape)}; expected numbers or datetime64 [B, T]. For "
         "one sequence pass times[None].",
@@ -93,8 +93,8 @@ def _check_times(times: np.ndarray) -> None:
 def _check_unit(unit: Any, times: np.ndarray) -> None:
     dates = times.dtype.kind == "M"
     span = isinstance(unit, np.timedelta64)  # which NumPy counts among the integers
-    ok = span if dates else _checks.is_number(unit) and not span
-    _checks.require(
+    ok = span if dates else checks.is_number(unit) and not span
+    checks.require(
         bool(ok and unit > 0 * unit),
         f"unit is {unit!r}; expected a positive "
         + ("np.timedelta64 such as np.timedelta64(1, 's')." if dates else "number."),
@@ -103,7 +103,7 @@ def _check_unit(unit: Any, times: np.ndarray) -> None:
 
 def _check_like(name: str, flags: ArrayLike, times: np.ndarray) -> np.ndarray:
     flags = np.asarray(flags)
-    _checks.require(
+    checks.require(
         flags.shape == times.shape and flags.dtype == bool,
         f"{name} is {flags.dtype}{list(flags.shape)}; expected bool [B, T] = "
         f"{list(times.shape)} as times.",
@@ -113,12 +113,12 @@ def _check_like(name: str, flags: ArrayLike, times: np.ndarray) -> np.ndarray:
 
 def _within(lengths: np.ndarray, times: np.ndarray) -> np.ndarray:
     batch_size, length = times.shape
-    _checks.require(
+    checks.require(
         lengths.shape == (batch_size,) and lengths.dtype.kind in "iu",
         f"lengths is {lengths.dtype}{list(lengths.shape)}; expected integers [B] = "
         f"[{batch_size}] as times is [B, T] = {list(times.shape)}.",
     )
-    _checks.require(
+    checks.require(
         bool(((lengths >= 0) & (lengths <= length)).all()),
         f"lengths is {lengths}; expected 0 <= lengths <= T = {length}, the size of axis 1 of "
         "times.",

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from seqjax import _checks
+from seqjax._internal import checks
 
 
 class TrainState(NamedTuple):
@@ -75,7 +75,7 @@ def global_norm(tree) -> jax.Array:
     """
     leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(tree) if jnp.size(leaf)]
     for leaf in leaves:
-        _checks.require(
+        checks.require(
             jnp.issubdtype(leaf.dtype, jnp.inexact),
             f"tree has a leaf of dtype {leaf.dtype}; expected floating-point or complex numbers. "
             "Leave out what has no gradient.",
@@ -160,7 +160,7 @@ def init_train_state(params, optimizer, *, key, carry=()) -> TrainState:
     """
     _check_optimizer(optimizer)
     is_key = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
-    _checks.require(
+    checks.require(
         is_key and key.shape == (),
         f"key is {key!r}; expected one typed key. Make it with jax.random.key(seed).",
     )
@@ -285,12 +285,12 @@ def _copy(leaf):
 
 
 def _check_max_norm(max_norm) -> None:
-    _checks.finite_number("max_norm", max_norm)
-    _checks.require(max_norm >= 0, f"max_norm is {max_norm!r}; expected a norm of at least 0.")
+    checks.finite_number("max_norm", max_norm)
+    checks.require(max_norm >= 0, f"max_norm is {max_norm!r}; expected a norm of at least 0.")
 
 
 def _check_optimizer(optimizer) -> None:
-    _checks.require(
+    checks.require(
         hasattr(optimizer, "init") and hasattr(optimizer, "update"),
         f"optimizer is {optimizer!r}; expected an optax.GradientTransformation such as "
         "optax.adam(1e-3).",
@@ -299,13 +299,13 @@ def _check_optimizer(optimizer) -> None:
 
 def check_loss(loss, carry, new_carry) -> None:
     """Raises ValueError unless the loss is one float and the carry keeps its form."""
-    _checks.require(
+    checks.require(
         jnp.shape(loss) == () and jnp.issubdtype(jnp.result_type(loss), jnp.floating),
         f"loss_fn returned a loss of shape {jnp.shape(loss)} and dtype {jnp.result_type(loss)}; "
         "expected one float. Sum or average it.",
     )
     forms = [jax.tree.map(lambda x: (jnp.shape(x), x.dtype), tree) for tree in (carry, new_carry)]
-    _checks.require(
+    checks.require(
         forms[0] == forms[1],
         f"loss_fn was given a carry of {forms[0]} and returned one of {forms[1]}; expected the "
         "same structure, shapes and dtypes.",

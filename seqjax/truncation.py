@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks, _trees
+from seqjax._internal import checks, trees
 from seqjax.scan import strong
 from seqjax.training import check_loss
 
@@ -49,7 +49,7 @@ def truncated_value_and_grad(loss_fn: Callable[..., Any], window: int) -> Callab
       Williams and Peng, An efficient gradient-based algorithm for on-line training of recurrent
       network trajectories, 1990.
     """
-    size = _checks.positive_int("window", window)
+    size = checks.positive_int("window", window)
 
     def run(params, carry, batch, key=None):
         def body(state, call, n):
@@ -59,7 +59,7 @@ def truncated_value_and_grad(loss_fn: Callable[..., Any], window: int) -> Callab
             (loss, after), more = each(params)
             return (after, jax.tree.map(jnp.add, grads, more)), loss
 
-        carry = _trees.vary_like(strong(carry), (carry, batch))
+        carry = trees.vary_like(strong(carry), (carry, batch))
         state = carry, jax.tree.map(jnp.zeros_like, params)
         (carry, grads), loss = scan_windows(body, state, loss_fn, batch, key, size)
         return (loss, carry), grads
@@ -118,7 +118,7 @@ def own_key(key: Any) -> jax.Array:
     Raises:
       ValueError: if there is no key.
     """
-    _checks.require(
+    checks.require(
         key is not None, "key is None; expected jax.random.key(...): the estimate is random."
     )
     return jax.random.fold_in(key, 2**32 - 1)
@@ -129,9 +129,9 @@ def _length(batch: Any) -> int:
     shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(batch)]
     lengths = {shape[1] if len(shape) > 1 else None for shape in shapes}
     length = next(iter(lengths)) if len(lengths) == 1 else None
-    _checks.require(
+    checks.require(
         bool(length),
-        f"batch has leaves of shapes {_checks.describe(batch)}; expected [B, T, ...] with one T of "
+        f"batch has leaves of shapes {checks.describe(batch)}; expected [B, T, ...] with one T of "
         "at least 1. Close over what has no time axis.",
     )
     return length or 0

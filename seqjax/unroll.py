@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.experimental import checkify
 from jax.typing import ArrayLike
 
-from seqjax import _checks, _trees
+from seqjax._internal import checks, trees
 from seqjax.cells.base import check_cell_like, run, takes
 from seqjax.noise import check_key, is_noise
 from seqjax.remat import run_schedule, square_root_schedule, tape_size
@@ -129,7 +129,7 @@ def check_task(cell, params, xs, carry, key, lengths, mask, reset, reverse) -> T
     if reverse:
         xs, real, flags, restore = reverse_time(xs, real, flags)
     everything = (params, carry, initial, xs, real, flags)
-    params, carry, initial, xs, real, flags = _trees.vary_like(everything, everything)
+    params, carry, initial, xs, real, flags = trees.vary_like(everything, everything)
     return Task(params, carry, initial, xs, real, flags, restore)
 
 
@@ -161,13 +161,13 @@ def tape_cost(cell: Any, params: Any, xs: Any, *, block: int = 1, key=None) -> i
     """
     check_cell_like("cell", cell)
     batch_size, length = check_xs(xs)
-    _checks.require(
-        _checks.is_positive_int(block) and block <= length,
+    checks.require(
+        checks.is_positive_int(block) and block <= length,
         f"block is {block!r}; expected an integer of 1..T = {length}, the size of axis 1 of xs.",
     )
     carry = cell.initial_carry(params, batch_size, key=key)
-    size = _trees.size_in_bytes(carry)
-    _checks.require(
+    size = trees.size_in_bytes(carry)
+    checks.require(
         size > 0,
         f"cell is {cell!r}, whose carry is empty; expected one with a state. Without a state "
         "there is nothing to store between units: pass remat an int.",
@@ -182,7 +182,7 @@ def tape_cost(cell: Any, params: Any, xs: Any, *, block: int = 1, key=None) -> i
 def _windowed(remat: Remat, truncate: int | None, length: int) -> Callable:
     """`run` in windows, after checks of both arguments."""
     if isinstance(remat, Schedule):
-        _checks.require(
+        checks.require(
             remat.length == length,
             f"remat is a schedule for {remat.length} steps but xs has T = {length}; expected one "
             f"for T steps. Make it with binomial_schedule({length}, slots).",
@@ -196,7 +196,7 @@ def _windowed(remat: Remat, truncate: int | None, length: int) -> Callable:
     def run_windows(cell, params, carry, xs, mask, reset):
         if hasattr(cell, "step"):
             return _in_windows(remat, truncate, cell, params, carry, xs, mask, reset)
-        _checks.require(  # an encoder: its members run in windows, each its own way
+        checks.require(  # an encoder: its members run in windows, each its own way
             takes(cell.unroll, "run"),
             f"remat or truncate was given but {type(cell).__name__}, an encoder, has an "
             "unroll without a run argument, by which it would run its members in windows.",
@@ -232,8 +232,8 @@ def _in_windows(remat: Remat, truncate: int | None, cell, params, carry, xs, mas
 
 
 def _check_window(name: str, value: Any, others: str) -> None:
-    _checks.require(
-        value is None or _checks.is_positive_int(value),
+    checks.require(
+        value is None or checks.is_positive_int(value),
         f"{name} is {value!r}; expected {others} a number of steps of at least 1.",
     )
 
@@ -244,18 +244,18 @@ def _real_steps(lengths, mask, shape: tuple[int, ...]):
         return mask
     batch_size, length = shape[:2]
     lengths = jnp.asarray(lengths)
-    _checks.require(
+    checks.require(
         lengths.shape == (batch_size,),
         f"lengths has shape {lengths.shape} but xs has batch size {batch_size} (xs is [B, T, ...] "
         f"= {shape}); is xs time-major? seqjax is batch-major.",
     )
-    _checks.require(
+    checks.require(
         jnp.issubdtype(lengths.dtype, jnp.integer),
         f"lengths has dtype {lengths.dtype}; expected integers [B]. For a bool mask use mask=.",
     )
-    known = _checks.concrete(lengths)
+    known = checks.concrete(lengths)
     if known is not None and known.size:
-        _checks.require(
+        checks.require(
             bool(known.min() >= 0 and known.max() <= length),
             f"lengths has values from {known.min()} to {known.max()}; expected 0 <= lengths <= T "
             f"= {length}, the size of axis 1 of xs.",
@@ -274,7 +274,7 @@ def _within(lengths, length: int) -> jax.Array:
 
 def _start(cell: Any, params: Any, carry: Any, key: Any, batch_size: int) -> tuple[Any, Any]:
     """The carry to start from, checked against the cell's own, and what a reset returns to."""
-    _checks.require(
+    checks.require(
         carry is None or key is None,
         "both carry and key were given; expected one. A carry holds its own stream of noise: "
         "start one with cell.initial_carry(params, batch_size, key=key).",
@@ -286,7 +286,7 @@ def _start(cell: Any, params: Any, carry: Any, key: Any, batch_size: int) -> tup
         return carry, carry
     check_batch("carry", carry, batch_size)
     expected = jax.eval_shape(lambda: _initial(cell, params, batch_size, carry))
-    _checks.same_structure(
+    checks.same_structure(
         "carry", carry, expected, f"{type(cell).__name__}.initial_carry(params, B) makes it"
     )
     return carry, _initial(cell, params, batch_size, carry)

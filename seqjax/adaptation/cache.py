@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, final
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.cells.products import accumulator
 
 
@@ -89,23 +89,23 @@ class NeuralCache:
     sharpness: Any
 
     def __post_init__(self):
-        _checks.hold_ints(self, "size")
+        checks.hold_ints(self, "size")
         for name, top in (("weight", 1.0), ("sharpness", float("inf"))):
             value = getattr(self, name)
             if isinstance(value, jax.Array):
                 shape = f"{name} has shape {value.shape}; expected one number [] for all rows."
-                _checks.require(value.shape == (), shape)
+                checks.require(value.shape == (), shape)
                 continue
-            _checks.hold_numbers(self, name)
+            checks.hold_numbers(self, name)
             limit = "at least 0" if name == "sharpness" else "in [0, 1]"
             value = getattr(self, name)
-            _checks.require(0 <= value <= top, f"{name} is {value!r}; expected a number {limit}.")
+            checks.require(0 <= value <= top, f"{name} is {value!r}; expected a number {limit}.")
 
     def initial_carry(
         self, batch_size: int, hidden_size: int, dtype: Any = jnp.float32
     ) -> NeuralCacheCarry:
         """Nothing remembered: for states [B, H] of a dtype."""
-        _checks.positive_int("hidden_size", hidden_size)
+        checks.positive_int("hidden_size", hidden_size)
         return NeuralCacheCarry(
             hidden=jnp.zeros((batch_size, self.size, hidden_size), dtype),
             tokens=jnp.zeros((batch_size, self.size), jnp.int32),
@@ -152,22 +152,22 @@ class NeuralCache:
         return jnp.where(seen, jnp.logaddexp(model, cached), model)
 
     def _check(self, carry, tokens, hidden, logits) -> None:
-        _checks.require(
+        checks.require(
             tokens.ndim == 1 and jnp.issubdtype(tokens.dtype, jnp.integer),
             f"x.tokens is {tokens.dtype}{list(tokens.shape)}; expected integers [B].",
         )
-        _checks.require(
-            logits.ndim == 2 and _checks.is_float(logits) and len(logits) == len(tokens),
+        checks.require(
+            logits.ndim == 2 and checks.is_float(logits) and len(logits) == len(tokens),
             f"x.logits is {logits.dtype}{list(logits.shape)}; expected floats [B, V], B = "
             f"{len(tokens)} as in x.tokens.",
         )
         like = carry.last
-        _checks.require(
+        checks.require(
             hidden.shape == like.shape and hidden.dtype == like.dtype,
             f"x.hidden is {hidden.dtype}{list(hidden.shape)} but the carry was made for "
             f"{like.dtype}{list(like.shape)}; expected [B, H] as in initial_carry(B, H, dtype).",
         )
-        _checks.require(
+        checks.require(
             carry.hidden.shape[1] == self.size,
             f"carry remembers {carry.hidden.shape[1]} states but size is {self.size}; expected "
             "one made by this cache's initial_carry.",

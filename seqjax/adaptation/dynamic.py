@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.scan import strong
 from seqjax.training import check_loss
 
@@ -81,7 +81,7 @@ def dynamic_evaluation(
     References:
       Krause, Kahembwe, Murray and Renals, Dynamic Evaluation of Neural Sequence Models, 2018.
     """
-    _checks.require(
+    checks.require(
         hasattr(optimizer, "init") and hasattr(optimizer, "update"),
         f"optimizer is {optimizer!r}; expected an optax.GradientTransformation such as "
         "optax.sgd(1e-4).",
@@ -124,9 +124,9 @@ def window_gradient(loss_fn, params, carry, window, key) -> tuple[jax.Array, Any
 def check_windows(windows: Any) -> int:
     """N of windows with leaves [N, ...], or ValueError."""
     counts = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(windows)}
-    _checks.require(
+    checks.require(
         len(counts) == 1 and counts != {()},
-        f"windows has leaves of shapes {_checks.describe(windows)}; expected [N, ...] with one N. "
+        f"windows has leaves of shapes {checks.describe(windows)}; expected [N, ...] with one N. "
         "Stack them: jax.tree.map(lambda *w: np.stack(w), *corpus).",
     )
     return counts.pop()[0]

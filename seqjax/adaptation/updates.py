@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.adaptation.dynamic import check_windows, window_gradient
 from seqjax.cells.products import accumulator
 from seqjax.scan import strong
@@ -97,8 +97,8 @@ def scale_by_mean_squares(mean_squares: Any, epsilon: float = 1e-3) -> optax.Gra
     References:
       Krause, Kahembwe, Murray and Renals, Dynamic Evaluation of Neural Sequence Models, 2018.
     """
-    _checks.finite_number("epsilon", epsilon)
-    _checks.require(epsilon > 0, f"epsilon is {epsilon!r}; expected a positive number.")
+    checks.finite_number("epsilon", epsilon)
+    checks.require(epsilon > 0, f"epsilon is {epsilon!r}; expected a positive number.")
     _check_squares(mean_squares)
 
     def update(updates, state, params=None):
@@ -141,8 +141,8 @@ def decay_towards(
     References:
       Krause, Kahembwe, Murray and Renals, Dynamic Evaluation of Neural Sequence Models, 2018.
     """
-    ok = _checks.is_number(rate) and 0 <= rate <= 1
-    _checks.require(ok, f"rate is {rate!r}; expected a share of the way back with 0 <= rate <= 1.")
+    ok = checks.is_number(rate) and 0 <= rate <= 1
+    checks.require(ok, f"rate is {rate!r}; expected a share of the way back with 0 <= rate <= 1.")
     shares = jax.tree.map(lambda a: jnp.asarray(rate, jnp.asarray(a).dtype), anchor)
     if mean_squares is not None:
         _check_squares(mean_squares)
@@ -155,7 +155,7 @@ def decay_towards(
 
     def update(updates, state, params=None, **extra):
         del extra
-        _checks.require(
+        checks.require(
             params is not None, "params is None; expected the params that the updates are for."
         )
         pull = lambda u, share, a, p: u + share * (a - p)
@@ -168,8 +168,8 @@ def decay_towards(
 def _check_squares(mean_squares: Any) -> None:
     """Refuses negative or non-finite mean squares where their values are known."""
     for path, leaf in jax.tree_util.tree_flatten_with_path(mean_squares)[0]:
-        known = _checks.concrete(leaf)
-        _checks.require(
+        known = checks.concrete(leaf)
+        checks.require(
             known is None or bool((known >= 0).all()),
             f"mean_squares{jax.tree_util.keystr(path)} holds numbers that are not >= 0; expected "
             "mean squares, as mean_squared_gradients gives them.",

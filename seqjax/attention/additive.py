@@ -6,7 +6,7 @@ from typing import NamedTuple, final
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.attention.base import (
     Attended,
     PreparedMemory,
@@ -79,12 +79,12 @@ class AdditiveAttention:
     v_init: Initializer = GlorotUniform()
 
     def __post_init__(self):
-        _checks.hold_ints(self, "attention_size")
+        checks.hold_ints(self, "attention_size")
 
     def init(self, key: jax.Array, query_size: int, memory_size: int) -> AdditiveAttentionParams:
         """Draws `AdditiveAttentionParams` for queries [..., Q] and memories [..., M]."""
-        _checks.positive_int("query_size", query_size)
-        _checks.positive_int("memory_size", memory_size)
+        checks.positive_int("query_size", query_size)
+        checks.positive_int("memory_size", memory_size)
         key_q, key_k, key_v = jax.random.split(key, 3)
         size = self.attention_size
         return AdditiveAttentionParams(
@@ -151,12 +151,12 @@ class ConcatAttention:
     w_init: Initializer = GlorotUniform()
 
     def __post_init__(self):
-        _checks.hold_ints(self, "attention_size")
+        checks.hold_ints(self, "attention_size")
 
     def init(self, key: jax.Array, query_size: int, memory_size: int) -> ConcatAttentionParams:
         """Draws `ConcatAttentionParams` for queries [..., Q] and memories [..., M]."""
-        _checks.positive_int("query_size", query_size)
-        _checks.positive_int("memory_size", memory_size)
+        checks.positive_int("query_size", query_size)
+        checks.positive_int("memory_size", memory_size)
         key_w, key_v = jax.random.split(key)
         w = self.w_init(key_w, (query_size + memory_size, self.attention_size))
         return ConcatAttentionParams(w, self.w_init(key_v, (self.attention_size, 1))[:, 0])

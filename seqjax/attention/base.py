@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.cells.products import accumulator
 
 
@@ -84,7 +84,7 @@ class Attention(Protocol):
 
 def check_attention(attention: Any) -> None:
     """Raises ValueError unless an object has what an attention must have."""
-    _checks.require(
+    checks.require(
         hasattr(attention, "attend") and not isinstance(attention, type),
         f"attention is {attention!r}; expected one such as AdditiveAttention(64).",
     )
@@ -97,20 +97,20 @@ def check_memory(memory: Any, mask: Any) -> PreparedMemory:
       ValueError: if memory is not floats [B, S, M] with S of at least 1, or mask not [B, S] bool.
     """
     memory = jnp.asarray(memory)
-    _checks.require(
-        memory.ndim == 3 and memory.shape[1] > 0 and _checks.is_float(memory),
+    checks.require(
+        memory.ndim == 3 and memory.shape[1] > 0 and checks.is_float(memory),
         f"memory is {memory.dtype}{list(memory.shape)}; expected floats [B, S, M] with at least "
         "one place. For a grid [B, Y, X, M] use SpatialAttention.",
     )
     if mask is None:
         return PreparedMemory(memory, memory, None)
     mask = jnp.asarray(mask)
-    _checks.require(
+    checks.require(
         mask.dtype == jnp.bool_,
         f"memory_mask has dtype {mask.dtype}; expected bool [B, S]. Of lengths: "
         "jnp.arange(S) < lengths[:, None].",
     )
-    _checks.require(
+    checks.require(
         mask.shape == memory.shape[:2],
         f"memory_mask has shape {mask.shape} but memory is {list(memory.shape)}; expected "
         f"[B, S] = {memory.shape[:2]}.",
@@ -127,7 +127,7 @@ def queries_per_row(name: str, rows: int, prepared: PreparedMemory) -> int:
     """
     batch_size = prepared.values.shape[0]
     fits = rows == batch_size or (batch_size > 0 and rows % batch_size == 0)
-    _checks.require(
+    checks.require(
         fits,
         f"{name} has {rows} rows but memory has {batch_size}; expected a multiple, K contiguous "
         "rows for each row of the memory.",

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax.experimental import checkify
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.cells.products import accumulator
 
 LOWEST = -1e30  # as good as log 0, and no infinity
@@ -90,13 +90,13 @@ def _checked(logits, gate, alignment, source, extended_size, mask):
         ("alignment", alignment, f"{[*rows, 'S']}".replace("'", "")),
     ):
         fits = array.shape[: len(rows)] == rows and array.ndim == len(rows) + (name != "gate")
-        _checks.require(
-            fits and vocab_size > 0 and _checks.is_float(array),
+        checks.require(
+            fits and vocab_size > 0 and checks.is_float(array),
             f"{name} is {array.dtype}{list(array.shape)}; expected floats {shape}, logits being "
             f"{list(logits.shape)}.",
         )
-    _checks.positive_int("extended_size", extended_size)
-    _checks.require(
+    checks.positive_int("extended_size", extended_size)
+    checks.require(
         extended_size >= vocab_size,
         f"extended_size is {extended_size} but logits has V = {vocab_size}; expected at least V.",
     )
@@ -106,7 +106,7 @@ def _checked(logits, gate, alignment, source, extended_size, mask):
         ("source_mask", real, real.dtype == jnp.bool_),
     ):
         kind = "integer ids" if name == "source" else "bool"
-        _checks.require(
+        checks.require(
             ok and _broadcasts(array.shape, alignment.shape),
             f"{name} is {array.dtype}{list(array.shape)}; expected {kind} [..., S], to be repeated "
             f"to the shape of alignment, {list(alignment.shape)}.",
@@ -125,7 +125,7 @@ def _broadcasts(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
 
 def _check_ids(ids: jax.Array, outside: jax.Array, size: int) -> None:
     """Refuses real ids outside the extended vocabulary, now or under checkify."""
-    known, values = _checks.concrete(outside), _checks.concrete(ids)
+    known, values = checks.concrete(outside), checks.concrete(ids)
     message = f"expected ids in 0..{size - 1}, the extended vocabulary."
     if known is None or values is None:
         checkify.debug_check(~jnp.any(outside), f"source holds an id out of range; {message}")

@@ -6,7 +6,7 @@ from typing import NamedTuple, final
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.attention.additive import AdditiveAttention, energies, prepare_keys
 from seqjax.attention.base import Attended, PreparedMemory, look_softly, split_rows
 from seqjax.attention.location import no_alignment
@@ -65,7 +65,7 @@ class CoverageAttention:
     w_init: Initializer = GlorotUniform()
 
     def __post_init__(self):
-        _checks.hold_ints(self, "attention_size")
+        checks.hold_ints(self, "attention_size")
 
     def init(self, key: jax.Array, query_size: int, memory_size: int) -> CoverageAttentionParams:
         """Draws `CoverageAttentionParams` for queries [..., Q] and memories [..., M]."""
@@ -131,13 +131,13 @@ def check_alignments(alignments: jax.Array, mask) -> tuple[jax.Array, jax.Array]
       ValueError: if alignments is not floats [B, T, S], or mask not [B, T] bool.
     """
     alignments = jnp.asarray(alignments)
-    _checks.require(
-        alignments.ndim == 3 and _checks.is_float(alignments),
+    checks.require(
+        alignments.ndim == 3 and checks.is_float(alignments),
         f"alignments is {alignments.dtype}{list(alignments.shape)}; expected floats [B, T, S].",
     )
     alignments = alignments.astype(accumulator(alignments.dtype))
     mask = jnp.ones(alignments.shape[:2], bool) if mask is None else jnp.asarray(mask)
-    _checks.require(
+    checks.require(
         mask.dtype == jnp.bool_ and mask.shape == alignments.shape[:2],
         f"mask is {mask.dtype}{list(mask.shape)} but alignments is {list(alignments.shape)}; "
         f"expected bool [B, T] = {list(alignments.shape[:2])}.",

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, final
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.attention.base import Attended, check_attention
 from seqjax.cells.base import RecurrentCell, check_cell_like, run, run_steps
 from seqjax.cells.products import dot
@@ -130,16 +130,16 @@ class AttentionDecoder:
 
     def __post_init__(self):
         check_cell_like("cell", self.cell)
-        _checks.require(
+        checks.require(
             hasattr(self.cell, "step"),
             f"cell is {self.cell!r}, an encoder; expected a cell with a step. Let the encoder make "
             "the memory.",
         )
         check_attention(self.attention)
-        _checks.one_of("query", self.query, QUERIES)
+        checks.one_of("query", self.query, QUERIES)
         if self.attentional_size is not None:
-            _checks.hold_ints(self, "attentional_size")
-        _checks.require(
+            checks.hold_ints(self, "attentional_size")
+        checks.require(
             not (self.input_feeding and self.attentional_size is None),
             "input_feeding is True but attentional_size is None, and it is the attentional vector "
             "that is fed; pass its size.",
@@ -147,8 +147,8 @@ class AttentionDecoder:
 
     def init(self, key: jax.Array, input_size: int, memory_size: int) -> AttentionDecoderParams:
         """Draws params for inputs [..., D] and memories [..., M]."""
-        _checks.positive_int("input_size", input_size)
-        _checks.positive_int("memory_size", memory_size)
+        checks.positive_int("input_size", input_size)
+        checks.positive_int("memory_size", memory_size)
         key_c, key_a, key_o = jax.random.split(key, 3)
         size = input_size + memory_size * (self.query == "previous")
         size += (self.attentional_size or 0) * self.input_feeding
@@ -191,8 +191,8 @@ class AttentionDecoder:
     def step(self, params: BoundDecoder, carry: AttentionDecoderCarry, x: jax.Array):
         """One step: (carry, x [N, D]) -> (carry, `DecoderOutput`)."""
         _check_bound(params)
-        _checks.require(
-            _checks.is_float(x),
+        checks.require(
+            checks.is_float(x),
             f"xs has dtype {x.dtype}; expected floating point. Embed or one-hot tokens first.",
         )
         own, state, inputs, seen = params.params, carry.attention, [x], None
@@ -250,7 +250,7 @@ class AttentionDecoder:
 
 
 def _check_bound(params: Any) -> None:
-    _checks.require(
+    checks.require(
         isinstance(params, BoundDecoder),
         f"params is {type(params).__name__}; expected what bind(params, memory, memory_mask) "
         "makes.",

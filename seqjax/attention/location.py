@@ -6,7 +6,7 @@ from typing import NamedTuple, final
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.attention.additive import AdditiveAttention, energies, prepare_keys
 from seqjax.attention.base import (
     Attended,
@@ -78,8 +78,8 @@ class LocationAttention:
     w_init: Initializer = GlorotUniform()
 
     def __post_init__(self):
-        _checks.hold_ints(self, "attention_size", "num_filters", "filter_size")
-        _checks.require(
+        checks.hold_ints(self, "attention_size", "num_filters", "filter_size")
+        checks.require(
             self.filter_size % 2 == 1,
             f"filter_size is {self.filter_size}; expected an odd number, which has a centre.",
         )

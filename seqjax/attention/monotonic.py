@@ -7,7 +7,7 @@ from typing import NamedTuple, final
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.attention.additive import AdditiveAttention, energies, prepare_keys, scaled_v
 from seqjax.attention.base import (
     Attended,
@@ -103,9 +103,9 @@ class MonotonicAttention:
     w_init: Initializer = GlorotUniform()
 
     def __post_init__(self):
-        _checks.hold_ints(self, "attention_size")
-        _checks.hold_numbers(self, "noise", "offset")
-        _checks.require(
+        checks.hold_ints(self, "attention_size")
+        checks.hold_numbers(self, "noise", "offset")
+        checks.require(
             self.noise >= 0, f"noise is {self.noise!r}; expected a standard deviation, at least 0."
         )
 

@@ -7,7 +7,7 @@ from typing import NamedTuple, final
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.attention.base import (
     Attended,
     PreparedMemory,
@@ -72,12 +72,12 @@ class MultiHeadAttention:
     w_init: Initializer = GlorotUniform()
 
     def __post_init__(self):
-        _checks.hold_ints(self, "num_heads", "head_size")
+        checks.hold_ints(self, "num_heads", "head_size")
 
     def init(self, key: jax.Array, query_size: int, memory_size: int) -> MultiHeadAttentionParams:
         """Draws `MultiHeadAttentionParams` for queries [..., Q] and memories [..., M]."""
-        _checks.positive_int("query_size", query_size)
-        _checks.positive_int("memory_size", memory_size)
+        checks.positive_int("query_size", query_size)
+        checks.positive_int("memory_size", memory_size)
         keys = jax.random.split(key, 4)
         draw = lambda key, size: blocks(self.w_init, key, (size, self.head_size), self.num_heads)
         return MultiHeadAttentionParams(

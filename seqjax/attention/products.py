@@ -7,7 +7,7 @@ from typing import NamedTuple, final
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.attention.additive import prepare_keys
 from seqjax.attention.base import (
     Attended,
@@ -51,9 +51,9 @@ class DotAttention:
 
     def init(self, key: jax.Array, query_size: int, memory_size: int) -> tuple:
         """(): there is nothing to learn. Raises ValueError unless Q = M."""
-        _checks.positive_int("query_size", query_size)
-        _checks.positive_int("memory_size", memory_size)
-        _checks.require(
+        checks.positive_int("query_size", query_size)
+        checks.positive_int("memory_size", memory_size)
+        checks.require(
             query_size == memory_size,
             f"query_size is {query_size} but memory_size is {memory_size}; DotAttention needs "
             "them equal. Use GeneralAttention.",
@@ -116,8 +116,8 @@ class GeneralAttention:
 
     def init(self, key: jax.Array, query_size: int, memory_size: int) -> GeneralAttentionParams:
         """Draws `GeneralAttentionParams` for queries [..., Q] and memories [..., M]."""
-        _checks.positive_int("query_size", query_size)
-        _checks.positive_int("memory_size", memory_size)
+        checks.positive_int("query_size", query_size)
+        checks.positive_int("memory_size", memory_size)
         return GeneralAttentionParams(self.w_init(key, (memory_size, query_size)))
 
     def prepare(self, params: GeneralAttentionParams, memory, mask=None) -> PreparedMemory:
@@ -141,8 +141,8 @@ def product_scores(prepared: PreparedMemory, query: jax.Array) -> jax.Array:
       ValueError: if query is not floats [N, Q], or N no multiple of B.
     """
     width = prepared.keys.shape[-1]
-    _checks.require(
-        query.ndim == 2 and query.shape[1] == width and _checks.is_float(query),
+    checks.require(
+        query.ndim == 2 and query.shape[1] == width and checks.is_float(query),
         f"query is {query.dtype}{list(query.shape)}; expected floats [N, {width}], the width of "
         "the keys.",
     )

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, final
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.attention.base import Attended, check_attention
 from seqjax.attention.coverage import check_alignments
 from seqjax.cells.products import add_bias, dot
@@ -77,14 +77,14 @@ class SpatialAttention:
     def prepare(self, params: SpatialAttentionParams, memory, mask=None) -> Any:
         """The mechanism's, of a grid [B, Y, X, M] and its mask [B, Y, X] as rows of places."""
         memory = jnp.asarray(memory)
-        _checks.require(
+        checks.require(
             memory.ndim == 4,
             f"memory has shape {memory.shape}; expected a grid [B, Y, X, M]. A sequence "
             "[B, S, M] goes to a mechanism without SpatialAttention.",
         )
         if mask is not None:
             mask = jnp.asarray(mask)
-            _checks.require(
+            checks.require(
                 mask.shape == memory.shape[:3],
                 f"memory_mask has shape {mask.shape} but memory is {list(memory.shape)}; expected "
                 f"[B, Y, X] = {memory.shape[:3]}.",
@@ -138,7 +138,7 @@ def doubly_stochastic_loss(
     amount = jnp.square(1 - jnp.sum(alignments, axis=1))
     if memory_mask is not None:
         memory_mask = jnp.asarray(memory_mask)
-        _checks.require(
+        checks.require(
             memory_mask.dtype == jnp.bool_ and memory_mask.shape == amount.shape,
             f"memory_mask is {memory_mask.dtype}{list(memory_mask.shape)} but alignments is "
             f"{list(alignments.shape)}; expected bool [B, S] = {list(amount.shape)}.",

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.ad_checkpoint import checkpoint_name
 
-from seqjax import _checks
+from seqjax._internal import checks
 
 Activation = str | Callable[[jax.Array], jax.Array]
 
@@ -20,13 +20,13 @@ def named_activation(activation: Activation, argument: str = "activation") -> Ac
     """
     if isinstance(activation, str):
         known = callable(getattr(jax.nn, activation, None))
-        _checks.require(
+        checks.require(
             known,
             f"{argument} is {activation!r}; expected a name in jax.nn such as 'tanh', 'relu' or "
             "'sigmoid', or an elementwise function.",
         )
         return activation
-    _checks.require(
+    checks.require(
         callable(activation),
         f"{argument} is {activation!r}; expected a name in jax.nn or an elementwise function.",
     )
@@ -127,7 +127,7 @@ def name_gate(gate: jax.Array, name: str) -> jax.Array:
       [0.5 0.5]
     """
     ok = isinstance(name, str) and name != "" and name == "".join(name.split())
-    _checks.require(ok, f"name is {name!r}; expected a word, such as 'f'.")
+    checks.require(ok, f"name is {name!r}; expected a word, such as 'f'.")
     return checkpoint_name(gate, GATE + name)
 
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol, final
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.cells.deferred import recur_over_time
 from seqjax.cells.products import Affine, add_bias, affine, dot
 from seqjax.scan import Reset, scan, swap_time, zero_rows
@@ -120,7 +120,7 @@ def run(
             return cell.unroll(params, carry, xs, mask)
         if takes(cell.unroll, "reset"):
             return cell.unroll(params, carry, xs, mask, reset=reset)
-        _checks.require(
+        checks.require(
             hasattr(cell, "step"),
             f"reset was given but {type(cell).__name__}, an encoder, has an unroll that takes "
             "none; give it a reset argument.",
@@ -230,7 +230,7 @@ class RecurrentCell(abc.ABC):
 def check_cell_like(name: str, cell: Any) -> None:
     """Raises ValueError unless an object has what a cell or an encoder must have."""
     ok = hasattr(cell, "init") and hasattr(cell, "initial_carry") and not isinstance(cell, type)
-    _checks.require(
+    checks.require(
         ok and (hasattr(cell, "step") or hasattr(cell, "unroll")),
         f"{name} is {cell!r}; expected a cell: an object with init, initial_carry and step.",
     )

@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple, final
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.cells.base import EncoderError, check_cell_like, example_inputs, run
 from seqjax.noise import fold_in
 from seqjax.reverse import reverse_time
@@ -80,7 +80,7 @@ class Bidirectional:
         check_cell_like("cell", self.cell)
         if self.backward is not None:
             check_cell_like("backward", self.backward)
-        _checks.one_of("merge", self.merge, tuple(MERGES))
+        checks.one_of("merge", self.merge, tuple(MERGES))
 
     def init(self, key: jax.Array, input_size: int) -> BidirectionalParams:
         """Draws params of both directions for inputs [..., D]."""
@@ -128,7 +128,7 @@ class Bidirectional:
         xs, mask, flags, restore = reverse_time(xs, mask, reset and reset.flags)
         reset_b = reset and Reset(flags, reset.initial.backward)
         carry_b, ys_b = run(backward, params.backward, carry.backward, xs, mask, reset_b)
-        _checks.require(
+        checks.require(
             self.merge == "concat" or ys_f.shape == ys_b.shape,
             f"merge is {self.merge!r} but the directions put out widths {ys_f.shape[-1]} and "
             f"{ys_b.shape[-1]}; expected equal ones, or merge='concat'.",

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.cells.activations import Activation, activation_function, named_activation
 from seqjax.cells.base import RecurrentCell
 from seqjax.cells.products import Affine
@@ -85,23 +85,23 @@ class ClockworkRNN(RecurrentCell):
     w_h_init: Initializer = Orthogonal()
 
     def __post_init__(self):
-        _checks.hold_ints(self, "hidden_size")
+        checks.hold_ints(self, "hidden_size")
         object.__setattr__(self, "activation", named_activation(self.activation))
-        _checks.require(
+        checks.require(
             isinstance(self.periods, (tuple, list)) and len(self.periods) > 0,
             f"periods is {self.periods!r}; expected a tuple of at least one number of steps.",
         )
         each = enumerate(self.periods)
-        periods = tuple(_checks.positive_int(f"periods[{i}]", period) for i, period in each)
-        _checks.require(
+        periods = tuple(checks.positive_int(f"periods[{i}]", period) for i, period in each)
+        checks.require(
             all(a < b for a, b in zip(periods[:-1], periods[1:], strict=True)),
             f"periods is {self.periods!r}; expected them to increase, the fastest module first.",
         )
-        _checks.require(
+        checks.require(
             periods[-1] < 2**31,
             f"periods is {self.periods!r}; expected numbers of steps that an int32 holds.",
         )
-        _checks.require(
+        checks.require(
             self.hidden_size % len(periods) == 0,
             f"hidden_size is {self.hidden_size} for {len(periods)} periods; expected a multiple of "
             f"{len(periods)}, as all modules are equally large.",
@@ -110,7 +110,7 @@ class ClockworkRNN(RecurrentCell):
 
     def init(self, key: jax.Array, input_size: int) -> ClockworkParams:
         """Draws `ClockworkParams` for inputs [..., D]; b is 0."""
-        _checks.positive_int("input_size", input_size)
+        checks.positive_int("input_size", input_size)
         size = self.hidden_size
         key_x, key_h = jax.random.split(key)
         w_h = self.w_h_init(key_h, (size, size))

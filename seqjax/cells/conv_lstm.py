@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, final
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.cells.base import RecurrentCell
 from seqjax.cells.lstm import LSTMCarry, lstm_bias
 from seqjax.cells.peephole import remember
@@ -86,10 +86,10 @@ class ConvLSTM(RecurrentCell):
     w_h_init: Initializer = Orthogonal()
 
     def __post_init__(self):
-        _checks.hold_ints(self, "channels")
-        _checks.hold_numbers(self, "forget_bias")
+        checks.hold_ints(self, "channels")
+        checks.hold_numbers(self, "forget_bias")
         shape = _sizes("shape", self.shape)
-        _checks.require(
+        checks.require(
             1 <= len(shape) <= 3,
             f"shape is {self.shape!r}; expected one to three spatial sizes, batch, time and "
             "channels left out.",
@@ -97,7 +97,7 @@ class ConvLSTM(RecurrentCell):
         each = isinstance(self.kernel_size, (tuple, list))
         kernel = self.kernel_size if each else (self.kernel_size,) * len(shape)
         kernel = _sizes("kernel_size", kernel)
-        _checks.require(
+        checks.require(
             len(kernel) == len(shape),
             f"kernel_size is {self.kernel_size!r} but shape is {self.shape!r}; expected one number "
             "for all spatial axes, or one for each.",
@@ -107,7 +107,7 @@ class ConvLSTM(RecurrentCell):
 
     def init(self, key: jax.Array, input_size: int) -> ConvLSTMParams:
         """Draws `ConvLSTMParams` for inputs [..., *shape, C]; peepholes, where any, are 0."""
-        _checks.positive_int("input_size", input_size)
+        checks.positive_int("input_size", input_size)
         kernel, size = _sizes("kernel_size", self.kernel_size), self.channels
         key_x, key_h = jax.random.split(key)
         peephole = lambda: jnp.zeros((*self.shape, size)) if self.peepholes else None
@@ -137,14 +137,14 @@ class ConvLSTM(RecurrentCell):
           ValueError: if xs is not floats [..., *shape, C].
         """
         own = (*self.shape, params.w_x.shape[-2])
-        _checks.require(
+        checks.require(
             xs.shape[-len(own) :] == own,
             f"xs has images of shape {xs.shape[-len(own) :]}; expected {own}: the cell's shape and "
             "the input_size that these params were initialised for. For images of another shape "
             "take dataclasses.replace(cell, shape=...).",
         )
-        _checks.require(
-            _checks.is_float(xs),
+        checks.require(
+            checks.is_float(xs),
             f"xs has dtype {xs.dtype}; expected floating point. Cast it first.",
         )
         z = _convolve(xs.reshape(-1, *own), params.w_x)
@@ -174,8 +174,8 @@ def _convolve(x: jax.Array, w: jax.Array) -> jax.Array:
 
 def _sizes(name: str, sizes: Any) -> tuple[int, ...]:
     """A tuple of Python's own positive integers."""
-    _checks.require(
+    checks.require(
         isinstance(sizes, (tuple, list)),
         f"{name} is {sizes!r}; expected a tuple of integers, one for each spatial axis.",
     )
-    return tuple(_checks.positive_int(f"{name}[{i}]", size) for i, size in enumerate(sizes))
+    return tuple(checks.positive_int(f"{name}[{i}]", size) for i, size in enumerate(sizes))

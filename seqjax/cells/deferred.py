@@ -11,8 +11,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks, _trees
-from seqjax._jaxprs import depend_on
+from seqjax._internal import checks, trees
+from seqjax._internal.jaxprs import depend_on
 from seqjax.cells.products import Affine, affine
 from seqjax.scan import restart_rows, strong, where_rows
 
@@ -98,7 +98,7 @@ def _backward(recur, arguments, tape, d_last, d_carries):
     """Cotangents of the arguments, none of mask and flags."""
     params, first, zs, offset, initial, mask, flags = arguments
     carries, products = tape
-    floats, refill = _trees.inexact, _trees.with_inexact
+    floats, refill = trees.inexact, trees.with_inexact
     weights, pull_weights = jax.vjp(
         lambda p: _weights(recur, refill(params, p), first, zs), floats(params)
     )
@@ -127,7 +127,7 @@ def _backward(recur, arguments, tape, d_last, d_carries):
         if restart is not None:
             d_begun, d_carry = _divide(restart, d_carry)
             d_initial = _add(d_initial, d_begun)
-        d_zs = _trees.set_index(d_zs, d_z, t)
+        d_zs = trees.set_index(d_zs, d_z, t)
         d_z = jax.tree.leaves(d_z)
         shared[:] = [next((j for j, d in enumerate(d_z) if d is g), None) for g in d_products]
         own = [g for g, j in zip(d_products, shared, strict=True) if j is None]
@@ -198,7 +198,7 @@ def _weights(recur: Recur, params: Any, carry: Any, zs: Any) -> list[tuple]:
 def _check_weights(recur: Recur, params: Any, carry: Any, zs: Any) -> None:
     """Raises ValueError if weights depend on the carry or on inputs."""
     traced = jax.make_jaxpr(lambda carry, zs: _weights(recur, params, carry, zs))(carry, zs).jaxpr
-    _checks.require(
+    checks.require(
         not any(depend_on(traced, traced.invars)),
         "affine was given weights, or a bias [M], that depend on the carry or the input; expected "
         "them to be made from params alone. Use jnp.matmul for other products.",

@@ -6,7 +6,7 @@ from typing import ClassVar, NamedTuple, final
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.cells.activations import name_gate
 from seqjax.cells.base import RecurrentCell
 from seqjax.cells.lstm import LSTMCarry
@@ -68,11 +68,11 @@ class DiagonalGRU(RecurrentCell):
     w_h_init: Initializer = Uniform(1.0)
 
     def __post_init__(self):
-        _checks.hold_ints(self, "hidden_size")
+        checks.hold_ints(self, "hidden_size")
 
     def init(self, key: jax.Array, input_size: int) -> DiagonalGRUParams:
         """Draws `DiagonalGRUParams` for inputs [..., D]; biases are 0."""
-        _checks.positive_int("input_size", input_size)
+        checks.positive_int("input_size", input_size)
         size = self.hidden_size
         key_x, key_h = jax.random.split(key)
         return DiagonalGRUParams(
@@ -160,12 +160,12 @@ class DiagonalLSTM(RecurrentCell):
     w_h_init: Initializer = Uniform(1.0)
 
     def __post_init__(self):
-        _checks.hold_ints(self, "hidden_size")
-        _checks.hold_numbers(self, "forget_bias")
+        checks.hold_ints(self, "hidden_size")
+        checks.hold_numbers(self, "forget_bias")
 
     def init(self, key: jax.Array, input_size: int) -> DiagonalLSTMParams:
         """Draws `DiagonalLSTMParams` for inputs [..., D]; the forget bias is in b."""
-        _checks.positive_int("input_size", input_size)
+        checks.positive_int("input_size", input_size)
         size = self.hidden_size
         key_x, key_h, key_c = jax.random.split(key, 3)
         return DiagonalLSTMParams(

@@ -6,7 +6,7 @@ from typing import Any, final
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.noise import Noise, draw_rows, over_time
 from seqjax.scan import zero_rows
 
@@ -43,8 +43,8 @@ class Dropout:
     variational: bool = False
 
     def __post_init__(self):
-        _checks.rate("rate", self.rate)
-        _checks.hold_numbers(self, "rate")
+        checks.rate("rate", self.rate)
+        checks.hold_numbers(self, "rate")
 
     def init(self, key: jax.Array, input_size: int) -> tuple[()]:
         """No params, whatever the width of the inputs [..., D]."""

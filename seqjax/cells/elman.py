@@ -6,7 +6,7 @@ from typing import NamedTuple, final
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.cells.activations import Activation, activation_function, named_activation
 from seqjax.cells.base import RecurrentCell
 from seqjax.cells.products import Affine
@@ -64,12 +64,12 @@ class Elman(RecurrentCell):
     w_h_init: Initializer = Orthogonal()
 
     def __post_init__(self):
-        _checks.hold_ints(self, "hidden_size")
+        checks.hold_ints(self, "hidden_size")
         object.__setattr__(self, "activation", named_activation(self.activation))
 
     def init(self, key: jax.Array, input_size: int) -> ElmanParams:
         """Draws `ElmanParams` for inputs [..., D]; b is 0."""
-        _checks.positive_int("input_size", input_size)
+        checks.positive_int("input_size", input_size)
         size = self.hidden_size
         key_x, key_h = jax.random.split(key)
         return ElmanParams(

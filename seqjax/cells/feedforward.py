@@ -6,7 +6,7 @@ from typing import NamedTuple, final
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.cells.activations import Activation, activation_function, named_activation
 from seqjax.cells.products import add_bias, dot
 from seqjax.initializers import GlorotUniform, Initializer
@@ -60,12 +60,12 @@ class Feedforward:
     w_init: Initializer = GlorotUniform()
 
     def __post_init__(self):
-        _checks.hold_ints(self, "hidden_size")
+        checks.hold_ints(self, "hidden_size")
         object.__setattr__(self, "activation", named_activation(self.activation))
 
     def init(self, key: jax.Array, input_size: int) -> FeedforwardParams:
         """Draws `FeedforwardParams` for inputs [..., D]; b is 0."""
-        _checks.positive_int("input_size", input_size)
+        checks.positive_int("input_size", input_size)
         return FeedforwardParams(
             w=self.w_init(key, (input_size, self.hidden_size)),
             b=jnp.zeros(self.hidden_size) if self.use_bias else None,

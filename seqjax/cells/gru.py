@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple, final
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.cells.activations import squash, tanh
 from seqjax.cells.base import RecurrentCell
 from seqjax.cells.products import Affine, accumulator
@@ -73,12 +73,12 @@ class GRU(RecurrentCell):
     w_h_init: Initializer = Orthogonal()
 
     def __post_init__(self):
-        _checks.hold_ints(self, "hidden_size")
-        _checks.one_of("reset", self.reset, ("after", "before"))
+        checks.hold_ints(self, "hidden_size")
+        checks.one_of("reset", self.reset, ("after", "before"))
 
     def init(self, key: jax.Array, input_size: int) -> GRUParams:
         """Draws `GRUParams` for inputs [..., D]; biases are 0."""
-        _checks.positive_int("input_size", input_size)
+        checks.positive_int("input_size", input_size)
         size = self.hidden_size
         key_x, key_h = jax.random.split(key)
         after = self.reset == "after"

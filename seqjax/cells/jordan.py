@@ -6,7 +6,7 @@ from typing import NamedTuple, final
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.cells.activations import Activation, activation_function, named_activation
 from seqjax.cells.base import RecurrentCell
 from seqjax.cells.products import Affine
@@ -64,14 +64,14 @@ class Jordan(RecurrentCell):
     output_activation: Activation = "sigmoid"
 
     def __post_init__(self):
-        _checks.hold_ints(self, "hidden_size")
-        _checks.hold_ints(self, "output_size")
+        checks.hold_ints(self, "hidden_size")
+        checks.hold_ints(self, "output_size")
         for name in ("activation", "output_activation"):
             object.__setattr__(self, name, named_activation(getattr(self, name), name))
 
     def init(self, key: jax.Array, input_size: int) -> JordanParams:
         """Draws `JordanParams` for inputs [..., D]: Glorot-uniform weights, zero biases."""
-        _checks.positive_int("input_size", input_size)
+        checks.positive_int("input_size", input_size)
         key_x, key_y, key_o = jax.random.split(key, 3)
         draw, hidden, output = GlorotUniform(), self.hidden_size, self.output_size
         return JordanParams(

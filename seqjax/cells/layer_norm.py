@@ -6,7 +6,7 @@ from typing import NamedTuple, final
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.cells.activations import squash
 from seqjax.cells.base import RecurrentCell
 from seqjax.cells.lstm import LSTMCarry, lstm_bias, zero_lstm_carry
@@ -78,10 +78,10 @@ class LayerNormLSTM(RecurrentCell):
     w_h_init: Initializer = Orthogonal()
 
     def __post_init__(self):
-        _checks.hold_ints(self, "hidden_size")
-        _checks.hold_numbers(self, "forget_bias")
-        _checks.hold_numbers(self, "epsilon")
-        _checks.require(
+        checks.hold_ints(self, "hidden_size")
+        checks.hold_numbers(self, "forget_bias")
+        checks.hold_numbers(self, "epsilon")
+        checks.require(
             self.epsilon > 0, f"epsilon is {self.epsilon!r}; expected a small positive number."
         )
 
@@ -90,7 +90,7 @@ class LayerNormLSTM(RecurrentCell):
 
         Gains are 1, shifts are 0 but for forget_bias.
         """
-        _checks.positive_int("input_size", input_size)
+        checks.positive_int("input_size", input_size)
         size = self.hidden_size
         key_x, key_h = jax.random.split(key)
         return LayerNormLSTMParams(

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, final
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.cells.base import check_cell_like, example_inputs, run
 from seqjax.cells.stack import check_steppable
 
@@ -59,7 +59,7 @@ class LearnedCarry:
         """Draws the wrapped cell's params; the carry starts as the cell's own."""
         params = self.cell.init(key, input_size)
         carry = self.cell.initial_carry(params, 1)
-        learn = lambda leaf: leaf[0] if _checks.is_float(leaf) else None
+        learn = lambda leaf: leaf[0] if checks.is_float(leaf) else None
         return LearnedCarryParams(params, jax.tree.map(learn, carry))
 
     def example_inputs(self, input_size: int) -> Any:
@@ -71,7 +71,7 @@ class LearnedCarry:
         learned = iter(jax.tree.leaves(params.carry))
 
         def fill(leaf):
-            if not _checks.is_float(leaf):
+            if not checks.is_float(leaf):
                 return leaf
             return jnp.broadcast_to(next(learned).astype(leaf.dtype), leaf.shape)
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, final
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.cells.activations import squash
 from seqjax.cells.base import RecurrentCell
 from seqjax.cells.products import Affine, accumulator
@@ -82,9 +82,9 @@ class LSTM(RecurrentCell):
     w_h_init: Initializer = Orthogonal()
 
     def __post_init__(self):
-        _checks.hold_ints(self, "hidden_size")
-        _checks.hold_numbers(self, "forget_bias")
-        _checks.require(
+        checks.hold_ints(self, "hidden_size")
+        checks.hold_numbers(self, "forget_bias")
+        checks.require(
             self.use_bias or self.forget_bias == 0,
             f"forget_bias is {self.forget_bias!r} but use_bias is False, and the forget bias "
             "lives in b; pass forget_bias=0.0 or use_bias=True.",
@@ -92,7 +92,7 @@ class LSTM(RecurrentCell):
 
     def init(self, key: jax.Array, input_size: int) -> LSTMParams:
         """Draws `LSTMParams` for inputs [..., D]; b is 0 but for the forget gate's forget_bias."""
-        _checks.positive_int("input_size", input_size)
+        checks.positive_int("input_size", input_size)
         size = self.hidden_size
         key_x, key_h = jax.random.split(key)
         return LSTMParams(

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, final
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.cells.activations import name_gate, sigmoid, squash
 from seqjax.cells.base import RecurrentCell
 from seqjax.cells.lstm import LSTMCarry, lstm_bias, zero_lstm_carry
@@ -73,15 +73,15 @@ class PeepholeLSTM(RecurrentCell):
     w_h_init: Initializer = Orthogonal()
 
     def __post_init__(self):
-        _checks.hold_ints(self, "hidden_size")
-        _checks.hold_numbers(self, "forget_bias")
+        checks.hold_ints(self, "hidden_size")
+        checks.hold_numbers(self, "forget_bias")
 
     def init(self, key: jax.Array, input_size: int) -> PeepholeLSTMParams:
         """Draws `PeepholeLSTMParams` for inputs [..., D].
 
         Peepholes are 0, b is 0 but for forget_bias.
         """
-        _checks.positive_int("input_size", input_size)
+        checks.positive_int("input_size", input_size)
         size = self.hidden_size
         key_x, key_h = jax.random.split(key)
         return PeepholeLSTMParams(

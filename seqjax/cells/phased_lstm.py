@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, final
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.cells.activations import name_gate
 from seqjax.cells.base import RecurrentCell
 from seqjax.cells.lstm import LSTMCarry, lstm_bias, zero_lstm_carry
@@ -120,21 +120,21 @@ class PhasedLSTM(RecurrentCell):
     w_h_init: Initializer = Orthogonal()
 
     def __post_init__(self):
-        _checks.hold_ints(self, "hidden_size")
-        _checks.hold_numbers(self, "open_ratio", "leak", "forget_bias")
+        checks.hold_ints(self, "hidden_size")
+        checks.hold_numbers(self, "open_ratio", "leak", "forget_bias")
         _hold_range(self)
-        _checks.require(
+        checks.require(
             0 < self.open_ratio <= 1,
             f"open_ratio is {self.open_ratio!r}; expected a share with 0 < open_ratio <= 1.",
         )
-        _checks.require(
+        checks.require(
             0 <= self.leak <= 1,
             f"leak is {self.leak!r}; expected a slope with 0 <= leak <= 1, such as 0.001.",
         )
 
     def init(self, key: jax.Array, input_size: int) -> PhasedLSTMParams:
         """Draws `PhasedLSTMParams` for values [..., D]; peepholes, where there are any, are 0."""
-        _checks.positive_int("input_size", input_size)
+        checks.positive_int("input_size", input_size)
         size = self.hidden_size
         key_x, key_h, key_p, key_s = jax.random.split(key, 4)
         low, high = map(math.log, self.period_range)
@@ -217,23 +217,23 @@ def _phase_and_ratio(params: PhasedLSTMParams, times: jax.Array) -> tuple[jax.Ar
 
 def _check_timed(xs: Any) -> None:
     what = "an array" if hasattr(xs, "shape") else f"a {type(xs).__name__}"
-    _checks.require(
+    checks.require(
         isinstance(xs, Timed),
         f"xs is {what}; expected Timed(values [B, T, D], times [B, T]), the time of each step.",
     )
     values, times = xs
-    _checks.require(
+    checks.require(
         times.ndim == values.ndim - 1,
         f"xs.times has {times.ndim} axes and xs.values {values.ndim}; expected one time a step: "
         "times [B, T] for values [B, T, D].",
     )
-    _checks.require(
+    checks.require(
         times.shape == values.shape[:-1],
         f"xs.times has shape {times.shape} and xs.values {values.shape}; expected one time a row: "
         "times [B] for values [B, D].",
     )
-    _checks.require(
-        _checks.is_float(times),
+    checks.require(
+        checks.is_float(times),
         f"xs.times has dtype {times.dtype}; expected floating point. Take relative_times(times), "
         "which subtracts before it rounds.",
     )
@@ -243,8 +243,8 @@ def _hold_range(spec: PhasedLSTM) -> None:
     """Checks period_range, and holds it as a pair of Python's own floats."""
     given: Any = spec.period_range
     pair = isinstance(given, (tuple, list)) and len(given) == 2
-    low, high = given if pair and all(map(_checks.is_number, given)) else (0, 0)
-    _checks.require(
+    low, high = given if pair and all(map(checks.is_number, given)) else (0, 0)
+    checks.require(
         0 < low <= high < math.inf,
         f"period_range is {given!r}; expected a pair of positive numbers, low <= high, in the "
         "unit of times.",

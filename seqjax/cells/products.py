@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
+from seqjax._internal import checks
 
 Affine = Callable[..., jax.Array]
 
@@ -27,11 +27,11 @@ def dot(name: str, x: jax.Array, w: jax.Array) -> jax.Array:
     Raises:
       ValueError: if x, called `name` in the message, is not floating or not of width N.
     """
-    _checks.require(
-        _checks.is_float(x),
+    checks.require(
+        checks.is_float(x),
         f"{name} has dtype {x.dtype}; expected floating point. Embed or one-hot tokens first.",
     )
-    _checks.require(
+    checks.require(
         x.shape[-1:] == w.shape[:1],
         f"{name} has width {x.shape[-1] if x.ndim else None} but meets weights {list(w.shape)}; "
         f"expected width {w.shape[0]}, the size that these params were initialised for.",

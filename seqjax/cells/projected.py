@@ -6,7 +6,7 @@ from typing import NamedTuple, final
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.cells.activations import squash
 from seqjax.cells.base import RecurrentCell
 from seqjax.cells.lstm import LSTMCarry, lstm_bias, zero_lstm_carry
@@ -71,13 +71,13 @@ class ProjectedLSTM(RecurrentCell):
     w_h_init: Initializer = GlorotUniform()
 
     def __post_init__(self):
-        _checks.hold_ints(self, "hidden_size")
-        _checks.hold_ints(self, "projection_size")
-        _checks.hold_numbers(self, "forget_bias")
+        checks.hold_ints(self, "hidden_size")
+        checks.hold_ints(self, "projection_size")
+        checks.hold_numbers(self, "forget_bias")
 
     def init(self, key: jax.Array, input_size: int) -> ProjectedLSTMParams:
         """Draws `ProjectedLSTMParams` for inputs [..., D]; b is 0 but for forget_bias."""
-        _checks.positive_int("input_size", input_size)
+        checks.positive_int("input_size", input_size)
         hidden, projection = self.hidden_size, self.projection_size
         key_x, key_h, key_p = jax.random.split(key, 3)
         return ProjectedLSTMParams(

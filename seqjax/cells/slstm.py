@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple, final
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.cells.activations import name_gate
 from seqjax.cells.base import RecurrentCell
 from seqjax.cells.products import Affine, accumulator, add_bias, dot
@@ -97,14 +97,14 @@ class SLSTM(RecurrentCell):
     w_h_init: Initializer = Orthogonal()
 
     def __post_init__(self):
-        _checks.hold_ints(self, "hidden_size", "heads")
-        _checks.divides("heads", self.heads, "hidden_size", self.hidden_size)
-        _checks.one_of("forget_gate", self.forget_gate, ("sigmoid", "exponential"))
-        _checks.hold_pair(self, "forget_bias")
+        checks.hold_ints(self, "hidden_size", "heads")
+        checks.divides("heads", self.heads, "hidden_size", self.hidden_size)
+        checks.one_of("forget_gate", self.forget_gate, ("sigmoid", "exponential"))
+        checks.hold_pair(self, "forget_bias")
 
     def init(self, key: jax.Array, input_size: int) -> SLSTMParams:
         """Draws `SLSTMParams` for inputs [..., D]; b is 0 but for the forget gate's block."""
-        _checks.positive_int("input_size", input_size)
+        checks.positive_int("input_size", input_size)
         key_x, key_h = jax.random.split(key)
         units = self.hidden_size // self.heads
         keys = jax.random.split(key_h, self.heads)

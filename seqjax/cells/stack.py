@@ -6,7 +6,7 @@ from typing import Any, final
 
 import jax
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.cells.base import EncoderError, check_cell_like, example_inputs, run
 from seqjax.noise import fold_in
 from seqjax.scan import Reset, zero_rows
@@ -44,12 +44,12 @@ class Stack:
     cells: tuple[Any, ...]
 
     def __post_init__(self):
-        _checks.require(
+        checks.require(
             isinstance(self.cells, (tuple, list)),
             f"cells is {self.cells!r}; expected a tuple of cells, as in Stack((cell,)).",
         )
         object.__setattr__(self, "cells", tuple(self.cells))
-        _checks.require(bool(self.cells), "cells is empty; expected at least one cell.")
+        checks.require(bool(self.cells), "cells is empty; expected at least one cell.")
         for index, cell in enumerate(self.cells):
             check_cell_like(f"cells[{index}]", cell)
 
@@ -179,7 +179,7 @@ class Residual:
         return x.astype(y.dtype) + y
 
     def _check(self, output: int, inputs: int) -> None:
-        _checks.require(
+        checks.require(
             output == inputs,
             f"{type(self.cell).__name__} puts out width {output} for inputs of width {inputs}; "
             "a Residual needs them equal. Put a cell of another width in a Stack outside it.",

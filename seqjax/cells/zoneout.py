@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, final
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.cells.base import RecurrentCell, example_inputs
 from seqjax.cells.products import Affine
 from seqjax.noise import Noise, draw_rows, fold_in
@@ -61,7 +61,7 @@ class Zoneout(RecurrentCell):
     rate: Any
 
     def __post_init__(self):
-        _checks.require(
+        checks.require(
             isinstance(self.cell, RecurrentCell),
             f"cell is {self.cell!r}; expected a RecurrentCell, whose output is read off its "
             "carry. Zone the members of a Stack out one by one, and subclass RecurrentCell for a "
@@ -69,8 +69,8 @@ class Zoneout(RecurrentCell):
         )
         rates = jax.tree.leaves(self.rate)
         for rate in rates or [self.rate]:
-            _checks.rate("rate", rate)
-        _checks.require(
+            checks.rate("rate", rate)
+        checks.require(
             isinstance(self.rate, Hashable),
             f"rate is {self.rate!r}; expected a number or a carry of numbers, not a list.",
         )
@@ -93,7 +93,7 @@ class Zoneout(RecurrentCell):
         own = fold_in(key, 1)
         carry = self.cell.initial_carry(params, batch_size, fold_in(key, 0))
         fits = jax.tree.structure(self.rate) in (LEAF, jax.tree.structure(carry))
-        _checks.require(
+        checks.require(
             fits,
             f"rate is {self.rate!r}; expected one number, or a carry of them as "
             f"{type(self.cell).__name__} makes it.",
@@ -128,7 +128,7 @@ class Zoneout(RecurrentCell):
 
 
 def _mix(keys: jax.Array | None, rate: float, old: jax.Array, new: jax.Array) -> jax.Array:
-    if not _checks.is_float(old):
+    if not checks.is_float(old):
         return new
     if keys is None:
         return rate * old + (1 - rate) * new

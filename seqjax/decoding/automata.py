@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seqjax._checks import require
+from seqjax._internal.checks import require
 
 FAR = np.iinfo(np.int32).max  # the distance to acceptance where there is no way
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from seqjax._checks import concrete, require
+from seqjax._internal.checks import concrete, require
 from seqjax.decoding.carries import pick, repeat_rows
 from seqjax.decoding.hypotheses import Hypotheses, merge
 from seqjax.decoding.logits import Processor, as_logits, initial_states, process, update_states

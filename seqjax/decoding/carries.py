@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from seqjax._checks import require
+from seqjax._internal.checks import require
 
 
 def batch_size(carry: Any, bos: jax.Array) -> int:

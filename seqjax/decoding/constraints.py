@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seqjax._checks import concrete, positive_int, require
+from seqjax._internal.checks import concrete, positive_int, require
 from seqjax.decoding.automata import FAR, Automaton
 from seqjax.decoding.beam import Beams
 from seqjax.decoding.carries import pick

@@ -6,7 +6,7 @@ from typing import Any, final
 import jax
 import jax.numpy as jnp
 
-from seqjax._checks import is_number, require
+from seqjax._internal.checks import is_number, require
 from seqjax.decoding.start import Step
 
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.decoding.carries import pick
 from seqjax.decoding.fusion import (
     Fusion,
@@ -56,7 +56,7 @@ def ctc_collapse(paths: Any, *, lengths: Any = None, blank: int = 0) -> tuple[ja
       Graves, Fernández, Gomez and Schmidhuber 2006, section 3.1.
     """
     shape = jnp.shape(paths)
-    _checks.require(len(shape) == 2, f"paths has shape {shape}; expected [B, T] integers.")
+    checks.require(len(shape) == 2, f"paths has shape {shape}; expected [B, T] integers.")
     paths = check_integers("paths", paths, shape, "paths").astype(jnp.int32)
     blank = check_blank(blank, 2**31)
     lengths = check_lengths("lengths", lengths, shape[0], shape[1], "paths")
@@ -167,8 +167,8 @@ def ctc_beam_search(
     logits = check_floats("logits", logits, "B T V")
     batch, steps, vocab_size = logits.shape
     blank = check_blank(blank, vocab_size)
-    size = _checks.positive_int("beam_size", beam_size)
-    limit = steps if max_len is None else _checks.positive_int("max_len", max_len)
+    size = checks.positive_int("beam_size", beam_size)
+    limit = steps if max_len is None else checks.positive_int("max_len", max_len)
     real = within(check_lengths("lengths", lengths, batch, steps, "logits"), steps)
     log_probs = jax.nn.log_softmax(zero_rows(real, logits))
     bonus = jnp.asarray(insertion_bonus, log_probs.dtype)

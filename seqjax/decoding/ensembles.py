@@ -8,7 +8,7 @@ from typing import Any, final
 import jax
 import jax.numpy as jnp
 
-from seqjax._checks import is_number, one_of, require
+from seqjax._internal.checks import is_number, one_of, require
 from seqjax.decoding.start import Step
 
 MEANS = ("probability", "log_probability")

@@ -9,7 +9,7 @@ from typing import Any, final
 import jax
 import jax.numpy as jnp
 
-from seqjax._checks import positive_int, require
+from seqjax._internal.checks import positive_int, require
 from seqjax.decoding.logits import column
 from seqjax.decoding.start import as_index
 

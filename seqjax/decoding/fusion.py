@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from seqjax._checks import is_number, require
+from seqjax._internal.checks import is_number, require
 from seqjax.decoding.carries import pick, repeat_rows, take_beams
 from seqjax.decoding.start import Step, start
 from seqjax.scan import where_rows

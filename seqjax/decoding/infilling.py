@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from seqjax._checks import require
+from seqjax._internal.checks import require
 from seqjax.decoding.candidates import is_end
 
 FREE = -1  # a place of a template that any token fits

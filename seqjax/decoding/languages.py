@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from seqjax._checks import require
+from seqjax._internal.checks import require
 from seqjax.decoding.automata import Automaton, targets
 from seqjax.decoding.regular import (
     Characters,

@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 
-from seqjax._checks import require, same_structure
+from seqjax._internal.checks import require, same_structure
 from seqjax.scan import strong
 
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from seqjax._checks import is_number, positive_int, require
+from seqjax._internal.checks import is_number, positive_int, require
 from seqjax.decoding.logits import Processor, as_logits
 from seqjax.decoding.particles import (
     Moves,

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from seqjax._checks import require
+from seqjax._internal.checks import require
 from seqjax.decoding.candidates import is_end
 from seqjax.decoding.carries import pick, repeat_rows, take_beams
 from seqjax.decoding.logits import (

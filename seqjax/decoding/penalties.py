@@ -15,7 +15,7 @@ from typing import Any, final
 import jax
 import jax.numpy as jnp
 
-from seqjax._checks import finite_number, is_number, require
+from seqjax._internal.checks import finite_number, is_number, require
 
 LengthPenalty = Callable[[jax.Array, jax.Array], jax.Array]
 Coverage = Callable[[jax.Array], jax.Array]

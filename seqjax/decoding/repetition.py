@@ -13,7 +13,7 @@ from typing import Any, final
 import jax
 import jax.numpy as jnp
 
-from seqjax._checks import finite_number, positive_int, require
+from seqjax._internal.checks import finite_number, positive_int, require
 from seqjax.decoding.logits import column
 
 

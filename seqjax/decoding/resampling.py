@@ -12,7 +12,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from seqjax._checks import require
+from seqjax._internal.checks import require
 from seqjax.noise import check_key, row_safe
 
 Resampler = Callable[[jax.Array, jax.Array], jax.Array]

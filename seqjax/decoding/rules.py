@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from seqjax._checks import is_number, is_positive_int, one_of, positive_int, require
+from seqjax._internal.checks import is_number, is_positive_int, one_of, positive_int, require
 from seqjax.decoding.penalties import (
     Coverage,
     LengthPenalty,

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from seqjax._checks import positive_int, require
+from seqjax._internal.checks import positive_int, require
 from seqjax.decoding.drawing import Plan, Rows, Samples, advance, first_rows
 from seqjax.decoding.logits import Processor
 from seqjax.decoding.start import Start, Step, as_index, start

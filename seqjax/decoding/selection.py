@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from seqjax._checks import require
+from seqjax._internal.checks import require
 from seqjax.decoding.carries import take_rows
 from seqjax.decoding.drawing import Samples
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from seqjax._checks import positive_int, require, same_structure
+from seqjax._internal.checks import positive_int, require, same_structure
 from seqjax.decoding.drafts import (
     SpeculativeSamples,
     choose,

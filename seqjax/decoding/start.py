@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seqjax._checks import concrete, require
+from seqjax._internal.checks import concrete, require
 from seqjax.decoding.carries import batch_size
 from seqjax.scan import scan, strong
 

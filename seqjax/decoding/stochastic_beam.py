@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from seqjax._checks import positive_int
+from seqjax._internal.checks import positive_int
 from seqjax.decoding.candidates import is_end
 from seqjax.decoding.carries import pick, repeat_rows, take_beams
 from seqjax.decoding.logits import Processor, as_logits, initial_states, process, update_states

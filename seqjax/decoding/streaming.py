@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seqjax._checks import positive_int
+from seqjax._internal.checks import positive_int
 from seqjax.decoding.drawing import Plan, Rows, Samples, advance
 from seqjax.decoding.logits import Processor
 from seqjax.decoding.sampling import by_prompt, prepare

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.decoding.carries import pick, repeat_rows, take_beams
 from seqjax.decoding.fusion import (
     Fusion,
@@ -174,7 +174,7 @@ def transducer_beam_search(
       Graves 2012, section 2.5.
     """
     task = _task(joint, encoded, step, carry, bos, max_len, lengths, blank)
-    size = _checks.positive_int("beam_size", beam_size)
+    size = checks.positive_int("beam_size", beam_size)
     batch, steps = task.frames.shape[:2]
     every = lambda x: repeat_rows(x, size)
     never = jnp.full((batch, size), -jnp.inf, task.dtype)
@@ -266,24 +266,24 @@ class _Task(NamedTuple):
 
 def _task(joint, encoded, step, carry, bos, max_len, lengths, blank) -> _Task:
     encoded = jnp.asarray(encoded)
-    _checks.require(
-        encoded.ndim == 3 and _checks.is_float(encoded),
+    checks.require(
+        encoded.ndim == 3 and checks.is_float(encoded),
         f"encoded is {encoded.dtype}{list(encoded.shape)}; expected floats [B, T, D].",
     )
     batch, steps = encoded.shape[:2]
-    limit = _checks.positive_int("max_len", max_len)
+    limit = checks.positive_int("max_len", max_len)
     lengths = check_lengths("lengths", lengths, batch, steps, "encoded")
     bos = jnp.asarray(bos)
     bos = jnp.broadcast_to(bos, (batch,)) if bos.ndim == 0 else bos
     begun = start(step, carry, bos, 0, None, None)  # no token of a transducer is an eos
-    _checks.require(
+    checks.require(
         begun.tokens.shape == (batch,),
         f"carry has batch size {begun.tokens.shape[0]} but encoded has {batch}; expected the same.",
     )
     carry, predicted = step(begun.carry, begun.tokens)
     frame = jax.ShapeDtypeStruct((batch, encoded.shape[2]), encoded.dtype)
     logits = jax.eval_shape(joint, frame, predicted)
-    _checks.require(
+    checks.require(
         getattr(logits, "ndim", 0) == 2 and logits.shape[0] == batch,
         f"joint returned {logits} for encoded [B, D] and predicted [B, E]; expected logits [B, V].",
     )

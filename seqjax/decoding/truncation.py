@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from seqjax._checks import concrete, require
+from seqjax._internal.checks import concrete, require
 from seqjax.decoding.logits import column
 
 

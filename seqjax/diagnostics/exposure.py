@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.decoding.truncation import Law, check_law
-from seqjax.losses import token_losses
+from seqjax.losses.tokens import token_losses
 from seqjax.noise import Noise
 from seqjax.objectives.forcing import Step, check_lesson, numbers_before, run
 
@@ -93,8 +93,8 @@ def exposure_gap(
       Neural Networks, 2015. Ranzato, Chopra, Auli and Zaremba, Sequence Level Training with
       Recurrent Neural Networks, 2016.
     """
-    is_count = _checks.is_number(context) and context >= 0 and int(context) == context
-    _checks.require(is_count, f"context is {context!r}; expected a number of tokens, at least 0.")
+    is_count = checks.is_number(context) and context >= 0 and int(context) == context
+    checks.require(is_count, f"context is {context!r}; expected a number of tokens, at least 0.")
     lesson = check_lesson(step, carry, targets, bos, mask, xs)
     batch, length = lesson.targets.shape
     law = check_law(Law(temperature), batch, lesson.vocab_size)

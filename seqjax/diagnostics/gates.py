@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
-from seqjax._jaxprs import named_values
+from seqjax._internal import checks
+from seqjax._internal.jaxprs import named_values
 from seqjax.cells.activations import GATE
 from seqjax.cells.base import check_cell_like
 from seqjax.scan import check_batch, check_xs, scan
@@ -97,8 +97,8 @@ def gate_saturation(
       >>> print(found["f"].right, found["f"].left)
       [1. 1.] [0. 0.]
     """
-    _checks.require(
-        _checks.is_number(low) and _checks.is_number(high) and 0 <= low < high <= 1,
+    checks.require(
+        checks.is_number(low) and checks.is_number(high) and 0 <= low < high <= 1,
         f"low is {low!r} and high {high!r}; expected 0 <= low < high <= 1.",
     )
     share = lambda flags: jnp.mean(flags, axis=(0, 1), dtype=jnp.float32)

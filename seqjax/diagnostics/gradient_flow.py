@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seqjax import _checks, _trees
+from seqjax._internal import checks, trees
 from seqjax.diagnostics.gates import Saturation, gate_saturation
 from seqjax.diagnostics.lyapunov import lyapunov_exponents
 from seqjax.diagnostics.memory import memory_length
@@ -109,7 +109,7 @@ def _chosen(layout: Layout, select: Callable | None) -> np.ndarray:
     carry = jax.tree.unflatten(layout.structure, rows)
     leaves = jax.tree.leaves(carry if select is None else select(carry))
     found = np.concatenate([np.ravel(leaf) for leaf in leaves]) if leaves else np.zeros(0, int)
-    _checks.require(
+    checks.require(
         found.size > 0 and bool(np.isin(found, np.arange(sum(sizes))).all()),
         "select picks nothing of the carry; expected a function such as lambda carry: carry.c, "
         "which returns leaves of it or entries of them.",
@@ -124,7 +124,7 @@ def _norms(step: Callable, start: jax.Array, xs: Any, chosen: np.ndarray):
     def back(state, inputs):
         rows, powers = state  # [n, B, N], of a product that is 2^powers [B] times as large
         h, x = inputs
-        _, pull = jax.vjp(lambda h, part: step(h, _trees.with_inexact(x, part)), h, floats(x))
+        _, pull = jax.vjp(lambda h, part: step(h, trees.with_inexact(x, part)), h, floats(x))
         rows, d_x = jax.vmap(pull)(rows)
         of_x = [d.reshape(*d.shape[:2], -1).astype(rows.dtype) for d in jax.tree.leaves(d_x)]
         scale = lambda powers: np.log(2).astype(rows.dtype) * powers.astype(rows.dtype)
@@ -137,7 +137,7 @@ def _norms(step: Callable, start: jax.Array, xs: Any, chosen: np.ndarray):
         norm, gain = _log_norms(rows[..., chosen])
         return (rows, powers), (scale(powers) + norm, scale(powers) + gain, entering)
 
-    floats = _trees.inexact
+    floats = trees.inexact
     rows = jnp.zeros((len(chosen), *start.shape), start.dtype)
     rows = rows.at[np.arange(len(chosen)), :, chosen].set(1)
     zero = jnp.zeros_like(start[:, 0])

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.cells.products import accumulator
 from seqjax.diagnostics.memory import memory_length
 
@@ -65,16 +65,16 @@ def context_influence(
       [1.    0.5   0.25  0.125] 1.0
     """
     xs = jnp.asarray(xs)
-    _checks.require(
-        xs.ndim >= 2 and xs.size > 0 and _checks.is_float(xs),
+    checks.require(
+        xs.ndim >= 2 and xs.size > 0 and checks.is_float(xs),
         f"xs is {xs.dtype}{list(xs.shape)}; expected floats [B, T, ...], such as embeddings.",
     )
     batch_size, length = xs.shape[:2]
     lags = _check_lag(max_lag, length)
     places = _check_positions(positions, length)
     values, pull = jax.vjp(log_probs, xs)
-    _checks.require(
-        values.shape == (batch_size, length) and _checks.is_float(values),
+    checks.require(
+        values.shape == (batch_size, length) and checks.is_float(values),
         f"log_probs returned {values.dtype}{list(values.shape)}; expected floats [B, T] = "
         f"{[batch_size, length]}.",
     )
@@ -103,7 +103,7 @@ def _check_lag(max_lag: Any, length: int) -> int:
     if max_lag is None:
         return length - 1
     ok = isinstance(max_lag, int) and not isinstance(max_lag, bool) and 0 <= max_lag < length
-    _checks.require(
+    checks.require(
         ok, f"max_lag is {max_lag!r}; expected an integer of 0..T - 1 = {length - 1}, or None."
     )
     return max_lag
@@ -113,12 +113,12 @@ def _check_positions(positions: Any, length: int) -> jax.Array:
     if positions is None:
         return jnp.arange(length, dtype=jnp.int32)
     places = jnp.asarray(positions)
-    _checks.require(
+    checks.require(
         places.ndim == 1 and places.size > 0 and jnp.issubdtype(places.dtype, jnp.integer),
         f"positions is {places.dtype}{list(places.shape)}; expected at least one integer, [P].",
     )
-    known = _checks.concrete(places)
-    _checks.require(
+    known = checks.concrete(places)
+    checks.require(
         known is None or bool((known >= 0).all() and (known < length).all()),
         f"positions is {positions!r}; expected integers of 0..T - 1 = {length - 1}.",
     )

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.diagnostics.states import packed_start
 from seqjax.scan import check_xs, swap_time
 
@@ -46,11 +46,11 @@ def lyapunov_exponents(
     batch_size, length = check_xs(xs)
     _, start, step = packed_start(cell, params, batch_size, carry)
     size = start.shape[-1]
-    _checks.positive_int("count", count)
-    _checks.require(
+    checks.positive_int("count", count)
+    checks.require(
         count <= size, f"count is {count}; expected at most {size}, the numbers of a row's carry."
     )
-    _checks.require(
+    checks.require(
         isinstance(skip, int) and 0 <= skip < length,
         f"skip is {skip!r}; expected an integer of 0..T - 1 = {length - 1}.",
     )

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from seqjax import _checks
+from seqjax._internal import checks
 
 
 def memory_length(log_curve: ArrayLike, share: float = math.exp(-1)) -> jax.Array:
@@ -34,13 +34,13 @@ def memory_length(log_curve: ArrayLike, share: float = math.exp(-1)) -> jax.Arra
       >>> print(memory_length(jnp.log(0.9) * lags, share=0.5).round(2))
       6.58
     """
-    _checks.require(
-        _checks.is_number(share) and 0 < share < 1,
+    checks.require(
+        checks.is_number(share) and 0 < share < 1,
         f"share is {share!r}; expected a number with 0 < share < 1.",
     )
     curve = jnp.asarray(log_curve)
-    _checks.require(
-        curve.ndim > 0 and curve.size > 0 and _checks.is_float(curve),
+    checks.require(
+        curve.ndim > 0 and curve.size > 0 and checks.is_float(curve),
         f"log_curve is {curve.dtype}{list(curve.shape)}; expected floats [..., K + 1], one a lag.",
     )
     level = jnp.max(curve, axis=-1, keepdims=True) + math.log(share)

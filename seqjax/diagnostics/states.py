@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.cells.base import check_cell_like
 from seqjax.newton.layout import Layout
 from seqjax.scan import check_batch
@@ -25,12 +25,12 @@ def packed_start(
     carry = jax.tree.map(jnp.asarray, carry)
     check_batch("carry", carry, batch_size)
     for path, leaf in jax.tree_util.tree_flatten_with_path(carry)[0]:
-        _checks.require(
-            _checks.is_float(leaf),
+        checks.require(
+            checks.is_float(leaf),
             f"carry{jax.tree_util.keystr(path)} is {leaf.dtype}; expected floats, of which "
             "derivatives are taken. Start a stochastic cell without a key.",
         )
-    _checks.require(
+    checks.require(
         bool(jax.tree.leaves(carry)), "the carry is empty; expected a cell with a state."
     )
     layout = Layout.of(carry, "dense")

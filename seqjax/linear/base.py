@@ -5,7 +5,7 @@ from typing import Any, final
 
 import jax
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.cells.products import add_bias, dot
 from seqjax.linear.pairs import add, multiply
 from seqjax.linear.scan import METHODS, Method, linear_scan
@@ -94,7 +94,7 @@ class LinearCell(abc.ABC):
 
 def check_method(method: Any) -> None:
     """Raises ValueError unless a spec's field `method` is one of `linear_scan`."""
-    _checks.one_of("method", method, METHODS)
+    checks.one_of("method", method, METHODS)
 
 
 def step_linear(cell: Any, params: Any, h: Any, z: Any) -> tuple[Any, Any]:

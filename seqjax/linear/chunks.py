@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from seqjax import _trees
+from seqjax._internal import trees
 
 
 class Write(NamedTuple):
@@ -147,7 +147,7 @@ def solve_unit_triangular(a: jax.Array, b: jax.Array) -> jax.Array:
             return jax.lax.dynamic_update_index_in_dim(x, new, i, x.ndim - 2), None
 
         inputs = jnp.arange(b.shape[-2]), jnp.moveaxis(lower, -2, 0), jnp.moveaxis(b, -2, 0)
-        start = _trees.vary_like(jnp.zeros_like(b), (lower, b))
+        start = trees.vary_like(jnp.zeros_like(b), (lower, b))
         return jax.lax.scan(body, start, inputs, reverse=reverse)[0]
 
     return jax.lax.custom_linear_solve(

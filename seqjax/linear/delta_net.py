@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, final
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.cells.activations import name_gate
 from seqjax.cells.products import accumulator
 from seqjax.initializers import GlorotUniform, Initializer
@@ -117,7 +117,7 @@ class DeltaNet(MatrixMemory):
         As in Mamba 2, -log a at x = 0 is a rate, uniform in [1, 16], times a step length,
         log-uniform in [0.001, 0.1].
         """
-        _checks.positive_int("input_size", input_size)
+        checks.positive_int("input_size", input_size)
         key_size, value_size = head_sizes(self)
         keys = jax.random.split(key, 7)
         draw = lambda i, size: draw_heads(self.w_init, keys[i], input_size, self.heads, size)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, final
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.cells.products import accumulator
 from seqjax.initializers import GlorotUniform, Initializer
 from seqjax.linear.chunks import Write
@@ -93,11 +93,11 @@ class LinearAttention(MatrixMemory):
 
     def __post_init__(self):
         hold_sizes(self)
-        _checks.hold_positive(self, "epsilon")
+        checks.hold_positive(self, "epsilon")
 
     def init(self, key: jax.Array, input_size: int) -> LinearAttentionParams:
         """Draws `LinearAttentionParams` for inputs [..., D]."""
-        _checks.positive_int("input_size", input_size)
+        checks.positive_int("input_size", input_size)
         key_size, value_size = head_sizes(self)
         keys = jax.random.split(key, 3)
         draw = lambda i, size: draw_heads(self.w_init, keys[i], input_size, self.heads, size)

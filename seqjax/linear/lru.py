@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.cells.products import accumulator, dot
 from seqjax.initializers import GlorotUniform, Initializer, default_dtype
 from seqjax.linear.base import LinearCell, check_method
@@ -82,12 +82,12 @@ class LRU(LinearCell):
     method: Method = "auto"
 
     def __post_init__(self):
-        _checks.hold_ints(self, "hidden_size")
+        checks.hold_ints(self, "hidden_size")
         if self.state_size is not None:
-            _checks.hold_ints(self, "state_size")
+            checks.hold_ints(self, "state_size")
         check_ring(self)
-        _checks.hold_numbers(self, "max_phase")
-        _checks.require(
+        checks.hold_numbers(self, "max_phase")
+        checks.require(
             0 < self.max_phase <= 2 * np.pi,
             f"max_phase is {self.max_phase!r}; expected an angle in (0, 2π], in radians.",
         )
@@ -95,7 +95,7 @@ class LRU(LinearCell):
 
     def init(self, key: jax.Array, input_size: int) -> LRUParams:
         """Draws `LRUParams` for inputs [..., D]; appendix A of the paper."""
-        _checks.positive_int("input_size", input_size)
+        checks.positive_int("input_size", input_size)
         size, states, dtype = self.hidden_size, self.state_size or self.hidden_size, default_dtype()
         keys = jax.random.split(key, 5)
         decay = -ring_log_radius(keys[0], states, self.min_radius, self.max_radius)
@@ -136,8 +136,8 @@ class LRU(LinearCell):
 
 def check_ring(spec) -> None:
     """Checks the radii of a frozen spec, and holds them as Python's own floats."""
-    _checks.hold_numbers(spec, "min_radius", "max_radius")
-    _checks.require(
+    checks.hold_numbers(spec, "min_radius", "max_radius")
+    checks.require(
         0 <= spec.min_radius < spec.max_radius <= 1,
         f"min_radius is {spec.min_radius!r} and max_radius {spec.max_radius!r}; expected "
         "0 <= min_radius < max_radius <= 1.",

@@ -6,7 +6,7 @@ from typing import NamedTuple, final
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.cells.products import add_bias, dot
 from seqjax.initializers import GlorotUniform, Initializer, Uniform, blocks
 from seqjax.linear.base import check_method
@@ -98,13 +98,13 @@ class Mamba(ConvolvedCell):
     def __post_init__(self):
         given = ("channels", "step_rank", "remat")
         names = [name for name in given if getattr(self, name) is not None]
-        _checks.hold_ints(self, "hidden_size", "state_size", "kernel_size", *names)
+        checks.hold_ints(self, "hidden_size", "state_size", "kernel_size", *names)
         check_steps(self)
         check_method(self.method)
 
     def init(self, key: jax.Array, input_size: int) -> MambaParams:
         """Draws `MambaParams` for inputs [..., D]: A = -1, ..., -N, and Δ by b_step alone."""
-        _checks.positive_int("input_size", input_size)
+        checks.positive_int("input_size", input_size)
         size, states, width = (
             self.hidden_size,
             self.state_size,

@@ -6,7 +6,7 @@ from typing import Any, final
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.cells.base import run_steps
 from seqjax.cells.products import add_bias, dot
 from seqjax.initializers import Initializer
@@ -140,10 +140,10 @@ def draw_heads(
 
 def hold_sizes(spec: Any) -> None:
     """Checks the sizes of a spec: hidden_size H = N V, heads N, key_size K or None, chunk_size."""
-    _checks.hold_ints(spec, "hidden_size", "heads", "chunk_size")
-    _checks.divides("heads", spec.heads, "hidden_size", spec.hidden_size)
+    checks.hold_ints(spec, "hidden_size", "heads", "chunk_size")
+    checks.divides("heads", spec.heads, "hidden_size", spec.hidden_size)
     if spec.key_size is not None:
-        _checks.hold_ints(spec, "key_size")
+        checks.hold_ints(spec, "key_size")
 
 
 def head_sizes(spec: Any) -> tuple[int, int]:

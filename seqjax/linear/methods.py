@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from seqjax import _trees
+from seqjax._internal import trees
 from seqjax.linear.pairs import add, multiply, ones_like
 from seqjax.scan import where_rows, zero_rows
 
@@ -47,7 +47,7 @@ class How(NamedTuple):
 
 def run_linear(how: How, a: Any, b: Any, cut: Any) -> Any:
     """All outs [B, T, ...] from a start at 0, T at least 1."""
-    zeros = _trees.vary_like(jax.tree.map(jnp.zeros_like, take(b, 0)), b)
+    zeros = trees.vary_like(jax.tree.map(jnp.zeros_like, take(b, 0)), b)
     if how.method == "associative":
         return _associative(how, a, b, cut)
     if how.method == "chunked" and length(b) > how.chunk_size:
@@ -78,7 +78,7 @@ def _loop(how: How, a: Any, b: Any, c: Any, cut: Any, axis: int = 1) -> tuple[An
     apart, both read it, and XLA would copy all of it before each write.
     """
     count = length(b, axis)
-    outs = _trees.vary_like(jax.tree.map(jnp.zeros_like, b), b)
+    outs = trees.vary_like(jax.tree.map(jnp.zeros_like, b), b)
 
     def body(turn, state):
         c, outs = state
@@ -114,8 +114,8 @@ def _whole_chunks(how: How, a: Any, b: Any, c: Any, cut: Any) -> tuple[Any, Any]
     size, count = how.chunk_size, length(b) // how.chunk_size
     split = lambda x: x.reshape(x.shape[0], -1, min(size, x.shape[1]), *x.shape[2:])
     a, b, cut = jax.tree.map(split, (a, b, cut))  # [B, chunks, size, ...]
-    zeros = _trees.vary_like(jax.tree.map(jnp.zeros_like, take(b, 0, 2)), b)
-    ones = _trees.vary_like(ones_like(take(a, 0, 2)), b)
+    zeros = trees.vary_like(jax.tree.map(jnp.zeros_like, take(b, 0, 2)), b)
+    ones = trees.vary_like(ones_like(take(a, 0, 2)), b)
 
     def pass_on(turn, state):
         products, sums = state

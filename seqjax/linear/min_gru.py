@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple, final
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.cells.activations import name_gate, sigmoid
 from seqjax.cells.products import accumulator
 from seqjax.initializers import GlorotUniform, Initializer, blocks
@@ -69,13 +69,13 @@ class MinGRU(LinearCell):
     method: Method = "auto"
 
     def __post_init__(self):
-        _checks.hold_ints(self, "hidden_size")
-        _checks.one_of("candidate", self.candidate, ("linear", "positive"))
+        checks.hold_ints(self, "hidden_size")
+        checks.one_of("candidate", self.candidate, ("linear", "positive"))
         check_method(self.method)
 
     def init(self, key: jax.Array, input_size: int) -> MinGRUParams:
         """Draws `MinGRUParams` for inputs [..., D]; b is 0."""
-        _checks.positive_int("input_size", input_size)
+        checks.positive_int("input_size", input_size)
         shape = (input_size, self.hidden_size)
         return MinGRUParams(
             w_x=blocks(self.w_x_init, key, shape, 2),

@@ -6,7 +6,7 @@ from typing import NamedTuple, final
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.cells.activations import name_gate, sigmoid
 from seqjax.initializers import GlorotUniform, Initializer, blocks
 from seqjax.linear.base import LinearCell, check_method
@@ -69,14 +69,14 @@ class MinLSTM(LinearCell):
     method: Method = "auto"
 
     def __post_init__(self):
-        _checks.hold_ints(self, "hidden_size")
-        _checks.one_of("candidate", self.candidate, ("linear", "positive"))
-        _checks.hold_numbers(self, "forget_bias")
+        checks.hold_ints(self, "hidden_size")
+        checks.one_of("candidate", self.candidate, ("linear", "positive"))
+        checks.hold_numbers(self, "forget_bias")
         check_method(self.method)
 
     def init(self, key: jax.Array, input_size: int) -> MinLSTMParams:
         """Draws `MinLSTMParams` for inputs [..., D]; b is 0 but for forget_bias."""
-        _checks.positive_int("input_size", input_size)
+        checks.positive_int("input_size", input_size)
         size = self.hidden_size
         return MinLSTMParams(
             w_x=blocks(self.w_x_init, key, (input_size, size), 3),

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple, final
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.cells.activations import name_gate
 from seqjax.cells.products import accumulator
 from seqjax.initializers import GlorotUniform, Initializer
@@ -125,13 +125,13 @@ class MLSTM(MatrixMemory):
 
     def __post_init__(self):
         hold_sizes(self)
-        _checks.one_of("forget_gate", self.forget_gate, ("sigmoid", "exponential"))
-        _checks.hold_pair(self, "forget_bias")
-        _checks.hold_positive(self, "epsilon")
+        checks.one_of("forget_gate", self.forget_gate, ("sigmoid", "exponential"))
+        checks.hold_pair(self, "forget_bias")
+        checks.hold_positive(self, "epsilon")
 
     def init(self, key: jax.Array, input_size: int) -> MLSTMParams:
         """Draws `MLSTMParams` for inputs [..., D]; biases are 0 but for b_f."""
-        _checks.positive_int("input_size", input_size)
+        checks.positive_int("input_size", input_size)
         key_size, value_size = head_sizes(self)
         keys = jax.random.split(key, 6)
         draw = lambda i, size: draw_heads(self.w_init, keys[i], input_size, self.heads, size)

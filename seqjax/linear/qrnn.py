@@ -6,7 +6,7 @@ from typing import NamedTuple, final
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.cells.activations import squash
 from seqjax.cells.products import add_bias, dot
 from seqjax.initializers import GlorotUniform, Initializer, blocks
@@ -66,12 +66,12 @@ class QRNN(ConvolvedCell):
     method: Method = "auto"
 
     def __post_init__(self):
-        _checks.hold_ints(self, "hidden_size", "kernel_size")
+        checks.hold_ints(self, "hidden_size", "kernel_size")
         check_method(self.method)
 
     def init(self, key: jax.Array, input_size: int) -> QRNNParams:
         """Draws `QRNNParams` for inputs [..., D]; b is 0."""
-        _checks.positive_int("input_size", input_size)
+        checks.positive_int("input_size", input_size)
         shape = (self.kernel_size * input_size, self.hidden_size)
         return QRNNParams(
             w_x=blocks(self.w_x_init, key, shape, 3).reshape(self.kernel_size, input_size, -1),
@@ -87,8 +87,8 @@ class QRNN(ConvolvedCell):
     def enter(self, params: QRNNParams, xs: jax.Array) -> tuple[jax.Array, None]:
         """The inputs [..., D] themselves."""
         width = params.w_x.shape[1]
-        _checks.require(
-            _checks.is_float(xs) and xs.shape[-1] == width,
+        checks.require(
+            checks.is_float(xs) and xs.shape[-1] == width,
             f"xs is {xs.dtype}{list(xs.shape)}; expected floats [..., {width}], the size that "
             "these params were initialised for. Embed or one-hot tokens first.",
         )

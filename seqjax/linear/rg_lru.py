@@ -6,7 +6,7 @@ from typing import NamedTuple, final
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.cells.activations import name_gate, sigmoid
 from seqjax.cells.products import add_bias, dot
 from seqjax.initializers import GlorotUniform, Initializer, blocks, default_dtype
@@ -78,13 +78,13 @@ class RGLRU(LinearCell):
 
     def __post_init__(self):
         if self.hidden_size is not None:
-            _checks.hold_ints(self, "hidden_size")
+            checks.hold_ints(self, "hidden_size")
         check_ring(self)
         check_method(self.method)
 
     def init(self, key: jax.Array, input_size: int) -> RGLRUParams:
         """Draws `RGLRUParams` for inputs [..., D]; b is 0, σ(Λ)^c uniform between the radii."""
-        _checks.positive_int("input_size", input_size)
+        checks.positive_int("input_size", input_size)
         size, dtype = self.hidden_size or input_size, default_dtype()
         key_in, key_x, key_decay = jax.random.split(key, 3)
         radius = jax.random.uniform(

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.cells.products import accumulator, dot
 from seqjax.initializers import GlorotUniform, Initializer, default_dtype
 from seqjax.linear.base import LinearCell, check_method
@@ -84,16 +84,16 @@ class S5(LinearCell):
     method: Method = "auto"
 
     def __post_init__(self):
-        _checks.hold_ints(self, "hidden_size")
+        checks.hold_ints(self, "hidden_size")
         if self.state_size is not None:
-            _checks.hold_ints(self, "state_size")
-        _checks.one_of("spectrum", self.spectrum, ("hippo", "linear"))
+            checks.hold_ints(self, "state_size")
+        checks.one_of("spectrum", self.spectrum, ("hippo", "linear"))
         check_steps(self)
         check_method(self.method)
 
     def init(self, key: jax.Array, input_size: int) -> S5Params:
         """Draws `S5Params` for inputs [..., D]."""
-        _checks.positive_int("input_size", input_size)
+        checks.positive_int("input_size", input_size)
         size, states, dtype = self.hidden_size, self.state_size or self.hidden_size, default_dtype()
         keys = jax.random.split(key, 4)
         phase = hippo_phases(states) if self.spectrum == "hippo" else np.pi * np.arange(states)
@@ -159,8 +159,8 @@ def log_uniform(key: jax.Array, size: int, low: float, high: float) -> jax.Array
 
 def check_steps(spec) -> None:
     """Checks the step sizes of a frozen spec, and holds them as Python's own floats."""
-    _checks.hold_numbers(spec, "min_step", "max_step")
-    _checks.require(
+    checks.hold_numbers(spec, "min_step", "max_step")
+    checks.require(
         0 < spec.min_step <= spec.max_step,
         f"min_step is {spec.min_step!r} and max_step {spec.max_step!r}; expected "
         "0 < min_step <= max_step.",

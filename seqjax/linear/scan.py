@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from seqjax import _checks, _trees
+from seqjax._internal import checks, trees
 from seqjax.cells.products import accumulator
 from seqjax.linear.methods import How, run_linear, take
 from seqjax.linear.pairs import Complex, add, conjugate, multiply, ones_like
@@ -79,7 +79,7 @@ def linear_scan(
     if steps == 0:
         return h0, b
     everything = (a, b, h0, initial, real, flags)
-    a, b, h0, initial, real, flags = _trees.vary_like(everything, everything)
+    a, b, h0, initial, real, flags = trees.vary_like(everything, everything)
     cut = flags  # the steps that do not see their neighbour; backward those before a boundary
     if flags is not None and reverse:
         cut = _before(True, flags)
@@ -145,21 +145,21 @@ def _before(reverse: bool, hs: Any) -> Any:
 
 
 def _chunk_size(method: str, chunk_size: int | None, steps: int) -> int:
-    _checks.one_of("method", method, METHODS)
+    checks.one_of("method", method, METHODS)
     if chunk_size is None:
         return max(round(math.sqrt(steps / 2)), 1)
-    _checks.require(
+    checks.require(
         method == "chunked",
         f"chunk_size is {chunk_size!r} but method is {method!r}; pass method='chunked'.",
     )
-    return _checks.positive_int("chunk_size", chunk_size)
+    return checks.positive_int("chunk_size", chunk_size)
 
 
 def _check_arrays(a: Any, b: Any, h0: Any, initial: Any) -> tuple[Any, Any, Any, Any]:
     """All of them in one dtype of at least float32; a with as many axes as b."""
     a, b = _as_floats("a", a), _as_floats("b", b)
     shape = _shape("b", b)
-    _checks.require(
+    checks.require(
         len(shape) >= 2, f"b has shape {shape}; expected [B, T, ...] with a batch and a time axis."
     )
     _check_factor(a, b, shape)
@@ -177,13 +177,13 @@ def _check_state(name: str, state: Any, b: Any) -> Any:
     if state is None:
         return None
     state, shape = _as_floats(name, state), _shape("b", b)
-    _checks.require(
+    checks.require(
         isinstance(state, Complex) == isinstance(b, Complex),
         f"{name} is {_kind(state)} but b is {_kind(b)}; expected the same kind, "
         f"Complex({name}, zeros) for a real state.",
     )
     expected = (shape[0], *shape[2:])
-    _checks.require(
+    checks.require(
         _shape(name, state) == expected,
         f"{name} has shape {_shape(name, state)}; expected {expected}, that of b {shape} without "
         "time.",
@@ -193,13 +193,13 @@ def _check_state(name: str, state: Any, b: Any) -> Any:
 
 def _check_factor(a: Any, b: Any, shape: tuple[int, ...]) -> None:
     """Raises ValueError unless a is of a kind and shape that goes with b."""
-    _checks.require(
+    checks.require(
         isinstance(b, Complex) or not isinstance(a, Complex),
         "a is Complex but b is real; expected both of a kind. Pass Complex(b, zeros) as b.",
     )
     size = _shape("a", a)
     matrix = len(size) >= 2 and size[-2:] == shape[-1:] * 2 and len(size) == len(shape) + 1
-    _checks.require(
+    checks.require(
         not matrix,
         f"a has shape {size}, a matrix a step, but b has {shape}; expected the diagonal, one "
         "number a unit. Change to a basis in which a is diagonal, or scan a step function.",
@@ -207,7 +207,7 @@ def _check_factor(a: Any, b: Any, shape: tuple[int, ...]) -> None:
     fits = len(size) <= len(shape) and all(
         n in (1, m) for n, m in zip(reversed(size), reversed(shape), strict=False)
     )
-    _checks.require(
+    checks.require(
         fits,
         f"a has shape {size}; expected one that broadcasts to that of b, {shape}: [B, T, ...] "
         "with axes of size 1 where it is the same.",
@@ -218,22 +218,22 @@ def _as_floats(name: str, value: Any) -> Any:
     """An array, or a `Complex` of two, of floats."""
     parts = jax.tree.map(jnp.asarray, value)
     for part in jax.tree.leaves(parts):
-        _checks.require(
+        checks.require(
             not jnp.issubdtype(part.dtype, jnp.complexfloating),
             f"{name} has dtype {part.dtype}; expected two real arrays for complex numbers. Pass "
             f"Complex({name}.real, {name}.imag).",
         )
-        _checks.require(
-            _checks.is_float(part), f"{name} has dtype {part.dtype}; expected floating point."
+        checks.require(
+            checks.is_float(part), f"{name} has dtype {part.dtype}; expected floating point."
         )
     return parts
 
 
 def _shape(name: str, value: Any) -> tuple[int, ...]:
     shapes = {part.shape for part in jax.tree.leaves(value)}
-    _checks.require(
+    checks.require(
         len(shapes) == 1 and isinstance(value, (jax.Array, Complex)),
-        f"{name} has parts of shapes {_checks.describe(value)}; expected one array, or a Complex "
+        f"{name} has parts of shapes {checks.describe(value)}; expected one array, or a Complex "
         "of two of one shape.",
     )
     return shapes.pop()

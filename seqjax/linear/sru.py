@@ -6,7 +6,7 @@ from typing import NamedTuple, final
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.cells.activations import (
     Activation,
     activation_function,
@@ -72,13 +72,13 @@ class SRU(LinearCell):
     method: Method = "auto"
 
     def __post_init__(self):
-        _checks.hold_ints(self, "hidden_size")
+        checks.hold_ints(self, "hidden_size")
         object.__setattr__(self, "activation", named_activation(self.activation))
         check_method(self.method)
 
     def init(self, key: jax.Array, input_size: int) -> SRUParams:
         """Draws `SRUParams` for inputs [..., D]; b is 0."""
-        _checks.positive_int("input_size", input_size)
+        checks.positive_int("input_size", input_size)
         size = self.hidden_size
         count = 3 if input_size == size else 4
         return SRUParams(

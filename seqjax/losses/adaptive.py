@@ -6,7 +6,7 @@ from typing import NamedTuple, final
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.cells.products import dot
 from seqjax.initializers import GlorotUniform, Initializer
 from seqjax.losses.sampled import check_positions
@@ -79,15 +79,15 @@ class AdaptiveSoftmax:
     def __post_init__(self):
         cutoffs = self.cutoffs
         ok = isinstance(cutoffs, (tuple, list)) and len(cutoffs) > 0
-        ok = ok and all(map(_checks.is_positive_int, cutoffs))
-        _checks.require(
+        ok = ok and all(map(checks.is_positive_int, cutoffs))
+        checks.require(
             ok and list(cutoffs) == sorted(set(cutoffs)),
             f"cutoffs is {cutoffs!r}; expected ascending integers, where each cluster of classes "
             "ends, the last one the size of the vocabulary.",
         )
         object.__setattr__(self, "cutoffs", tuple(map(int, cutoffs)))
-        _checks.hold_numbers(self, "shrink")
-        _checks.require(
+        checks.hold_numbers(self, "shrink")
+        checks.require(
             self.shrink >= 1, f"shrink is {self.shrink!r}; expected a number of at least 1."
         )
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.experimental import checkify
 
-from seqjax import _checks
+from seqjax._internal import checks
 
 LOG_ZERO = -1e30  # stands for log 0 where an infinity would turn a gradient into NaN
 
@@ -14,8 +14,8 @@ LOG_ZERO = -1e30  # stands for log 0 where an infinity would turn a gradient int
 def check_floats(name: str, x: Any, axes: str) -> jax.Array:
     """x as floats of at least 32 bits with as many axes as `axes` has letters, such as "B T V"."""
     x = jnp.asarray(x)
-    _checks.require(
-        x.ndim == len(axes.split()) and _checks.is_float(x),
+    checks.require(
+        x.ndim == len(axes.split()) and checks.is_float(x),
         f"{name} is {x.dtype}{list(x.shape)}; expected floats [{', '.join(axes.split())}].",
     )
     return widened(x)
@@ -31,17 +31,17 @@ def check_lengths(name: str, lengths: Any, batch_size: int, limit: int, of: str)
     if lengths is None:
         return jnp.full(batch_size, limit, jnp.int32)
     lengths = jnp.asarray(lengths)
-    _checks.require(
+    checks.require(
         jnp.issubdtype(lengths.dtype, jnp.integer),
         f"{name} has dtype {lengths.dtype}; expected integers [B].",
     )
-    _checks.require(
+    checks.require(
         lengths.shape == (batch_size,),
         f"{name} has shape {lengths.shape} but {of} has batch size {batch_size}; expected [B].",
     )
-    known = _checks.concrete(lengths)
+    known = checks.concrete(lengths)
     if known is not None and known.size:
-        _checks.require(
+        checks.require(
             bool(known.min() >= 0 and known.max() <= limit),
             f"{name} has values from {known.min()} to {known.max()}; expected 0 <= {name} <= "
             f"{limit}, the size of axis 1 of {of}.",
@@ -61,11 +61,11 @@ def within(lengths: jax.Array, limit: int) -> jax.Array:
 def check_integers(name: str, ids: Any, shape: tuple[int, ...], of: str) -> jax.Array:
     """Ids as an array of integers of a shape, which is `of`'s."""
     ids = jnp.asarray(ids)
-    _checks.require(
+    checks.require(
         jnp.issubdtype(ids.dtype, jnp.integer),
         f"{name} is {ids.dtype}; expected integer ids, not one-hot rows or probabilities.",
     )
-    _checks.require(
+    checks.require(
         ids.shape == shape, f"{name} has shape {ids.shape}; expected {shape}, that of {of}."
     )
     return ids
@@ -74,11 +74,11 @@ def check_integers(name: str, ids: Any, shape: tuple[int, ...], of: str) -> jax.
 def check_labels(labels: Any, batch_size: int, of: str) -> jax.Array:
     """Labels as integers [B, N]."""
     labels = jnp.asarray(labels)
-    _checks.require(
+    checks.require(
         jnp.issubdtype(labels.dtype, jnp.integer),
         f"labels is {labels.dtype}; expected integer ids [B, N], padded on the right.",
     )
-    _checks.require(
+    checks.require(
         labels.ndim == 2 and labels.shape[0] == batch_size,
         f"labels has shape {labels.shape} but {of} has batch size {batch_size}; expected [B, N], "
         "padded on the right.",
@@ -88,8 +88,8 @@ def check_labels(labels: Any, batch_size: int, of: str) -> jax.Array:
 
 def check_blank(blank: Any, vocab_size: int) -> int:
     """The blank's id as a Python integer in 0..V-1."""
-    ok = blank == 0 or _checks.is_positive_int(blank)
-    _checks.require(
+    ok = blank == 0 or checks.is_positive_int(blank)
+    checks.require(
         ok and not isinstance(blank, bool) and blank < vocab_size,
         f"blank is {blank!r}; expected an integer with 0 <= blank < {vocab_size}, the last axis "
         "of logits.",
@@ -99,7 +99,7 @@ def check_blank(blank: Any, vocab_size: int) -> int:
 
 def check_ids(name: str, ids: jax.Array, bad: jax.Array, expected: str) -> None:
     """Refuses ids where `bad` is True, now if the values are known, or else under checkify."""
-    known, values = _checks.concrete(bad), _checks.concrete(ids)
+    known, values = checks.concrete(bad), checks.concrete(ids)
     if known is None or values is None:
         checkify.debug_check(~jnp.any(bad), f"{name} holds an id out of range; {expected}")
     elif known.any():

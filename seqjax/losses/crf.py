@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks, _trees
+from seqjax._internal import checks, trees
 from seqjax.losses.checks import (
     LOG_ZERO,
     check_floats,
@@ -38,7 +38,7 @@ class CRFParams(NamedTuple):
     @classmethod
     def zeros(cls, num_tags: int, dtype: Any = None) -> "CRFParams":
         """All scores 0 for K tags: without learning, a softmax a step."""
-        size = _checks.positive_int("num_tags", num_tags)
+        size = checks.positive_int("num_tags", num_tags)
         return cls(jnp.zeros((size, size), dtype), jnp.zeros(size, dtype), jnp.zeros(size, dtype))
 
 
@@ -210,7 +210,7 @@ def forward(chain: Chain, join) -> tuple[jax.Array, jax.Array]:
     begin = jnp.zeros((emissions.shape[0], emissions.shape[2]), emissions.dtype)
     xs = swap_time((emissions, chain.real, chain.first))
     step = jax.checkpoint(step, prevent_cse=False)  # else [B, K, K] is stored at every step
-    last, every = jax.lax.scan(step, _trees.vary_like(begin, chain), xs)
+    last, every = jax.lax.scan(step, trees.vary_like(begin, chain), xs)
     return last, swap_time(every)
 
 
@@ -230,7 +230,7 @@ def _score(chain: Chain, tags: jax.Array) -> jax.Array:
         moved = jnp.where(first, chain.start[tag], chain.transitions[before, tag])
         return jnp.where(real, tag, before), jnp.where(real, moved, 0)
 
-    begin = _trees.vary_like(jnp.zeros(tags.shape[0], jnp.int32), (chain, tags))
+    begin = trees.vary_like(jnp.zeros(tags.shape[0], jnp.int32), (chain, tags))
     last, moved = jax.lax.scan(step, begin, swap_time((tags, chain.real, chain.first)))
     whole = jnp.sum(zero_rows(chain.real, emitted), axis=1) + jnp.sum(moved, axis=0)
     return jnp.where(jnp.any(chain.real, axis=1), whole + chain.end[last], 0)
@@ -240,12 +240,12 @@ def check_chain(params: CRFParams, emissions: Any, lengths: Any, mask: Any) -> C
     """The arguments of every function here; raises where they do not fit."""
     emissions = check_floats("emissions", emissions, "B T K")
     batch_size, steps, size = emissions.shape
-    _checks.require(
+    checks.require(
         isinstance(params, CRFParams),
         f"params is {type(params).__name__}; expected CRFParams(transitions, start, end).",
     )
     shapes = tuple(jnp.shape(x) for x in params)
-    _checks.require(
+    checks.require(
         shapes == ((size, size), (size,), (size,)),
         f"params has shapes {shapes}; expected [K, K], [K] and [K] with K = {size}, the last axis "
         "of emissions.",

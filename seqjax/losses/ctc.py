@@ -8,7 +8,7 @@ import numpy as np
 import optax
 from jax.experimental import checkify
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.losses.checks import (
     LOG_ZERO,
     check_blank,
@@ -87,7 +87,7 @@ def check_frames(labels: jax.Array, real_labels: jax.Array, lengths: jax.Array) 
     """Refuses rows of labels [B, N] with more of them, and of blanks between, than frames [B]."""
     repeats = real_labels[:, 1:] & (labels[:, 1:] == labels[:, :-1])
     needed = sum(jnp.sum(x, axis=1, dtype=jnp.int32) for x in (real_labels, repeats))
-    known, frames = _checks.concrete(needed), _checks.concrete(lengths)
+    known, frames = checks.concrete(needed), checks.concrete(lengths)
     remedy = "one a label and one for a blank between equal neighbours"
     if known is None or frames is None:
         message = f"labels need more frames than lengths gives: {remedy}"

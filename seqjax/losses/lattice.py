@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from seqjax import _trees
+from seqjax._internal import trees
 
 
 def lattice_log_prob(blanks, emits, lengths, label_lengths) -> jax.Array:
@@ -68,7 +68,7 @@ def _arrived(forward: jax.Array, ends: jax.Array) -> jax.Array:
 def _forward(blanks: jax.Array, emits: jax.Array) -> jax.Array:
     """log α of all diagonals [N + 1, B, U + 1]."""
     start = jnp.full_like(blanks, -jnp.inf, shape=blanks.shape[1:]).at[:, 0].set(0)
-    start = _trees.vary_like(start, blanks)
+    start = trees.vary_like(start, blanks)
 
     def step(alpha, edges):
         blank, emit = edges
@@ -88,7 +88,7 @@ def _backward(blanks: jax.Array, emits: jax.Array, ends: jax.Array) -> jax.Array
         beta = jnp.logaddexp(jnp.logaddexp(blank + beta, emit + _next(beta)), end)
         return beta, beta
 
-    done = _trees.vary_like(done, (blanks, ends))
+    done = trees.vary_like(done, (blanks, ends))
     _, before = jax.lax.scan(step, done[-1], (blanks, emits, done[:-1]), reverse=True)
     return jnp.concatenate([before, done[-1:]])
 

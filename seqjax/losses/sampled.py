@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.cells.products import dot
 from seqjax.losses.checks import check_ids, check_integers, widened
 from seqjax.noise import check_key
@@ -62,11 +62,11 @@ def make_proposal(weights: Any) -> Proposal:
       Distributions, 1977.
     """
     weights = np.asarray(weights, np.float64)
-    _checks.require(
+    checks.require(
         weights.ndim == 1 and weights.size > 0,
         f"weights has shape {weights.shape}; expected one number a class, [V].",
     )
-    _checks.require(
+    checks.require(
         bool(np.isfinite(weights).all() and (weights >= 0).all() and weights.sum() > 0),
         f"weights has values from {weights.min()} to {weights.max()}; expected finite numbers of "
         "at least 0, not all 0.",
@@ -148,19 +148,19 @@ def sampled_softmax_losses(
       Softmax with Kernel Based Sampling, 2018, for the law without bias.
     """
     hidden, weights = jnp.asarray(hidden), jnp.asarray(weights)
-    _checks.require(
+    checks.require(
         hidden.ndim >= 1 and weights.ndim == 2 and hidden.shape[-1] == weights.shape[1],
         f"hidden has shape {hidden.shape} and weights {weights.shape}; expected [..., D] and "
         "[V, D], a row a class.",
     )
     size = weights.shape[0]
-    _checks.require(
+    checks.require(
         proposal.log_probs.shape == (size,),
         f"proposal is over {proposal.log_probs.shape[0]} classes but weights has {size} rows; "
         "expected as many.",
     )
     check_key(key)
-    count = _checks.positive_int("num_samples", num_samples)
+    count = checks.positive_int("num_samples", num_samples)
     hidden, targets, bad = check_positions(hidden, targets, mask, size)
     targets = jnp.where(bad, 0, targets)
     drawn = proposal.draw(key, (count,))
@@ -179,12 +179,12 @@ def sampled_softmax_losses(
 
 def check_positions(hidden, targets, mask, vocab_size: int):
     """hidden [..., D] and targets [...] with zeros where masked, and which targets are no ids."""
-    _checks.require(_checks.is_float(hidden), f"hidden is {hidden.dtype}; expected floats.")
+    checks.require(checks.is_float(hidden), f"hidden is {hidden.dtype}; expected floats.")
     shape = hidden.shape[:-1]
     targets = check_integers("targets", targets, shape, "hidden without its last axis")
     if mask is not None:
         mask = jnp.asarray(mask)
-        _checks.require(
+        checks.require(
             mask.dtype == jnp.bool_ and mask.shape == shape,
             f"mask is {mask.dtype}{list(mask.shape)}; expected bool{list(shape)}, True = real, one "
             "entry a target.",

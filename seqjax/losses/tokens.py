@@ -13,7 +13,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.losses.checks import check_ids, widened
 
 
@@ -194,28 +194,28 @@ def bits_per_character(nats_per_character) -> jax.Array:
 def _checked(logits, targets, mask, label_smoothing):
     """The arguments as arrays, logits in at least float32; raises where they do not fit."""
     logits, targets = jnp.asarray(logits), jnp.asarray(targets)
-    _checks.require(
-        logits.ndim >= 1 and _checks.is_float(logits),
+    checks.require(
+        logits.ndim >= 1 and checks.is_float(logits),
         f"logits is {logits.dtype}{list(logits.shape)}; expected floats [..., V].",
     )
-    _checks.require(
+    checks.require(
         jnp.issubdtype(targets.dtype, jnp.integer),
         f"targets is {targets.dtype}; expected integer ids, not one-hot rows or probabilities.",
     )
-    _checks.require(
+    checks.require(
         targets.shape == logits.shape[:-1],
         f"targets has shape {targets.shape} but logits has shape {logits.shape}; expected "
         f"{logits.shape[:-1]}, the shape of logits without its last axis (the vocabulary).",
     )
-    _checks.rate("label_smoothing", label_smoothing)
+    checks.rate("label_smoothing", label_smoothing)
     if mask is not None:
         mask = jnp.asarray(mask)
-        _checks.require(
+        checks.require(
             mask.dtype == jnp.bool_,
             f"mask is {mask.dtype}; expected bool, True = real. Write mask.astype(bool), or "
             "targets != pad_id.",
         )
-        _checks.require(
+        checks.require(
             mask.shape == targets.shape,
             f"mask has shape {mask.shape} but targets has shape {targets.shape}; expected the "
             "same, one entry a token.",

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.losses.checks import (
     check_blank,
     check_ids,
@@ -84,7 +84,7 @@ def transducer_loss(
     encoded, predicted, labels = _check_arrays(encoded, predicted, labels)
     batch_size, steps = encoded.shape[:2]
     size = labels.shape[1]
-    _checks.positive_int("chunk_size", chunk_size)
+    checks.positive_int("chunk_size", chunk_size)
     lengths = check_lengths("lengths", lengths, batch_size, steps, "encoded")
     label_lengths = check_lengths("label_lengths", label_lengths, batch_size, size, "labels")
     logits = _joint_shape(joint, encoded, predicted)
@@ -138,13 +138,13 @@ def _steps(joint: Joint, encoded, predicted, labels, blank: int, size: int):
 def _check_arrays(encoded, predicted, labels):
     encoded, predicted = jnp.asarray(encoded), jnp.asarray(predicted)
     for name, x in (("encoded", encoded), ("predicted", predicted)):
-        _checks.require(
-            x.ndim == 3 and _checks.is_float(x),
+        checks.require(
+            x.ndim == 3 and checks.is_float(x),
             f"{name} is {x.dtype}{list(x.shape)}; expected floats [B, steps, features].",
         )
     labels = check_labels(labels, encoded.shape[0], "encoded")
     expected = (encoded.shape[0], labels.shape[1] + 1)
-    _checks.require(
+    checks.require(
         predicted.shape[:2] == expected,
         f"predicted has shape {predicted.shape}; expected [B, U + 1, E] with B, U + 1 = "
         f"{expected}: one output before any label and one after each. Feed the prediction network "
@@ -158,7 +158,7 @@ def _joint_shape(joint: Joint, encoded, predicted):
     frame = jax.ShapeDtypeStruct((encoded.shape[0], 1, 1, encoded.shape[2]), encoded.dtype)
     logits = jax.eval_shape(joint, frame, predicted[:, None])
     expected = (encoded.shape[0], 1, predicted.shape[1])
-    _checks.require(
+    checks.require(
         getattr(logits, "shape", ())[:-1] == expected
         and jnp.issubdtype(logits.dtype, jnp.floating),
         f"joint returned {logits} for one frame; expected float logits [B, 1, U + 1, V] = "
@@ -168,9 +168,9 @@ def _joint_shape(joint: Joint, encoded, predicted):
 
 
 def _check_frames(lengths, label_lengths) -> None:
-    known, sizes = _checks.concrete(lengths), _checks.concrete(label_lengths)
+    known, sizes = checks.concrete(lengths), checks.concrete(label_lengths)
     if known is not None and sizes is not None:
-        _checks.require(
+        checks.require(
             not ((known == 0) & (sizes > 0)).any(),
             "lengths is 0 where label_lengths is not; expected a frame at least, at which labels "
             "can go out. Leave such rows out.",

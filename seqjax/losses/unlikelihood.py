@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.losses.checks import LOG_ZERO, check_integers, widened
 from seqjax.scan import check_flags, zero_rows
 
@@ -49,11 +49,11 @@ def unlikelihood_losses(logits: Any, candidates: Any, *, mask: Any = None) -> ja
       Training, 2020, equations 4 and 5.
     """
     logits, candidates = jnp.asarray(logits), jnp.asarray(candidates)
-    _checks.require(
-        logits.ndim >= 1 and _checks.is_float(logits) and logits.shape[-1] >= 2,
+    checks.require(
+        logits.ndim >= 1 and checks.is_float(logits) and logits.shape[-1] >= 2,
         f"logits is {logits.dtype}{list(logits.shape)}; expected floats [..., V], V at least 2.",
     )
-    _checks.require(
+    checks.require(
         candidates.dtype == jnp.bool_ and candidates.shape == logits.shape,
         f"candidates is {candidates.dtype}{list(candidates.shape)}; expected "
         f"bool{list(logits.shape)}, the shape of logits.",
@@ -61,7 +61,7 @@ def unlikelihood_losses(logits: Any, candidates: Any, *, mask: Any = None) -> ja
     logits = widened(logits)
     if mask is not None:
         mask = jnp.asarray(mask)
-        _checks.require(
+        checks.require(
             mask.dtype == jnp.bool_ and mask.shape == logits.shape[:-1],
             f"mask is {mask.dtype}{list(mask.shape)}; expected bool{list(logits.shape[:-1])}, True "
             "= real.",
@@ -96,9 +96,9 @@ def previous_tokens(targets: Any, vocab_size: int, *, mask: Any = None) -> jax.A
       Welleck et al. 2020, equation 5.
     """
     shape = jnp.shape(targets)
-    _checks.require(len(shape) == 2, f"targets has shape {shape}; expected [B, T] integers.")
+    checks.require(len(shape) == 2, f"targets has shape {shape}; expected [B, T] integers.")
     targets = check_integers("targets", targets, shape, "targets")
-    size = _checks.positive_int("vocab_size", vocab_size)
+    size = checks.positive_int("vocab_size", vocab_size)
     real = check_flags("mask", mask, *shape)
     said = targets[..., None] == jnp.arange(size, dtype=targets.dtype)  # [B, T, V]
     own, said = said, said if real is None else said & real[..., None]

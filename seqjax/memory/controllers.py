@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.cells.base import check_cell_like
 from seqjax.cells.stack import output_size
 
@@ -15,7 +15,7 @@ from seqjax.cells.stack import output_size
 def check_controller(controller: Any) -> None:
     """Raises ValueError unless the controller is a cell with a step."""
     check_cell_like("controller", controller)
-    _checks.require(
+    checks.require(
         hasattr(controller, "step"),
         f"controller is {type(controller).__name__}, an encoder; expected a cell with a step: "
         "what is read at a step depends on the controller's output at that step.",
@@ -24,7 +24,7 @@ def check_controller(controller: Any) -> None:
 
 def init_controller(controller: Any, key: jax.Array, input_size: int, reads: int):
     """The controller's params for inputs [B, D] beside numbers read, and its output's width H."""
-    size = _checks.positive_int("input_size", input_size) + reads
+    size = checks.positive_int("input_size", input_size) + reads
     params = controller.init(key, size)
     return params, output_size(controller, params, size)
 
@@ -35,11 +35,11 @@ def control(controller: Any, params: Any, carry: Any, x: jax.Array) -> tuple[Any
     Raises:
       ValueError: if x is not floats [B, D].
     """
-    _checks.require(
-        _checks.is_float(x),
+    checks.require(
+        checks.is_float(x),
         f"xs has dtype {x.dtype}; expected floating point. Embed or one-hot tokens first.",
     )
-    _checks.require(x.ndim == 2, f"x has shape {x.shape}; expected [B, D], one step of a batch.")
+    checks.require(x.ndim == 2, f"x has shape {x.shape}; expected [B, D], one step of a batch.")
     reads = carry.reads.reshape(carry.reads.shape[0], -1).astype(x.dtype)
     return controller.step(params, carry.controller, jnp.concatenate([x, reads], axis=-1))
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, final
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.cells.products import accumulator, affine
 from seqjax.initializers import GlorotUniform, Initializer
 from seqjax.memory.addressing import content_weights, erase_and_add, interpolate, read
@@ -142,7 +142,7 @@ class DNC:
 
     def __post_init__(self):
         check_controller(self.controller)
-        _checks.hold_ints(self, "slots", "width", "read_heads")
+        checks.hold_ints(self, "slots", "width", "read_heads")
 
     def init(self, key: jax.Array, input_size: int) -> DNCParams:
         """Draws `DNCParams` for inputs [..., D]; b is 0."""

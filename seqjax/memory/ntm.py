@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, final
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.cells.products import accumulator, affine
 from seqjax.initializers import GlorotUniform, Initializer
 from seqjax.memory.addressing import (
@@ -138,15 +138,15 @@ class NTM:
 
     def __post_init__(self):
         check_controller(self.controller)
-        _checks.hold_ints(self, "slots", "width", "read_heads", "write_heads")
-        _checks.hold_numbers(self, "initial")
+        checks.hold_ints(self, "slots", "width", "read_heads", "write_heads")
+        checks.hold_numbers(self, "initial")
         reach = self.shift_range
-        _checks.require(
-            reach == 0 or _checks.is_positive_int(reach),
+        checks.require(
+            reach == 0 or checks.is_positive_int(reach),
             f"shift_range is {reach!r}; expected an integer of at least 0.",
         )
         object.__setattr__(self, "shift_range", int(reach))
-        _checks.require(
+        checks.require(
             2 * reach + 1 <= self.slots,
             f"shift_range is {reach} but slots is {self.slots}; expected 2 * shift_range + 1 <= "
             "slots, so that no two shifts are one on the ring of slots.",

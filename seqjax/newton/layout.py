@@ -7,7 +7,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.cells.products import accumulator
 
 Kind = Literal["dense", "diagonal", "units"]
@@ -38,19 +38,19 @@ class Layout:
           ValueError: if a leaf holds no floats, or the leaves of "units" differ in shape.
         """
         for path, leaf in jax.tree_util.tree_flatten_with_path(carry)[0]:
-            _checks.require(
-                _checks.is_float(leaf),
+            checks.require(
+                checks.is_float(leaf),
                 f"carry{jax.tree_util.keystr(path)} is {leaf.dtype}; expected floats, of which "
                 "Newton's method needs the derivatives. Run this cell by unroll.",
             )
         leaves, structure = jax.tree.flatten(carry)
         shapes = tuple(leaf.shape[1:] for leaf in leaves)
-        _checks.require(
+        checks.require(
             bool(leaves), "the carry is empty; expected a cell with a state. Run it by unroll."
         )
-        _checks.require(
+        checks.require(
             kind != "units" or len(set(shapes)) == 1,
-            f"the carry's leaves have shapes {_checks.describe(carry)}; block-newton expects one "
+            f"the carry's leaves have shapes {checks.describe(carry)}; block-newton expects one "
             "shape, a number of each unit in every leaf. Use method='newton'.",
         )
         return cls(structure, shapes, tuple(leaf.dtype for leaf in leaves), kind)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from seqjax import _trees
+from seqjax._internal import trees
 from seqjax.newton.layout import Layout
 from seqjax.scan import where_rows
 
@@ -107,7 +107,7 @@ def _iterate(solver: Solver, task: Sequences, guess: jax.Array):
 
     none = jnp.zeros(guess.shape[:1], bool)
     start = (jnp.int32(0), guess, none.astype(jnp.int32), ~none, none)
-    start = _trees.vary_like(start, (task, guess))
+    start = trees.vary_like(start, (task, guess))
     go_on = lambda loop: jnp.any(loop[3]) & (loop[0] < solver.max_iters)
     _, states, iterations, _, converged = jax.lax.while_loop(go_on, body, start)
     if solver.fallback:
@@ -169,11 +169,11 @@ def _pull(solver: Solver, task: Sequences, states: jax.Array, cotangents: jax.Ar
     whole = (task.params, task.start, task.initial, task.xs)
 
     def run(floats):
-        params, start, initial, xs = _trees.with_inexact(whole, floats)
+        params, start, initial, xs = trees.with_inexact(whole, floats)
         again = task._replace(params=params, start=start, initial=initial, xs=xs)
         return evaluate(solver, again, states_before(again, states))[0]
 
-    (found,) = jax.vjp(run, _trees.inexact(whole))[1](adjoint)
+    (found,) = jax.vjp(run, trees.inexact(whole))[1](adjoint)
     return Sequences(*found, mask=None, reset=None)
 
 

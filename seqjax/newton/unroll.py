@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.cells.base import EncoderError
 from seqjax.newton.layout import Kind, Layout
 from seqjax.newton.solver import Sequences, Solver, evaluate, solve, states_before
@@ -145,7 +145,7 @@ def _first(task: Sequences, layout: Layout, carry: Any, guess: Any) -> jax.Array
     expected = jax.tree.map(
         lambda a: jax.ShapeDtypeStruct((a.shape[0], length, *a.shape[1:]), a.dtype), carry
     )
-    _checks.same_structure("guess", guess, expected, "the carries after every step are")
+    checks.same_structure("guess", guess, expected, "the carries after every step are")
     return layout.pack(jax.lax.stop_gradient(guess))
 
 
@@ -155,15 +155,15 @@ def _check(cell: Any, method: Any, tolerance: Any, max_iters: Any) -> None:
             f"cell is {type(cell).__name__}, an encoder, which has no step to solve for. Run the "
             "cells of its two directions, the second with reverse=True."
         )
-    _checks.one_of("method", method, tuple(KINDS))
-    _checks.require(
+    checks.one_of("method", method, tuple(KINDS))
+    checks.require(
         method != "block-newton" or getattr(cell, "elementwise", False) is True,
         f"method is 'block-newton' but {type(cell).__name__} is not elementwise; expected a cell "
         "whose units see only themselves, with elementwise = True (DiagonalGRU, DiagonalLSTM). "
         "Use 'newton' or 'quasi-newton'.",
     )
-    _checks.require(
-        _checks.is_number(tolerance) and math.isfinite(tolerance) and tolerance > 0,
+    checks.require(
+        checks.is_number(tolerance) and math.isfinite(tolerance) and tolerance > 0,
         f"tolerance is {tolerance!r}; expected a positive number, such as 1e-5 in float32.",
     )
-    _checks.positive_int("max_iters", max_iters)
+    checks.positive_int("max_iters", max_iters)

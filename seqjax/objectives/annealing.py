@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seqjax import _checks
+from seqjax._internal import checks
 
 
 @final
@@ -43,13 +43,13 @@ class LinearDecay:
     floor: float = 0.0
 
     def __post_init__(self):
-        _checks.hold_numbers(self, "offset", "slope", "floor")
-        _checks.require(
+        checks.hold_numbers(self, "offset", "slope", "floor")
+        checks.require(
             0 <= self.floor <= self.offset <= 1,
             f"floor is {self.floor!r} and offset {self.offset!r}; expected probabilities with "
             "0 <= floor <= offset <= 1.",
         )
-        _checks.require(
+        checks.require(
             self.slope >= 0, f"slope is {self.slope!r}; expected a number of at least 0."
         )
 
@@ -83,8 +83,8 @@ class ExponentialDecay:
     base: float
 
     def __post_init__(self):
-        _checks.hold_numbers(self, "base")
-        _checks.require(
+        checks.hold_numbers(self, "base")
+        checks.require(
             0 < self.base < 1, f"base is {self.base!r}; expected a number with 0 < base < 1."
         )
 
@@ -118,8 +118,8 @@ class InverseSigmoidDecay:
     k: float
 
     def __post_init__(self):
-        _checks.hold_numbers(self, "k")
-        _checks.require(self.k >= 1, f"k is {self.k!r}; expected a number of steps of at least 1.")
+        checks.hold_numbers(self, "k")
+        checks.require(self.k >= 1, f"k is {self.k!r}; expected a number of steps of at least 1.")
 
     def __call__(self, step: Any) -> jax.Array:
         """ε at steps [...], float32."""
@@ -128,8 +128,8 @@ class InverseSigmoidDecay:
 
 def check_step_number(step: Any) -> jax.Array:
     """Steps [...] as float32, those below 0 refused where they are known, else taken for 0."""
-    known = _checks.concrete(step)
-    _checks.require(
+    known = checks.concrete(step)
+    checks.require(
         known is None or bool(np.all(known >= 0)),
         f"step is {step!r}; expected a number of steps of at least 0.",
     )

@@ -6,10 +6,12 @@ from typing import Any, NamedTuple, final
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
-from seqjax.cells import GRU, Bidirectional, Feedforward
+from seqjax._internal import checks
 from seqjax.cells.base import check_cell_like
 from seqjax.cells.base import run as run_cell
+from seqjax.cells.bidirectional import Bidirectional
+from seqjax.cells.feedforward import Feedforward
+from seqjax.cells.gru import GRU
 
 
 class DiscriminatorParams(NamedTuple):
@@ -54,7 +56,7 @@ class Discriminator:
     def __post_init__(self):
         check_cell_like("cell", self.cell)
         sizes = tuple(self.layer_sizes)
-        named = (_checks.positive_int(f"layer_sizes[{i}]", n) for i, n in enumerate(sizes))
+        named = (checks.positive_int(f"layer_sizes[{i}]", n) for i, n in enumerate(sizes))
         object.__setattr__(self, "layer_sizes", tuple(named))
 
     def init(self, key: jax.Array, input_size: int) -> DiscriminatorParams:

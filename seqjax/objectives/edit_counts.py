@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.distances import check_tokens
 
 LONGEST = 10  # of a target: 3 ** 10 profiles
@@ -43,13 +43,13 @@ def edit_log_counts(targets, lengths=None, *, vocab_size: int, max_len: int) -> 
       Wagner and Fischer, The string-to-string correction problem, 1974, for the table.
     """
     targets, lengths = check_tokens("targets", targets, "lengths", lengths)
-    _checks.require(
+    checks.require(
         targets.ndim == 2 and targets.shape[1] <= LONGEST,
         f"targets has shape {targets.shape}; expected [B, T] with T of at most {LONGEST}: there "
         "are 3 ** T rows of a table of edit distances. Cut the padding, or count a sample's.",
     )
-    _checks.positive_int("vocab_size", vocab_size)
-    size = _checks.positive_int("max_len", max_len)
+    checks.positive_int("vocab_size", vocab_size)
+    size = checks.positive_int("max_len", max_len)
     one = lambda target, length: _count(target, length, vocab_size, size)
     return lax.map(lambda row: one(*row), (targets, lengths))
 

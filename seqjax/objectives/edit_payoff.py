@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.noise import fold_in_rows
 from seqjax.objectives.payoffs import BROKEN, PayoffSample, another, check_targets, edit_cost
 from seqjax.scan import where_rows
@@ -92,8 +92,8 @@ def sample_edits(
       reversals, 1966.
     """
     targets, lengths, keys = check_targets(key, targets, lengths, vocab_size)
-    size, width = _checks.positive_int("max_len", max_len), targets.shape[1]
-    _checks.require(
+    size, width = checks.positive_int("max_len", max_len), targets.shape[1]
+    checks.require(
         size >= width,
         f"max_len is {size}; expected at least {width}, the width of targets, which are draws too.",
     )

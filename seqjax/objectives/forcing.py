@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.cells.products import accumulator
 from seqjax.decoding.rows import gumbel_rows
 from seqjax.decoding.start import check_step
 from seqjax.decoding.truncation import Law
-from seqjax.losses import LossSum, cross_entropy_sum
+from seqjax.losses.tokens import LossSum, cross_entropy_sum
 from seqjax.scan import check_batch, check_flags, check_xs, scan, strong
 
 Step = Callable[..., tuple[Any, jax.Array]]
@@ -98,9 +98,9 @@ def check_lesson(step: Step, carry: Any, targets: Any, bos: Any, mask: Any, xs: 
     full = step if xs is not None else lambda carry, tokens, x: step(carry, tokens)
     if xs is not None:
         xs = jax.tree.map(jnp.asarray, xs)
-        _checks.require(
+        checks.require(
             check_xs(xs) == targets.shape,
-            f"xs has leaves of shapes {_checks.describe(xs)}; expected [B, T, ...] with [B, T] = "
+            f"xs has leaves of shapes {checks.describe(xs)}; expected [B, T, ...] with [B, T] = "
             f"{targets.shape}, the shape of targets.",
         )
     x = jax.tree.map(lambda x: jnp.zeros(x.shape[:1] + x.shape[2:], x.dtype), xs)
@@ -112,15 +112,15 @@ def check_targets(targets: Any, bos: Any, mask: Any):
     """Targets [B, T] and bos [B] as int32, and the mask [B, T] or None."""
     targets, bos = jnp.asarray(targets), jnp.asarray(bos)
     for name, value in (("targets", targets), ("bos", bos)):
-        _checks.require(
+        checks.require(
             jnp.issubdtype(value.dtype, jnp.integer),
             f"{name} has dtype {value.dtype}; expected integers.",
         )
-    _checks.require(
+    checks.require(
         targets.ndim == 2,
         f"targets has shape {targets.shape}; expected [B, T], one row a sequence.",
     )
-    _checks.require(
+    checks.require(
         bos.shape in ((), targets.shape[:1]),
         f"bos has shape {bos.shape}; expected an integer or integers [B], B = {targets.shape[0]}.",
     )

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import checkify
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.distances import check_tokens
 from seqjax.noise import Noise, draw_rows, fold_in_rows
 
@@ -128,8 +128,8 @@ def hamming_log_counts(lengths, *, vocab_size: int, width: int) -> jax.Array:
       Norouzi et al., Reward Augmented Maximum Likelihood for Neural Structured Prediction, 2016,
       section 2.
     """
-    _checks.positive_int("vocab_size", vocab_size)
-    _checks.positive_int("width", width)
+    checks.positive_int("vocab_size", vocab_size)
+    checks.positive_int("width", width)
     rows = jnp.zeros((jnp.size(lengths), width), jnp.int32)
     total = check_tokens("a table of distances", rows, "lengths", lengths)[1].astype(float)[:, None]
     edits = jnp.arange(width + 1).astype(total.dtype)
@@ -193,18 +193,18 @@ def payoff_log_probs(
 
 def edit_cost(temperature: Any, unit: str, vocab_size: int, lengths: jax.Array) -> jax.Array:
     """What an edit costs [B], in nats: inf at temperature 0, NaN for one that is none."""
-    _checks.one_of("unit", unit, UNITS)
+    checks.one_of("unit", unit, UNITS)
     tau = jnp.asarray(temperature).astype(float)
-    _checks.require(
+    checks.require(
         tau.shape in ((), lengths.shape),
         f"temperature has shape {tau.shape}; expected a number, or {list(lengths.shape)}, one a "
         "row.",
     )
-    known, fine = _checks.concrete(temperature), tau >= 0
+    known, fine = checks.concrete(temperature), tau >= 0
     if known is None:
         checkify.debug_check(jnp.all(fine), "temperature is negative or NaN; expected >= 0.")
     else:
-        _checks.require(
+        checks.require(
             bool((known >= 0).all()),
             f"temperature is {temperature}; expected numbers of at least 0. 0 draws the target.",
         )
@@ -220,16 +220,16 @@ def edit_cost(temperature: Any, unit: str, vocab_size: int, lengths: jax.Array) 
 def check_targets(key: Any, targets: Any, lengths: Any, vocab_size: int):
     """Targets [B, T], lengths [B] and keys [B], or ValueError."""
     targets, lengths = check_tokens("targets", targets, "lengths", lengths)
-    _checks.require(
+    checks.require(
         targets.ndim == 2,
         f"targets has shape {targets.shape}; expected [B, T].",
     )
-    _checks.positive_int("vocab_size", vocab_size)
-    known, ends = _checks.concrete(targets), _checks.concrete(lengths)
+    checks.positive_int("vocab_size", vocab_size)
+    known, ends = checks.concrete(targets), checks.concrete(lengths)
     if known is not None and ends is not None:
         real = known[np.arange(known.shape[1]) < ends[:, None]]
         bad = real[(real < 0) | (real >= vocab_size)]
-        _checks.require(
+        checks.require(
             not bad.size,
             f"targets holds {bad[:1]}; expected ids in 0..{vocab_size - 1} within lengths. Leave "
             "the closing token out of lengths.",

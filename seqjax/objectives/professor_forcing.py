@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.cells.products import accumulator
 from seqjax.decoding.truncation import Law, check_law
-from seqjax.losses import LossSum, cross_entropy_sum
+from seqjax.losses.tokens import LossSum, cross_entropy_sum
 from seqjax.noise import Noise
 from seqjax.objectives.discriminator import Discriminator, DiscriminatorParams
 from seqjax.objectives.forcing import Step, check_lesson, run
@@ -64,7 +64,7 @@ def carry_and_output(carry: Any, logits: jax.Array) -> jax.Array:
       (2, 7)
     """
     probabilities = jax.nn.softmax(logits.astype(accumulator(logits.dtype)))
-    leaves = [leaf for leaf in jax.tree.leaves(carry) if _checks.is_float(leaf)]
+    leaves = [leaf for leaf in jax.tree.leaves(carry) if checks.is_float(leaf)]
     flat = [leaf.reshape(leaf.shape[0], -1).astype(probabilities.dtype) for leaf in leaves]
     return jnp.concatenate([*flat, probabilities], axis=1)
 
@@ -118,8 +118,8 @@ def behaviours(
 
     def read(carry, logits):
         shown = behaviour(carry, logits)
-        _checks.require(
-            shown.ndim == 2 and shown.shape[0] == batch and _checks.is_float(shown),
+        checks.require(
+            shown.ndim == 2 and shown.shape[0] == batch and checks.is_float(shown),
             f"behaviour returned {shown.dtype}{list(shown.shape)}; expected floats [B, N], B = "
             f"{batch}.",
         )
@@ -191,10 +191,10 @@ def professor_forcing(
       Training Recurrent Networks, 2016, section 2.
     """
     for name, value in (("train_below", train_below), ("trust_above", trust_above)):
-        ok = _checks.is_number(value) and 0 <= value <= 1
-        _checks.require(ok, f"{name} is {value!r}; expected an accuracy in [0, 1].")
-    _checks.finite_number("weight", weight)
-    _checks.require(weight >= 0, f"weight is {weight!r}; expected a number of at least 0.")
+        ok = checks.is_number(value) and 0 <= value <= 1
+        checks.require(ok, f"{name} is {value!r}; expected an accuracy in [0, 1].")
+    checks.finite_number("weight", weight)
+    checks.require(weight >= 0, f"weight is {weight!r}; expected a number of at least 0.")
     constant, mask, batch = jax.lax.stop_gradient, both.mask, both.free.shape[0]
     twice = None if mask is None else jnp.concatenate([mask, mask])
     real = jnp.ones(batch, bool) if mask is None else jnp.any(mask, axis=1)

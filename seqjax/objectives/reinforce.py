@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.distances import check_tokens
-from seqjax.losses import token_losses
+from seqjax.losses.tokens import token_losses
 from seqjax.objectives.risk import check_rewards
 
 
@@ -61,7 +61,7 @@ def reinforce_losses(log_probs, rewards, *, baselines: Any = 0.0, log_weights=No
         baselines.ndim == rewards.ndim
         and all(a in (1, b) for a, b in zip(baselines.shape, rewards.shape, strict=True))
     )
-    _checks.require(
+    checks.require(
         fits,
         f"baselines has shape {baselines.shape} and rewards {rewards.shape}; expected a number or "
         "sizes equal or 1 on every axis. One a row: baselines[:, None].",
@@ -70,7 +70,7 @@ def reinforce_losses(log_probs, rewards, *, baselines: Any = 0.0, log_weights=No
     if log_weights is None:
         return losses
     weights = jnp.asarray(log_weights)
-    _checks.require(
+    checks.require(
         weights.shape == losses.shape,
         f"log_weights has shape {weights.shape} and rewards {losses.shape}; expected the same.",
     )
@@ -109,7 +109,7 @@ def self_critical_losses(log_probs, rewards, greedy_rewards) -> jax.Array:
       Rennie et al., Self-critical Sequence Training for Image Captioning, 2017, equation 7.
     """
     greedy = jnp.asarray(greedy_rewards)
-    _checks.require(
+    checks.require(
         jnp.ndim(rewards) == 2 and greedy.shape == jnp.shape(rewards)[:1],
         f"greedy_rewards has shape {greedy.shape} and rewards {jnp.shape(rewards)}; expected [B] "
         "and [B, K], one greedy decode a row.",
@@ -142,11 +142,11 @@ def leave_one_out(rewards) -> jax.Array:
       Kool, van Hoof and Welling, Buy 4 REINFORCE Samples, Get a Baseline for Free!, 2019.
     """
     rewards = jnp.asarray(rewards)
-    _checks.require(
+    checks.require(
         rewards.ndim >= 1 and rewards.shape[-1] >= 2,
         f"rewards has shape {rewards.shape}; expected [..., K] with K of at least 2 draws.",
     )
-    if not _checks.is_float(rewards):
+    if not checks.is_float(rewards):
         rewards = rewards.astype(float)
     return (jnp.sum(rewards, axis=-1, keepdims=True) - rewards) / (rewards.shape[-1] - 1)
 
@@ -192,7 +192,7 @@ class RunningMean(NamedTuple):
 
     def update(self, rewards, decay: float = 0.99) -> "RunningMean":
         """With a batch's rewards [...] in it, which a gradient does not flow into."""
-        _checks.rate("decay", decay)
+        checks.rate("decay", decay)
         mean = lax.stop_gradient(jnp.mean(jnp.asarray(rewards).astype(self.total.dtype)))
         mix = lambda old, new: decay * old + (1 - decay) * new
         return RunningMean(mix(self.total, mean), mix(self.weight, 1.0))

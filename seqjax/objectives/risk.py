@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.experimental import checkify
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.distances import check_tokens
 
 
@@ -54,8 +54,8 @@ def minimum_risk(log_probs, risks, *, alpha: float = 1.0, mask=None) -> jax.Arra
       Och, Minimum error rate training in statistical machine translation, 2003, for the objective.
     """
     log_probs, risks = check_rewards("risks", log_probs, risks, mask)
-    _checks.finite_number("alpha", alpha)
-    _checks.require(alpha > 0, f"alpha is {alpha!r}; expected a positive sharpness, such as 1.")
+    checks.finite_number("alpha", alpha)
+    checks.require(alpha > 0, f"alpha is {alpha!r}; expected a positive sharpness, such as 1.")
     if mask is not None:
         log_probs = jnp.where(jnp.asarray(mask), log_probs, -jnp.inf)
         risks = jnp.where(jnp.asarray(mask), risks, 0)
@@ -88,7 +88,7 @@ def distinct(tokens, lengths=None) -> jax.Array:
       samples enter a set.
     """
     tokens, lengths = check_tokens("tokens", tokens, "lengths", lengths)
-    _checks.require(
+    checks.require(
         tokens.ndim >= 2,
         f"tokens has shape {tokens.shape}; expected [..., K, L], K sequences a row.",
     )
@@ -103,17 +103,17 @@ def distinct(tokens, lengths=None) -> jax.Array:
 def check_rewards(name: str, log_probs: Any, rewards: Any, mask: Any = None):
     """log p [...] and rewards [...], floats without a gradient; raises if they do not fit."""
     log_probs, rewards = jnp.asarray(log_probs), jnp.asarray(rewards)
-    _checks.require(
-        _checks.is_float(log_probs) and log_probs.ndim >= 1,
+    checks.require(
+        checks.is_float(log_probs) and log_probs.ndim >= 1,
         f"log_probs is {log_probs.dtype}{list(log_probs.shape)}; expected floats, one a sequence.",
     )
-    _checks.require(
+    checks.require(
         rewards.shape == log_probs.shape,
         f"{name} has shape {rewards.shape} but log_probs has shape {log_probs.shape}; expected the "
         "same, one for each sequence.",
     )
     if mask is not None:
-        _checks.require(
+        checks.require(
             jnp.asarray(mask).dtype == jnp.bool_ and jnp.shape(mask) == rewards.shape,
             f"mask is {jnp.asarray(mask).dtype}{list(jnp.shape(mask))}; expected "
             f"bool{list(rewards.shape)}, True = a sequence.",
@@ -122,11 +122,11 @@ def check_rewards(name: str, log_probs: Any, rewards: Any, mask: Any = None):
         log_probs = log_probs.astype(jnp.float32)
     rewards = lax.stop_gradient(rewards.astype(log_probs.dtype))
     bad = ~jnp.isfinite(rewards) if mask is None else ~jnp.isfinite(rewards) & jnp.asarray(mask)
-    known = _checks.concrete(bad)
+    known = checks.concrete(bad)
     message = f"{name} holds NaN or inf; expected finite numbers. Mask what has none."
     if known is None:
         checkify.debug_check(~jnp.any(bad), message)
         rewards = jnp.where(bad, jnp.nan, rewards)
     else:
-        _checks.require(not known.any(), message)
+        checks.require(not known.any(), message)
     return log_probs, rewards

@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.decoding.rows import ASIDE
 from seqjax.decoding.truncation import Law, check_law
-from seqjax.losses import cross_entropy_sum
+from seqjax.losses.tokens import cross_entropy_sum
 from seqjax.noise import Noise, draw_rows, fold_in_rows
 from seqjax.objectives.forcing import (
     ForcedRun,
@@ -153,7 +153,7 @@ def parallel_scheduled_sampling(
     """
     targets, bos, mask = check_targets(targets, bos, mask)
     batch, length = targets.shape
-    passes = _checks.positive_int("passes", passes)
+    passes = checks.positive_int("passes", passes)
     truths, numbers = tokens_before(targets, bos, mask), numbers_before(mask, targets.shape)
     vocab_size = _check_forward(forward, truths)
     keys = Noise.from_key(key, batch).key
@@ -177,12 +177,12 @@ def coins(keys: jax.Array, probability: Any, numbers: jax.Array) -> jax.Array:
     Raises:
       ValueError: if a probability is known and not in [0, 1], or is neither a number nor [B].
     """
-    known = _checks.concrete(probability)
-    _checks.require(
+    known = checks.concrete(probability)
+    checks.require(
         known is None or bool(np.all((known >= 0) & (known <= 1))),
         f"truth_probability is {probability!r}; expected a probability in [0, 1].",
     )
-    _checks.require(
+    checks.require(
         np.shape(probability) in ((), keys.shape),
         f"truth_probability has shape {np.shape(probability)}; expected a number, or one a row "
         f"[B] = {keys.shape}.",
@@ -197,12 +197,12 @@ def coins(keys: jax.Array, probability: Any, numbers: jax.Array) -> jax.Array:
 def _check_forward(forward: Any, inputs: jax.Array) -> int:
     """Traces forward once, and returns V."""
     out = jax.eval_shape(forward, inputs)
-    _checks.require(
+    checks.require(
         isinstance(out, tuple) and len(out) == 2,
         f"forward returned a {type(out).__name__}; expected the pair (carry, logits).",
     )
     shape: Any = getattr(out[1], "shape", ())
-    _checks.require(
+    checks.require(
         len(shape) == 3 and shape[:2] == inputs.shape,
         f"forward returned logits of shape {shape} for inputs {inputs.shape}; expected [B, T, V].",
     )

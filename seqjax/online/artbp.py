@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks, _trees
+from seqjax._internal import checks, trees
 from seqjax.online.vectors import check_params
 from seqjax.scan import strong
 from seqjax.truncation import own_key, scan_windows
@@ -36,10 +36,10 @@ def power_law_truncation(mean: float, exponent: float = 4.0) -> Callable[[jax.Ar
       >>> print(power_law_truncation(10.0, exponent=4.0)(jnp.array([1.0, 10.0, 100.0])).round(3))
       [0.143 0.1   0.025]
     """
-    _checks.finite_number("mean", mean)
-    _checks.finite_number("exponent", exponent)
-    _checks.require(mean > 1, f"mean is {mean!r}; expected more than 1 window.")
-    _checks.require(exponent > 2, f"exponent is {exponent!r}; expected more than 2.")
+    checks.finite_number("mean", mean)
+    checks.finite_number("exponent", exponent)
+    checks.require(mean > 1, f"mean is {mean!r}; expected more than 1 window.")
+    checks.require(exponent > 2, f"exponent is {exponent!r}; expected more than 2.")
     return lambda age: (exponent - 1) / ((exponent - 2) * mean + age)
 
 
@@ -91,9 +91,9 @@ def artbp_value_and_grad(
       >>> print(draws(jax.random.split(jax.random.key(0), 4000)).mean().round(1))  # exactly 4
       4.0
     """
-    size = _checks.positive_int("window", window)
+    size = checks.positive_int("window", window)
     if not callable(truncation):
-        _checks.rate("truncation", truncation)
+        checks.rate("truncation", truncation)
     chance = truncation if callable(truncation) else lambda age: truncation
 
     def run(params, carry, batch, key):
@@ -109,7 +109,7 @@ def artbp_value_and_grad(
                 c = jnp.asarray(chance(jnp.maximum(age, 1)), jnp.float32)
                 cut = jax.random.bernoulli(jax.random.fold_in(coins, n), c)
                 weight = jnp.where(cut, 0, 1 / (1 - c))
-                carry = _trees.with_inexact(carry, _weighted(_trees.inexact(carry), weight))
+                carry = trees.with_inexact(carry, _weighted(trees.inexact(carry), weight))
                 loss, carry = jax.checkpoint(call, prevent_cse=False)(narrow(wide), carry)
                 return (carry, jnp.where(cut, 1, age + 1)), loss
 
@@ -117,7 +117,7 @@ def artbp_value_and_grad(
             (after, _), loss = scan_windows(body, start, loss_fn, batch, key, size)
             return loss, after
 
-        found, grads = jax.value_and_grad(total, has_aux=True)(_trees.widen(params))
+        found, grads = jax.value_and_grad(total, has_aux=True)(trees.widen(params))
         return found, narrow(grads)
 
     return run

@@ -6,8 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
-from seqjax._jaxprs import depend_on
+from seqjax._internal import checks
+from seqjax._internal.jaxprs import depend_on
 from seqjax.cells.products import accumulator
 from seqjax.online.vectors import check_params
 from seqjax.scan import strong
@@ -58,7 +58,7 @@ def elementwise_rtrl_value_and_grad(loss_fn: Callable[..., Any], window: int = 1
       >>> print(gradient)
       [4. 0.]
     """
-    size = _checks.positive_int("window", window)
+    size = checks.positive_int("window", window)
 
     def run(params, carry, batch, key=None):
         check_params(params)
@@ -110,10 +110,10 @@ def _states(carry: Any) -> tuple[jax.Array, Any]:
     """The numbers of all units, [B, H, k], in at least float32, and the structure of the carry."""
     leaves, structure = jax.tree.flatten(carry)
     shapes = {leaf.shape for leaf in leaves}
-    ok = len(shapes) == 1 and all(leaf.ndim == 2 and _checks.is_float(leaf) for leaf in leaves)
-    _checks.require(
+    ok = len(shapes) == 1 and all(leaf.ndim == 2 and checks.is_float(leaf) for leaf in leaves)
+    checks.require(
         ok,
-        f"carry has leaves of shapes {_checks.describe(carry)}; expected floats [B, H] in all, a "
+        f"carry has leaves of shapes {checks.describe(carry)}; expected floats [B, H] in all, a "
         "number of each unit. Use rtrl_value_and_grad.",
     )
     wide = jnp.result_type(*[accumulator(leaf.dtype) for leaf in leaves])
@@ -138,7 +138,7 @@ def _check_owned(function: Callable, leaves: list, states: jax.Array, owned: lis
     """Raises ValueError if the state depends on a leaf that does not divide among the units."""
     traced = jax.make_jaxpr(lambda leaves: function(leaves, states)[1])(leaves).jaxpr
     for leaf, var, divides in zip(leaves, traced.invars, owned, strict=True):
-        _checks.require(
+        checks.require(
             divides or not any(depend_on(traced, [var])),
             f"params have a leaf {list(leaf.shape)} on which the state depends; expected a last "
             f"axis of H = {states.shape[1]}, or of blocks of H. Use rtrl_value_and_grad.",

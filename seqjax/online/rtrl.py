@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.online.vectors import Vectors
 from seqjax.truncation import scan_windows
 
@@ -86,14 +86,14 @@ def rtrl_value_and_grad(loss_fn: Callable[..., Any], window: int = 1) -> Callabl
       >>> print(loss, carry, gradient)
       0.8125 [1.75] 4.0
     """
-    size = _checks.positive_int("window", window)
+    size = checks.positive_int("window", window)
 
     def run(params, carry, batch, key=None):
         goes_on = isinstance(carry, Influenced)
         carry, influence = carry if goes_on else begin_rtrl(params, carry)
         vectors = Vectors.of(params, carry)
         expected = (vectors.h.size, vectors.theta.size)
-        _checks.require(
+        checks.require(
             jnp.shape(influence) == expected,
             f"influence has shape {jnp.shape(influence)}; expected [N, P] = {expected}. Make it by "
             "begin_rtrl(params, carry).",

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks
+from seqjax._internal import checks
 from seqjax.online.vectors import Vectors
 from seqjax.truncation import own_key, scan_windows
 
@@ -89,7 +89,7 @@ def uoro_value_and_grad(loss_fn: Callable[..., Any], window: int = 1) -> Callabl
       >>> print(draws(jax.random.split(jax.random.key(0), 4000)).mean().round(1))  # exactly 4
       4.0
     """
-    size = _checks.positive_int("window", window)
+    size = checks.positive_int("window", window)
 
     def run(params, carry, batch, key):
         noise = own_key(key)
@@ -97,7 +97,7 @@ def uoro_value_and_grad(loss_fn: Callable[..., Any], window: int = 1) -> Callabl
         carry, s, q = carry if goes_on else begin_uoro(params, carry)
         vectors = Vectors.of(params, carry)
         expected = [vectors.h.shape, vectors.theta.shape]
-        _checks.require(
+        checks.require(
             [jnp.shape(s), jnp.shape(q)] == expected,
             f"state and params of the carry have shapes {jnp.shape(s)} and {jnp.shape(q)}; "
             f"expected [N] and [P], {expected[0]} and {expected[1]}. Make it by "

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from seqjax import _checks, _trees
+from seqjax._internal import checks, trees
 from seqjax.cells.products import accumulator
 from seqjax.scan import strong
 
@@ -38,31 +38,31 @@ class Vectors(NamedTuple):
         params, carry = strong(params), strong(carry)
         check_params(params)
         for path, leaf in jax.tree_util.tree_flatten_with_path(carry)[0]:
-            _checks.require(
-                _checks.is_float(leaf) or not _trees.is_inexact(leaf),
+            checks.require(
+                checks.is_float(leaf) or not trees.is_inexact(leaf),
                 f"carry{jax.tree_util.keystr(path)} is {leaf.dtype}; expected real numbers, "
                 "such as a Complex pair of them.",
             )
-        floats = _trees.inexact(carry)
-        _checks.require(
+        floats = trees.inexact(carry)
+        checks.require(
             bool(jax.tree.leaves(floats)) and bool(jax.tree.leaves(params)),
             "params or carry holds no floats; expected some in both: without a state there is "
             "nothing to carry forward.",
         )
         theta, to_params = ravel(params)
         h, to_floats = ravel(floats)
-        return cls(theta, h, _trees.exact(carry), to_params, to_floats)
+        return cls(theta, h, trees.exact(carry), to_params, to_floats)
 
     def carry(self, h: jax.Array, rest: Any) -> Any:
         """The carry of its floats [N] and its other leaves."""
-        return _trees.merge(self.floats(h), rest)
+        return trees.merge(self.floats(h), rest)
 
     def function(self, call: Callable, rest: Any) -> Callable:
         """(theta, h) -> ((loss, h), rest) of a window's call (params, carry) -> (loss, carry)."""
 
         def one(theta, h):
             loss, after = call(self.params(theta), self.carry(h, rest))
-            return (loss, ravel(_trees.inexact(after))[0]), _trees.exact(after)
+            return (loss, ravel(trees.inexact(after))[0]), trees.exact(after)
 
         return one
 
@@ -84,8 +84,8 @@ def ravel(tree: Any) -> tuple[jax.Array, Callable]:
 def check_params(params: Any) -> None:
     """Raises ValueError if params hold anything but floats."""
     for path, leaf in jax.tree_util.tree_flatten_with_path(strong(params))[0]:
-        _checks.require(
-            _checks.is_float(leaf),
+        checks.require(
+            checks.is_float(leaf),
             f"params{jax.tree_util.keystr(path)} is {leaf.dtype}; expected floats only. Close over "
             "what is not learned.",
         )

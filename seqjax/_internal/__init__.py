@@ -1,0 +1,1 @@
+"""Shared by every room, public in none: checks of arguments, trees, jaxprs."""
