@@ -49,7 +49,6 @@ from seqjax.cells import SLSTM as SLSTM
 from seqjax.cells import Bidirectional as Bidirectional
 from seqjax.cells import BidirectionalCarry as BidirectionalCarry
 from seqjax.cells import BidirectionalParams as BidirectionalParams
-from seqjax.cells import Cell as Cell
 from seqjax.cells import ClockworkCarry as ClockworkCarry
 from seqjax.cells import ClockworkParams as ClockworkParams
 from seqjax.cells import ClockworkRNN as ClockworkRNN
@@ -64,7 +63,6 @@ from seqjax.cells import DiagonalLSTMParams as DiagonalLSTMParams
 from seqjax.cells import Dropout as Dropout
 from seqjax.cells import Elman as Elman
 from seqjax.cells import ElmanParams as ElmanParams
-from seqjax.cells import EncoderError as EncoderError
 from seqjax.cells import Feedforward as Feedforward
 from seqjax.cells import FeedforwardParams as FeedforwardParams
 from seqjax.cells import GRUParams as GRUParams
@@ -82,9 +80,7 @@ from seqjax.cells import PhasedLSTM as PhasedLSTM
 from seqjax.cells import PhasedLSTMParams as PhasedLSTMParams
 from seqjax.cells import ProjectedLSTM as ProjectedLSTM
 from seqjax.cells import ProjectedLSTMParams as ProjectedLSTMParams
-from seqjax.cells import RecurrentCell as RecurrentCell
 from seqjax.cells import Residual as Residual
-from seqjax.cells import SequenceCell as SequenceCell
 from seqjax.cells import SLSTMCarry as SLSTMCarry
 from seqjax.cells import SLSTMParams as SLSTMParams
 from seqjax.cells import Stack as Stack
@@ -94,6 +90,18 @@ from seqjax.cells import ZoneoutCarry as ZoneoutCarry
 from seqjax.cells import name_gate as name_gate
 from seqjax.cells import negate_update_gate as negate_update_gate
 from seqjax.chrono import chrono_biases as chrono_biases
+from seqjax.core import Cell as Cell
+from seqjax.core import EncoderError as EncoderError
+from seqjax.core import Noise as Noise
+from seqjax.core import RecurrentCell as RecurrentCell
+from seqjax.core import Reset as Reset
+from seqjax.core import Schedule as Schedule
+from seqjax.core import SequenceCell as SequenceCell
+from seqjax.core import binomial_schedule as binomial_schedule
+from seqjax.core import mixed_schedule as mixed_schedule
+from seqjax.core import scan as scan
+from seqjax.core import tape_cost as tape_cost
+from seqjax.core import unroll as unroll
 from seqjax.corpus import Batch as Batch
 from seqjax.corpus import Corpus as Corpus
 from seqjax.decoding import Beams as Beams
@@ -183,7 +191,6 @@ from seqjax.memory import NTMCarry as NTMCarry
 from seqjax.memory import NTMParams as NTMParams
 from seqjax.newton import NewtonUnroll as NewtonUnroll
 from seqjax.newton import newton_unroll as newton_unroll
-from seqjax.noise import Noise as Noise
 from seqjax.online import Influenced as Influenced
 from seqjax.online import RankOne as RankOne
 from seqjax.online import artbp_value_and_grad as artbp_value_and_grad
@@ -200,11 +207,6 @@ from seqjax.saving import Restored as Restored
 from seqjax.saving import latest_checkpoint as latest_checkpoint
 from seqjax.saving import restore_checkpoint as restore_checkpoint
 from seqjax.saving import save_checkpoint as save_checkpoint
-from seqjax.scan import Reset as Reset
-from seqjax.scan import scan as scan
-from seqjax.schedules import Schedule as Schedule
-from seqjax.schedules import binomial_schedule as binomial_schedule
-from seqjax.schedules import mixed_schedule as mixed_schedule
 from seqjax.times import relative_times as relative_times
 from seqjax.training import Metrics as Metrics
 from seqjax.training import TrainState as TrainState
@@ -213,5 +215,3 @@ from seqjax.training import global_norm as global_norm
 from seqjax.training import init_train_state as init_train_state
 from seqjax.training import make_train_step as make_train_step
 from seqjax.truncation import truncated_value_and_grad as truncated_value_and_grad
-from seqjax.unroll import tape_cost as tape_cost
-from seqjax.unroll import unroll as unroll

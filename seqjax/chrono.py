@@ -14,12 +14,12 @@ from seqjax.cells.lstm import LSTMParams
 from seqjax.cells.peephole import PeepholeLSTMParams
 from seqjax.cells.phased_lstm import PhasedLSTMParams
 from seqjax.cells.projected import ProjectedLSTMParams
+from seqjax.core.noise import check_key
 from seqjax.initializers import Chrono
 from seqjax.linear.min_gru import MinGRUParams
 from seqjax.linear.min_lstm import MinLSTMParams
 from seqjax.linear.qrnn import QRNNParams
 from seqjax.linear.sru import SRUParams
-from seqjax.noise import check_key
 
 
 class _Gates(NamedTuple):

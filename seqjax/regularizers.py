@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
-from seqjax.cells.products import accumulator
-from seqjax.noise import check_key
-from seqjax.scan import check_flags, zero_rows
+from seqjax.core.noise import check_key
+from seqjax.core.products import accumulator
+from seqjax.core.scan import check_flags, zero_rows
 
 
 def drop_weights(params: Any, key: jax.Array, rate: Any, names: Sequence[str] = ("w_h",)) -> Any:

@@ -15,9 +15,9 @@ import numpy as np
 
 import seqjax
 from seqjax._internal import checks, trees
-from seqjax.cells.base import takes
-from seqjax.noise import has_noise, is_noise
-from seqjax.unroll import unroll
+from seqjax.core.cell import takes
+from seqjax.core.noise import has_noise, is_noise
+from seqjax.core.unroll import unroll
 
 
 def check_cell(

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks, trees
-from seqjax.scan import strong
+from seqjax.core.scan import strong
 from seqjax.training import check_loss
 
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seqjax.noise import is_noise
+from seqjax.core.noise import is_noise
 
 
 @functools.partial(jax.jit, static_argnames="cell")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import seqjax as sj
-from seqjax.cells.base import run_steps
+from seqjax.core.cell import run_steps
 from seqjax.linear.chunks import log_decays, solve_unit_triangular
 
 BATCH, LENGTH, INPUT = 2, 11, 3

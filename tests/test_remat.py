@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import seqjax as sj
-from seqjax.schedules import ADVANCE, REVERSE, TAPE
+from seqjax.core.schedules import ADVANCE, REVERSE, TAPE
 
 COUNTS = [
     ((20, 3), 45),

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from seqjax.core.noise import fold_in_rows
 from seqjax.decoding import (
     effective_sample_size,
     multinomial_resampling,
@@ -17,7 +18,6 @@ from seqjax.decoding import (
     stratified_resampling,
     systematic_resampling,
 )
-from seqjax.noise import fold_in_rows
 
 SCHEMES = {
     "multinomial": multinomial_resampling,

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from seqjax.core.noise import fold_in_rows
 from seqjax.decoding import Samples, best_of, majority, sample
-from seqjax.noise import fold_in_rows
 
 VOCAB, LENGTH, ROWS = 4, 9, 48
 NEVER = VOCAB  # a token that no model gives

@@ -13,7 +13,7 @@ import pytest
 from loops import assert_same, loop, random_case
 
 import seqjax as sj
-from seqjax.noise import has_noise
+from seqjax.core.noise import has_noise
 
 CELLS = {
     "gru": sj.GRU(3),

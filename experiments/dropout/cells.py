@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 import seqjax as sj
-from seqjax.noise import Noise, draw_rows, fold_in
+from seqjax.core.noise import Noise, draw_rows, fold_in
 
 
 class RecurrentDropoutCarry(NamedTuple):

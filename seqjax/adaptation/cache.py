@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
-from seqjax.cells.products import accumulator
+from seqjax.core.products import accumulator
 
 
 class CacheInput(NamedTuple):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from seqjax._internal import checks
-from seqjax.scan import strong
+from seqjax.core.scan import strong
 from seqjax.training import check_loss
 
 

@@ -19,8 +19,8 @@ import optax
 
 from seqjax._internal import checks
 from seqjax.adaptation.dynamic import check_windows, window_gradient
-from seqjax.cells.products import accumulator
-from seqjax.scan import strong
+from seqjax.core.products import accumulator
+from seqjax.core.scan import strong
 
 
 def mean_squared_gradients(

@@ -16,7 +16,7 @@ from seqjax.attention.base import (
     split_rows,
     working_dtype,
 )
-from seqjax.cells.products import accumulator, add_bias, dot
+from seqjax.core.products import accumulator, add_bias, dot
 from seqjax.initializers import GlorotUniform, Initializer
 
 SMALLEST = 1e-24  # of a squared length: far enough from 0 for a finite derivative

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax.experimental import checkify
 
 from seqjax._internal import checks
-from seqjax.cells.products import accumulator
+from seqjax.core.products import accumulator
 
 LOWEST = -1e30  # as good as log 0, and no infinity
 

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 
 from seqjax._internal import checks
 from seqjax.attention.base import Attended, check_attention
-from seqjax.cells.base import RecurrentCell, check_cell_like, run, run_steps
-from seqjax.cells.products import dot
+from seqjax.core.cell import RecurrentCell, check_cell_like, run, run_steps
+from seqjax.core.noise import fold_in
+from seqjax.core.products import dot
+from seqjax.core.scan import Reset, zero_rows
 from seqjax.initializers import GlorotUniform
-from seqjax.noise import fold_in
-from seqjax.scan import Reset, zero_rows
 
 QUERIES = "previous", "current"
 

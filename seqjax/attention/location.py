@@ -16,7 +16,7 @@ from seqjax.attention.base import (
     split_rows,
     working_dtype,
 )
-from seqjax.cells.products import add_bias, dot
+from seqjax.core.products import add_bias, dot
 from seqjax.initializers import GlorotUniform, Initializer
 
 

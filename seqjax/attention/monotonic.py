@@ -17,9 +17,9 @@ from seqjax.attention.base import (
     split_rows,
     working_dtype,
 )
-from seqjax.cells.products import add_bias, dot
+from seqjax.core.noise import Noise, draw_rows, fold_in_rows
+from seqjax.core.products import add_bias, dot
 from seqjax.initializers import GlorotUniform, Initializer
-from seqjax.noise import Noise, draw_rows, fold_in_rows
 
 
 class MonotonicAttentionParams(NamedTuple):

@@ -18,7 +18,7 @@ from seqjax.attention.base import (
     split_rows,
     working_dtype,
 )
-from seqjax.cells.products import dot
+from seqjax.core.products import dot
 from seqjax.initializers import GlorotUniform, Initializer, blocks
 
 

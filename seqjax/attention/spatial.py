@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from seqjax._internal import checks
 from seqjax.attention.base import Attended, check_attention
 from seqjax.attention.coverage import check_alignments
-from seqjax.cells.products import add_bias, dot
+from seqjax.core.products import add_bias, dot
 from seqjax.initializers import GlorotUniform
 
 

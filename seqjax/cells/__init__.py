@@ -1,10 +1,6 @@
 """Cells: frozen specs with pure methods over plain pytrees."""
 
 from seqjax.cells.activations import name_gate as name_gate
-from seqjax.cells.base import Cell as Cell
-from seqjax.cells.base import EncoderError as EncoderError
-from seqjax.cells.base import RecurrentCell as RecurrentCell
-from seqjax.cells.base import SequenceCell as SequenceCell
 from seqjax.cells.bidirectional import Bidirectional as Bidirectional
 from seqjax.cells.bidirectional import BidirectionalCarry as BidirectionalCarry
 from seqjax.cells.bidirectional import BidirectionalParams as BidirectionalParams

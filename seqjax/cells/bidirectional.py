@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
-from seqjax.cells.base import EncoderError, check_cell_like, example_inputs, run
-from seqjax.noise import fold_in
-from seqjax.reverse import reverse_time
-from seqjax.scan import Reset
+from seqjax.core.cell import EncoderError, check_cell_like, example_inputs, run
+from seqjax.core.noise import fold_in
+from seqjax.core.reverse import reverse_time
+from seqjax.core.scan import Reset
 
 MERGES = {
     "concat": lambda a, b: jnp.concatenate([a, b], axis=-1),

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
-from seqjax.cells.base import RecurrentCell
 from seqjax.cells.lstm import LSTMCarry, lstm_bias
 from seqjax.cells.peephole import remember
-from seqjax.cells.products import Affine, accumulator, add_bias
+from seqjax.core.cell import RecurrentCell
+from seqjax.core.products import Affine, accumulator, add_bias
 from seqjax.initializers import GlorotUniform, Initializer, Orthogonal, blocks
 
 

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 
 from seqjax._internal import checks
 from seqjax.cells.activations import name_gate
-from seqjax.cells.base import RecurrentCell
 from seqjax.cells.lstm import LSTMCarry
-from seqjax.cells.products import Affine, accumulator
+from seqjax.core.cell import RecurrentCell
+from seqjax.core.products import Affine, accumulator
 from seqjax.initializers import GlorotUniform, Initializer, Uniform, blocks
 
 

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
-from seqjax.noise import Noise, draw_rows, over_time
-from seqjax.scan import zero_rows
+from seqjax.core.noise import Noise, draw_rows, over_time
+from seqjax.core.scan import zero_rows
 
 
 @final

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 
 from seqjax._internal import checks
 from seqjax.cells.activations import Activation, activation_function, named_activation
-from seqjax.cells.products import add_bias, dot
+from seqjax.core.products import add_bias, dot
+from seqjax.core.scan import zero_rows
 from seqjax.initializers import GlorotUniform, Initializer
-from seqjax.scan import zero_rows
 
 
 class FeedforwardParams(NamedTuple):

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 
 from seqjax._internal import checks
 from seqjax.cells.activations import squash
-from seqjax.cells.base import RecurrentCell
 from seqjax.cells.lstm import LSTMCarry, lstm_bias, zero_lstm_carry
-from seqjax.cells.products import Affine, add_bias, dot
+from seqjax.core.cell import RecurrentCell
+from seqjax.core.products import Affine, add_bias, dot
 from seqjax.initializers import GlorotUniform, Initializer, Orthogonal, blocks
 
 

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
-from seqjax.cells.base import check_cell_like, example_inputs, run
 from seqjax.cells.stack import check_steppable
+from seqjax.core.cell import check_cell_like, example_inputs, run
 
 
 class LearnedCarryParams(NamedTuple):

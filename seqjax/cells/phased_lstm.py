@@ -10,10 +10,10 @@ import jax.numpy as jnp
 
 from seqjax._internal import checks
 from seqjax.cells.activations import name_gate
-from seqjax.cells.base import RecurrentCell
 from seqjax.cells.lstm import LSTMCarry, lstm_bias, zero_lstm_carry
 from seqjax.cells.peephole import remember
-from seqjax.cells.products import Affine, accumulator, add_bias, dot
+from seqjax.core.cell import RecurrentCell
+from seqjax.core.products import Affine, accumulator, add_bias, dot
 from seqjax.initializers import GlorotUniform, Initializer, Orthogonal, blocks, default_dtype
 
 # What keeps the logistic function's slope and the gate's, 2 / r, finite.

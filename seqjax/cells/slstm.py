@@ -8,8 +8,8 @@ import jax.numpy as jnp
 
 from seqjax._internal import checks
 from seqjax.cells.activations import name_gate
-from seqjax.cells.base import RecurrentCell
-from seqjax.cells.products import Affine, accumulator, add_bias, dot
+from seqjax.core.cell import RecurrentCell
+from seqjax.core.products import Affine, accumulator, add_bias, dot
 from seqjax.initializers import GlorotUniform, Initializer, Orthogonal, blocks
 
 

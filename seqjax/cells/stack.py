@@ -7,9 +7,9 @@ from typing import Any, final
 import jax
 
 from seqjax._internal import checks
-from seqjax.cells.base import EncoderError, check_cell_like, example_inputs, run
-from seqjax.noise import fold_in
-from seqjax.scan import Reset, zero_rows
+from seqjax.core.cell import EncoderError, check_cell_like, example_inputs, run
+from seqjax.core.noise import fold_in
+from seqjax.core.scan import Reset, zero_rows
 
 
 @final

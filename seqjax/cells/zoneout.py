@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
-from seqjax.cells.base import RecurrentCell, example_inputs
-from seqjax.cells.products import Affine
-from seqjax.noise import Noise, draw_rows, fold_in
+from seqjax.core.cell import RecurrentCell, example_inputs
+from seqjax.core.noise import Noise, draw_rows, fold_in
+from seqjax.core.products import Affine
 
 LEAF = jax.tree.structure(0.0)
 

@@ -9,6 +9,7 @@ import numpy as np
 from jax import lax
 
 from seqjax._internal.checks import concrete, require
+from seqjax.core.scan import zero_rows
 from seqjax.decoding.carries import pick, repeat_rows
 from seqjax.decoding.hypotheses import Hypotheses, merge
 from seqjax.decoding.logits import Processor, as_logits, initial_states, process, update_states
@@ -16,7 +17,6 @@ from seqjax.decoding.penalties import Coverage, LengthPenalty
 from seqjax.decoding.rules import Rules, make_rules
 from seqjax.decoding.search import Search, advance, first, record
 from seqjax.decoding.start import Start, Step, check_given, check_rows, start
-from seqjax.scan import zero_rows
 
 
 class Beams(NamedTuple):

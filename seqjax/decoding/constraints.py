@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from seqjax._internal.checks import concrete, positive_int, require
+from seqjax.core.scan import zero_rows
 from seqjax.decoding.automata import FAR, Automaton
 from seqjax.decoding.beam import Beams
 from seqjax.decoding.carries import pick
-from seqjax.scan import zero_rows
 
 
 class AcceptState(NamedTuple):

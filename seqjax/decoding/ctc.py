@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
+from seqjax.core.scan import swap_time, where_rows, zero_rows
 from seqjax.decoding.carries import pick
 from seqjax.decoding.fusion import (
     Fusion,
@@ -28,7 +29,6 @@ from seqjax.decoding.prefixes import (
 )
 from seqjax.decoding.rows import at
 from seqjax.losses.checks import check_blank, check_floats, check_integers, check_lengths, within
-from seqjax.scan import swap_time, where_rows, zero_rows
 
 
 def ctc_collapse(paths: Any, *, lengths: Any = None, blank: int = 0) -> tuple[jax.Array, jax.Array]:

@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from seqjax.core.scan import swap_time
 from seqjax.decoding.candidates import is_end
 from seqjax.decoding.carries import pick
 from seqjax.decoding.logits import StatefulProcessor, apply, as_logits, update_states
 from seqjax.decoding.rows import ASIDE, at, gumbel_rows, uniform_rows
 from seqjax.decoding.start import Start, Step
 from seqjax.decoding.truncation import Law
-from seqjax.scan import swap_time
 
 
 class SpeculativeSamples(NamedTuple):

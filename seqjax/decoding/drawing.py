@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from seqjax.core.noise import fold_in_rows
+from seqjax.core.scan import where_rows
 from seqjax.decoding.candidates import is_end
 from seqjax.decoding.carries import repeat_rows
 from seqjax.decoding.logits import Processor, as_logits, initial_states, process, update_states
 from seqjax.decoding.start import Start, Step, check_rows
 from seqjax.decoding.truncation import Law
-from seqjax.noise import fold_in_rows
-from seqjax.scan import where_rows
 
 
 class Samples(NamedTuple):

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal.checks import is_number, require
+from seqjax.core.scan import where_rows
 from seqjax.decoding.carries import pick, repeat_rows, take_beams
 from seqjax.decoding.start import Step, start
-from seqjax.scan import where_rows
 
 
 class LanguageModel(NamedTuple):

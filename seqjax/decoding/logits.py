@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal.checks import require, same_structure
-from seqjax.scan import strong
+from seqjax.core.scan import strong
 
 
 @runtime_checkable

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from seqjax._internal.checks import is_number, positive_int, require
+from seqjax.core.noise import Noise, fold_in_rows
 from seqjax.decoding.logits import Processor, as_logits
 from seqjax.decoding.particles import (
     Moves,
@@ -22,7 +23,6 @@ from seqjax.decoding.resampling import Resampler, systematic_resampling
 from seqjax.decoding.rows import ASIDE, gumbel_rows
 from seqjax.decoding.start import Step, check_rows, start
 from seqjax.decoding.truncation import Law, check_law
-from seqjax.noise import Noise, fold_in_rows
 
 
 def sequential_monte_carlo(

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal.checks import require
-from seqjax.noise import check_key, row_safe
+from seqjax.core.noise import check_key, row_safe
 
 Resampler = Callable[[jax.Array, jax.Array], jax.Array]
 

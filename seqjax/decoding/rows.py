@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from seqjax.noise import draw_rows, fold_in_rows
+from seqjax.core.noise import draw_rows, fold_in_rows
 
 ASIDE = 2**31 - 1  # a number that no step has, for draws beside the steps'
 

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 from jax import lax
 
 from seqjax._internal.checks import positive_int, require
+from seqjax.core.noise import Noise, fold_in_rows
 from seqjax.decoding.drawing import Plan, Rows, Samples, advance, first_rows
 from seqjax.decoding.logits import Processor
 from seqjax.decoding.start import Start, Step, as_index, start
 from seqjax.decoding.truncation import Law, check_law
-from seqjax.noise import Noise, fold_in_rows
 
 
 def sample(

@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from seqjax.core.scan import where_rows
 from seqjax.decoding.candidates import Extensions, extend, extend_groups, is_end
 from seqjax.decoding.carries import pick, repeat_rows, take_beams
 from seqjax.decoding.hypotheses import History, Hypotheses, grow, merge, nothing
 from seqjax.decoding.rules import Rules
 from seqjax.decoding.start import Start
-from seqjax.scan import where_rows
 
 
 class Riders(NamedTuple):

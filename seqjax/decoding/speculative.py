@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from seqjax._internal.checks import positive_int, require, same_structure
+from seqjax.core.noise import Noise, fold_in_rows
+from seqjax.core.scan import swap_time, where_rows
 from seqjax.decoding.drafts import (
     SpeculativeSamples,
     choose,
@@ -21,8 +23,6 @@ from seqjax.decoding.logits import Processor, as_logits, initial_states
 from seqjax.decoding.rows import repeat_end
 from seqjax.decoding.start import Start, Step, start
 from seqjax.decoding.truncation import Law, check_law
-from seqjax.noise import Noise, fold_in_rows
-from seqjax.scan import swap_time, where_rows
 
 Verify = Callable[[Any, jax.Array], tuple[Any, jax.Array]]
 

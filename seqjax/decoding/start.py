@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from seqjax._internal.checks import concrete, require
+from seqjax.core.scan import scan, strong
 from seqjax.decoding.carries import batch_size
-from seqjax.scan import scan, strong
 
 Step = Callable[[Any, jax.Array], tuple[Any, ...]]
 

@@ -8,13 +8,13 @@ import jax.numpy as jnp
 from jax import lax
 
 from seqjax._internal.checks import positive_int
+from seqjax.core.noise import Noise
 from seqjax.decoding.candidates import is_end
 from seqjax.decoding.carries import pick, repeat_rows, take_beams
 from seqjax.decoding.logits import Processor, as_logits, initial_states, process, update_states
 from seqjax.decoding.rows import ASIDE, gumbel_rows, repeat_end
 from seqjax.decoding.start import Start, Step, check_rows, start
 from seqjax.decoding.truncation import Law, check_law
-from seqjax.noise import Noise
 
 
 class StochasticBeams(NamedTuple):

@@ -5,11 +5,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from seqjax.core.noise import Noise, check_key, fold_in_rows
+from seqjax.core.scan import swap_time
 from seqjax.decoding.rows import ASIDE
 from seqjax.losses.checks import LOG_ZERO
 from seqjax.losses.crf import Chain, CRFParams, check_chain, forward
-from seqjax.noise import Noise, check_key, fold_in_rows
-from seqjax.scan import swap_time
 
 
 class Tagging(NamedTuple):

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
+from seqjax.core.scan import where_rows, zero_rows
 from seqjax.decoding.carries import pick, repeat_rows, take_beams
 from seqjax.decoding.fusion import (
     Fusion,
@@ -29,7 +30,6 @@ from seqjax.decoding.rows import at
 from seqjax.decoding.start import Step, start
 from seqjax.losses.checks import check_blank, check_lengths, widened, within
 from seqjax.losses.transducer import Joint
-from seqjax.scan import where_rows, zero_rows
 
 
 def transducer_greedy(

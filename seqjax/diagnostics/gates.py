@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from seqjax._internal import checks
 from seqjax._internal.jaxprs import named_values
 from seqjax.cells.activations import GATE
-from seqjax.cells.base import check_cell_like
-from seqjax.scan import check_batch, check_xs, scan
+from seqjax.core.cell import check_cell_like
+from seqjax.core.scan import check_batch, check_xs, scan
 
 
 class Saturation(NamedTuple):

@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from seqjax._internal import checks, trees
+from seqjax.core.layout import Layout
+from seqjax.core.scan import check_xs, swap_time
 from seqjax.diagnostics.gates import Saturation, gate_saturation
 from seqjax.diagnostics.lyapunov import lyapunov_exponents
 from seqjax.diagnostics.memory import memory_length
 from seqjax.diagnostics.states import packed_start
-from seqjax.newton.layout import Layout
-from seqjax.scan import check_xs, swap_time
 
 
 class GradientFlow(NamedTuple):

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
+from seqjax.core.scan import check_xs, swap_time
 from seqjax.diagnostics.states import packed_start
-from seqjax.scan import check_xs, swap_time
 
 
 def lyapunov_exponents(

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
-from seqjax.cells.base import check_cell_like
-from seqjax.newton.layout import Layout
-from seqjax.scan import check_batch
+from seqjax.core.cell import check_cell_like
+from seqjax.core.layout import Layout
+from seqjax.core.scan import check_batch
 
 
 def packed_start(

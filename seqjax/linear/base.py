@@ -6,11 +6,11 @@ from typing import Any, final
 import jax
 
 from seqjax._internal import checks
-from seqjax.cells.products import add_bias, dot
+from seqjax.core.products import add_bias, dot
+from seqjax.core.scan import Reset, zero_rows
+from seqjax.core.windows import split_time
 from seqjax.linear.pairs import add, multiply
 from seqjax.linear.scan import METHODS, Method, linear_scan
-from seqjax.scan import Reset, zero_rows
-from seqjax.windows import split_time
 
 
 class LinearCell(abc.ABC):

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple, final
 import jax
 import jax.numpy as jnp
 
+from seqjax.core.scan import Reset, where_rows, zero_rows
 from seqjax.linear.base import step_linear, unroll_linear
 from seqjax.linear.scan import Method
-from seqjax.scan import Reset, where_rows, zero_rows
 
 
 class ConvolvedCarry(NamedTuple):

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
-from seqjax.cells.products import accumulator
+from seqjax.core.products import accumulator
 from seqjax.initializers import GlorotUniform, Initializer
 from seqjax.linear.chunks import Write
 from seqjax.linear.memory import (

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from seqjax._internal import checks
-from seqjax.cells.products import accumulator, dot
+from seqjax.core.products import accumulator, dot
 from seqjax.initializers import GlorotUniform, Initializer, default_dtype
 from seqjax.linear.base import LinearCell, check_method
 from seqjax.linear.min_gru import zero_state

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
-from seqjax.cells.products import add_bias, dot
+from seqjax.core.products import add_bias, dot
 from seqjax.initializers import GlorotUniform, Initializer, Uniform, blocks
 from seqjax.linear.base import check_method
 from seqjax.linear.causal import ConvolvedCarry, ConvolvedCell

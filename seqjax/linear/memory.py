@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
-from seqjax.cells.base import run_steps
-from seqjax.cells.products import add_bias, dot
+from seqjax.core.cell import run_steps
+from seqjax.core.products import add_bias, dot
+from seqjax.core.scan import Reset, where_rows, zero_rows
 from seqjax.initializers import Initializer
 from seqjax.linear.chunks import Write, larger, running_maxima, write_chunks, write_step
-from seqjax.scan import Reset, where_rows, zero_rows
 
 
 class MatrixMemory(abc.ABC):

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from seqjax._internal import checks, trees
-from seqjax.cells.products import accumulator
+from seqjax.core.products import accumulator
+from seqjax.core.scan import Reset, check_flags, where_rows, zero_rows
 from seqjax.linear.methods import How, run_linear, take
 from seqjax.linear.pairs import Complex, add, conjugate, multiply, ones_like
-from seqjax.scan import Reset, check_flags, where_rows, zero_rows
 
 Method = Literal["auto", "sequential", "associative", "chunked"]
 METHODS = ("auto", "sequential", "associative", "chunked")

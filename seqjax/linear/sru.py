@@ -14,7 +14,7 @@ from seqjax.cells.activations import (
     named_activation,
     sigmoid,
 )
-from seqjax.cells.products import dot
+from seqjax.core.products import dot
 from seqjax.initializers import GlorotUniform, Initializer, blocks
 from seqjax.linear.base import LinearCell, check_method
 from seqjax.linear.min_gru import zero_state

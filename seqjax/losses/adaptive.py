@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
-from seqjax.cells.products import dot
+from seqjax.core.products import dot
 from seqjax.initializers import GlorotUniform, Initializer
 from seqjax.losses.sampled import check_positions
 

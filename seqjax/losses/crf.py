@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks, trees
+from seqjax.core.scan import check_flags, swap_time, zero_rows
 from seqjax.losses.checks import (
     LOG_ZERO,
     check_floats,
@@ -14,7 +15,6 @@ from seqjax.losses.checks import (
     check_lengths,
     within,
 )
-from seqjax.scan import check_flags, swap_time, zero_rows
 
 
 class CRFParams(NamedTuple):

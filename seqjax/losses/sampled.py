@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from seqjax._internal import checks
-from seqjax.cells.products import dot
+from seqjax.core.noise import check_key
+from seqjax.core.products import dot
+from seqjax.core.scan import zero_rows
 from seqjax.losses.checks import check_ids, check_integers, widened
-from seqjax.noise import check_key
-from seqjax.scan import zero_rows
 
 
 class Proposal(NamedTuple):

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
+from seqjax.core.scan import zero_rows
 from seqjax.losses.checks import (
     check_blank,
     check_ids,
@@ -16,7 +17,6 @@ from seqjax.losses.checks import (
     within,
 )
 from seqjax.losses.lattice import lattice_log_prob
-from seqjax.scan import zero_rows
 
 Joint = Callable[[jax.Array, jax.Array], jax.Array]
 

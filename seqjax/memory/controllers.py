@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
-from seqjax.cells.base import check_cell_like
 from seqjax.cells.stack import output_size
+from seqjax.core.cell import check_cell_like
 
 
 def check_controller(controller: Any) -> None:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
-from seqjax.cells.products import accumulator, affine
+from seqjax.core.products import accumulator, affine
 from seqjax.initializers import GlorotUniform, Initializer
 from seqjax.memory.addressing import content_weights, erase_and_add, interpolate, read
 from seqjax.memory.allocation import (

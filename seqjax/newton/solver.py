@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import trees
-from seqjax.newton.layout import Layout
-from seqjax.scan import where_rows
+from seqjax.core.layout import Layout
+from seqjax.core.scan import where_rows
 
 
 class Sequences(NamedTuple):

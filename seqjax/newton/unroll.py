@@ -8,11 +8,11 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from seqjax._internal import checks
-from seqjax.cells.base import EncoderError
-from seqjax.newton.layout import Kind, Layout
+from seqjax.core.cell import EncoderError
+from seqjax.core.layout import Kind, Layout
+from seqjax.core.scan import zero_rows
+from seqjax.core.unroll import check_task
 from seqjax.newton.solver import Sequences, Solver, evaluate, solve, states_before
-from seqjax.scan import zero_rows
-from seqjax.unroll import check_task
 
 Method = Literal["newton", "quasi-newton", "block-newton"]
 KINDS: dict[str, Kind] = {"newton": "dense", "quasi-newton": "diagonal", "block-newton": "units"}

@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
-from seqjax.cells.base import check_cell_like
-from seqjax.cells.base import run as run_cell
 from seqjax.cells.bidirectional import Bidirectional
 from seqjax.cells.feedforward import Feedforward
 from seqjax.cells.gru import GRU
+from seqjax.core.cell import check_cell_like
+from seqjax.core.cell import run as run_cell
 
 
 class DiscriminatorParams(NamedTuple):

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from seqjax._internal import checks
-from seqjax.noise import fold_in_rows
+from seqjax.core.noise import fold_in_rows
+from seqjax.core.scan import where_rows
 from seqjax.objectives.payoffs import BROKEN, PayoffSample, another, check_targets, edit_cost
-from seqjax.scan import where_rows
 
 DELETE, COPY, REPLACE, INSERT, STOP = range(5)
 

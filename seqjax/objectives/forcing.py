@@ -12,12 +12,12 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
-from seqjax.cells.products import accumulator
+from seqjax.core.products import accumulator
+from seqjax.core.scan import check_batch, check_flags, check_xs, scan, strong
 from seqjax.decoding.rows import gumbel_rows
 from seqjax.decoding.start import check_step
 from seqjax.decoding.truncation import Law
 from seqjax.losses.tokens import LossSum, cross_entropy_sum
-from seqjax.scan import check_batch, check_flags, check_xs, scan, strong
 
 Step = Callable[..., tuple[Any, jax.Array]]
 

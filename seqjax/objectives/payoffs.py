@@ -22,8 +22,8 @@ import numpy as np
 from jax.experimental import checkify
 
 from seqjax._internal import checks
+from seqjax.core.noise import Noise, draw_rows, fold_in_rows
 from seqjax.distances import check_tokens
-from seqjax.noise import Noise, draw_rows, fold_in_rows
 
 UNITS = "edits", "rate", "vocabulary"
 BROKEN = -1  # tokens drawn with a temperature that is none; their loss is NaN

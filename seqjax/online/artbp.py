@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks, trees
+from seqjax.core.scan import strong
 from seqjax.online.vectors import check_params
-from seqjax.scan import strong
 from seqjax.truncation import own_key, scan_windows
 
 Truncation = float | Callable[[jax.Array], Any]

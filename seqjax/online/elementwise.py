@@ -8,9 +8,9 @@ import jax.numpy as jnp
 
 from seqjax._internal import checks
 from seqjax._internal.jaxprs import depend_on
-from seqjax.cells.products import accumulator
+from seqjax.core.products import accumulator
+from seqjax.core.scan import strong
 from seqjax.online.vectors import check_params
-from seqjax.scan import strong
 from seqjax.truncation import scan_windows
 
 

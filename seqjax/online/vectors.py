@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks, trees
-from seqjax.cells.products import accumulator
-from seqjax.scan import strong
+from seqjax.core.products import accumulator
+from seqjax.core.scan import strong
 
 
 class Vectors(NamedTuple):

@@ -15,8 +15,8 @@ from jax.custom_derivatives import SymbolicZero
 
 from seqjax._internal import trees
 from seqjax._internal.jaxprs import depend_on
-from seqjax.scan import strong
-from seqjax.schedules import REVERSE, TAPE, Actions, Schedule
+from seqjax.core.scan import strong
+from seqjax.core.schedules import REVERSE, TAPE, Actions, Schedule
 
 # (shared, carry, inputs [B, K, ...]) -> (carry, ys [B, K, ...]), for any number of steps K.
 Block = Callable[[Any, Any, Any], tuple[Any, Any]]

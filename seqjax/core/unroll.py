@@ -10,13 +10,13 @@ from jax.experimental import checkify
 from jax.typing import ArrayLike
 
 from seqjax._internal import checks, trees
-from seqjax.cells.base import check_cell_like, run, takes
-from seqjax.noise import check_key, is_noise
-from seqjax.remat import run_schedule, square_root_schedule, tape_size
-from seqjax.reverse import reverse_time
-from seqjax.scan import Reset, check_batch, check_flags, check_xs, where_rows
-from seqjax.schedules import Schedule
-from seqjax.windows import cut_flags, split_time
+from seqjax.core.cell import check_cell_like, run, takes
+from seqjax.core.noise import check_key, is_noise
+from seqjax.core.remat import run_schedule, square_root_schedule, tape_size
+from seqjax.core.reverse import reverse_time
+from seqjax.core.scan import Reset, check_batch, check_flags, check_xs, where_rows
+from seqjax.core.schedules import Schedule
+from seqjax.core.windows import cut_flags, split_time
 
 Remat = int | Literal["sqrt"] | Schedule | None
 

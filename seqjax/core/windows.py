@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from seqjax.scan import strong
+from seqjax.core.scan import strong
 
 
 def cut_flags(xs: Any, mask: jax.Array | None, size: int) -> jax.Array:

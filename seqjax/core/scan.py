@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from seqjax._internal import checks, trees
-from seqjax.noise import is_noise
+from seqjax.core.noise import is_noise
 
 Step = Callable[[Any, Any], tuple[Any, Any]]
 

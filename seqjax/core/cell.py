@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
-from seqjax.cells.deferred import recur_over_time
-from seqjax.cells.products import Affine, add_bias, affine, dot
-from seqjax.scan import Reset, scan, swap_time, zero_rows
+from seqjax.core.deferred import recur_over_time
+from seqjax.core.products import Affine, add_bias, affine, dot
+from seqjax.core.scan import Reset, scan, swap_time, zero_rows
 
 
 class Cell(Protocol):

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 
 from seqjax._internal import checks, trees
 from seqjax._internal.jaxprs import depend_on
-from seqjax.cells.products import Affine, affine
-from seqjax.scan import restart_rows, strong, where_rows
+from seqjax.core.products import Affine, affine
+from seqjax.core.scan import restart_rows, strong, where_rows
 
 Recur = Callable[[Any, Any, Any, Affine], Any]
 

@@ -1,0 +1,14 @@
+"""The one idea: a step, a cell that makes one, and what runs it over time."""
+
+from seqjax.core.cell import Cell as Cell
+from seqjax.core.cell import EncoderError as EncoderError
+from seqjax.core.cell import RecurrentCell as RecurrentCell
+from seqjax.core.cell import SequenceCell as SequenceCell
+from seqjax.core.noise import Noise as Noise
+from seqjax.core.scan import Reset as Reset
+from seqjax.core.scan import scan as scan
+from seqjax.core.schedules import Schedule as Schedule
+from seqjax.core.schedules import binomial_schedule as binomial_schedule
+from seqjax.core.schedules import mixed_schedule as mixed_schedule
+from seqjax.core.unroll import tape_cost as tape_cost
+from seqjax.core.unroll import unroll as unroll
