@@ -102,8 +102,9 @@ from seqjax.core import mixed_schedule as mixed_schedule
 from seqjax.core import scan as scan
 from seqjax.core import tape_cost as tape_cost
 from seqjax.core import unroll as unroll
-from seqjax.corpus import Batch as Batch
-from seqjax.corpus import Corpus as Corpus
+from seqjax.data import Batch as Batch
+from seqjax.data import Corpus as Corpus
+from seqjax.data import relative_times as relative_times
 from seqjax.decoding import Beams as Beams
 from seqjax.decoding import GNMTLengthPenalty as GNMTLengthPenalty
 from seqjax.decoding import Particles as Particles
@@ -207,7 +208,6 @@ from seqjax.saving import Restored as Restored
 from seqjax.saving import latest_checkpoint as latest_checkpoint
 from seqjax.saving import restore_checkpoint as restore_checkpoint
 from seqjax.saving import save_checkpoint as save_checkpoint
-from seqjax.times import relative_times as relative_times
 from seqjax.training import Metrics as Metrics
 from seqjax.training import TrainState as TrainState
 from seqjax.training import clip_by_global_norm as clip_by_global_norm

@@ -12,7 +12,7 @@ import numpy as np
 import optax
 
 import seqjax as sj
-from seqjax.corpus import Corpus
+from seqjax.data.corpus import Corpus
 from seqjax.losses import cross_entropy
 from seqjax.saving import latest_checkpoint, restore_checkpoint, save_checkpoint
 from seqjax.training import init_train_state, make_train_step

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqjax.corpus import Batch, Corpus
+from seqjax.data.corpus import Batch, Corpus
 
 BOS, EOS = 1, 2
 
