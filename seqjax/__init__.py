@@ -43,8 +43,10 @@ from seqjax.attention import doubly_stochastic_loss as doubly_stochastic_loss
 from seqjax.attention import pointer_generator as pointer_generator
 from seqjax.averaging import TriggeredAverage as TriggeredAverage
 from seqjax.averaging import TriggeredAverageState as TriggeredAverageState
+from seqjax.cells import DNC as DNC
 from seqjax.cells import GRU as GRU
 from seqjax.cells import LSTM as LSTM
+from seqjax.cells import NTM as NTM
 from seqjax.cells import SLSTM as SLSTM
 from seqjax.cells import Bidirectional as Bidirectional
 from seqjax.cells import BidirectionalCarry as BidirectionalCarry
@@ -60,6 +62,8 @@ from seqjax.cells import DiagonalGRU as DiagonalGRU
 from seqjax.cells import DiagonalGRUParams as DiagonalGRUParams
 from seqjax.cells import DiagonalLSTM as DiagonalLSTM
 from seqjax.cells import DiagonalLSTMParams as DiagonalLSTMParams
+from seqjax.cells import DNCCarry as DNCCarry
+from seqjax.cells import DNCParams as DNCParams
 from seqjax.cells import Dropout as Dropout
 from seqjax.cells import Elman as Elman
 from seqjax.cells import ElmanParams as ElmanParams
@@ -74,6 +78,8 @@ from seqjax.cells import LearnedCarry as LearnedCarry
 from seqjax.cells import LearnedCarryParams as LearnedCarryParams
 from seqjax.cells import LSTMCarry as LSTMCarry
 from seqjax.cells import LSTMParams as LSTMParams
+from seqjax.cells import NTMCarry as NTMCarry
+from seqjax.cells import NTMParams as NTMParams
 from seqjax.cells import PeepholeLSTM as PeepholeLSTM
 from seqjax.cells import PeepholeLSTMParams as PeepholeLSTMParams
 from seqjax.cells import PhasedLSTM as PhasedLSTM
@@ -184,12 +190,6 @@ from seqjax.losses import sampled_softmax_losses as sampled_softmax_losses
 from seqjax.losses import token_losses as token_losses
 from seqjax.losses import transducer_loss as transducer_loss
 from seqjax.losses import unlikelihood_losses as unlikelihood_losses
-from seqjax.memory import DNC as DNC
-from seqjax.memory import NTM as NTM
-from seqjax.memory import DNCCarry as DNCCarry
-from seqjax.memory import DNCParams as DNCParams
-from seqjax.memory import NTMCarry as NTMCarry
-from seqjax.memory import NTMParams as NTMParams
 from seqjax.newton import NewtonUnroll as NewtonUnroll
 from seqjax.newton import newton_unroll as newton_unroll
 from seqjax.online import Influenced as Influenced

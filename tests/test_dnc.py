@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import seqjax as sj
-from seqjax.memory import allocation
+from seqjax.cells.memory import allocation
 
 SLOTS, WIDTH, HEADS = 5, 3, 2
 CELL = sj.DNC(sj.Elman(4), SLOTS, WIDTH, HEADS)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import seqjax as sj
-from seqjax.memory import addressing
-from seqjax.memory.ntm import told_heads
+from seqjax.cells.memory import addressing
+from seqjax.cells.memory.ntm import told_heads
 
 
 def draw(*shape, seed=0):

@@ -32,6 +32,12 @@ from seqjax.cells.learned_carry import LearnedCarryParams as LearnedCarryParams
 from seqjax.cells.lstm import LSTM as LSTM
 from seqjax.cells.lstm import LSTMCarry as LSTMCarry
 from seqjax.cells.lstm import LSTMParams as LSTMParams
+from seqjax.cells.memory.dnc import DNC as DNC
+from seqjax.cells.memory.dnc import DNCCarry as DNCCarry
+from seqjax.cells.memory.dnc import DNCParams as DNCParams
+from seqjax.cells.memory.ntm import NTM as NTM
+from seqjax.cells.memory.ntm import NTMCarry as NTMCarry
+from seqjax.cells.memory.ntm import NTMParams as NTMParams
 from seqjax.cells.peephole import PeepholeLSTM as PeepholeLSTM
 from seqjax.cells.peephole import PeepholeLSTMParams as PeepholeLSTMParams
 from seqjax.cells.phased_lstm import PhasedLSTM as PhasedLSTM

@@ -7,9 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
-from seqjax.core.products import accumulator, affine
-from seqjax.initializers import GlorotUniform, Initializer
-from seqjax.memory.addressing import (
+from seqjax.cells.memory.addressing import (
     content_weights,
     erase_and_add,
     interpolate,
@@ -17,13 +15,15 @@ from seqjax.memory.addressing import (
     sharpen,
     shift,
 )
-from seqjax.memory.controllers import (
+from seqjax.cells.memory.controllers import (
     beside_reads,
     check_controller,
     control,
     init_controller,
     parts,
 )
+from seqjax.core.products import accumulator, affine
+from seqjax.initializers import GlorotUniform, Initializer
 
 
 class NTMParams(NamedTuple):

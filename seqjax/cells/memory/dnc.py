@@ -7,10 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
-from seqjax.core.products import accumulator, affine
-from seqjax.initializers import GlorotUniform, Initializer
-from seqjax.memory.addressing import content_weights, erase_and_add, interpolate, read
-from seqjax.memory.allocation import (
+from seqjax.cells.memory.addressing import content_weights, erase_and_add, interpolate, read
+from seqjax.cells.memory.allocation import (
     allocation_weights,
     follow,
     next_links,
@@ -18,13 +16,15 @@ from seqjax.memory.allocation import (
     next_usage,
     retention,
 )
-from seqjax.memory.controllers import (
+from seqjax.cells.memory.controllers import (
     beside_reads,
     check_controller,
     control,
     init_controller,
     parts,
 )
+from seqjax.core.products import accumulator, affine
+from seqjax.initializers import GlorotUniform, Initializer
 
 
 class DNCParams(NamedTuple):

@@ -1,0 +1,1 @@
+"""Cells with a memory that they read and write: NTM and DNC."""
