@@ -16,6 +16,9 @@ from seqjax.attention.decoder import AttentionDecoderCarry as AttentionDecoderCa
 from seqjax.attention.decoder import AttentionDecoderParams as AttentionDecoderParams
 from seqjax.attention.decoder import BoundDecoder as BoundDecoder
 from seqjax.attention.decoder import DecoderOutput as DecoderOutput
+from seqjax.attention.dot_product import DotAttention as DotAttention
+from seqjax.attention.dot_product import GeneralAttention as GeneralAttention
+from seqjax.attention.dot_product import GeneralAttentionParams as GeneralAttentionParams
 from seqjax.attention.location import LocationAttention as LocationAttention
 from seqjax.attention.location import LocationAttentionParams as LocationAttentionParams
 from seqjax.attention.monotonic import MonotonicAttention as MonotonicAttention
@@ -23,9 +26,6 @@ from seqjax.attention.monotonic import MonotonicAttentionParams as MonotonicAtte
 from seqjax.attention.monotonic import MonotonicState as MonotonicState
 from seqjax.attention.multi_head import MultiHeadAttention as MultiHeadAttention
 from seqjax.attention.multi_head import MultiHeadAttentionParams as MultiHeadAttentionParams
-from seqjax.attention.products import DotAttention as DotAttention
-from seqjax.attention.products import GeneralAttention as GeneralAttention
-from seqjax.attention.products import GeneralAttentionParams as GeneralAttentionParams
 from seqjax.attention.spatial import SpatialAttention as SpatialAttention
 from seqjax.attention.spatial import SpatialAttentionParams as SpatialAttentionParams
 from seqjax.attention.spatial import doubly_stochastic_loss as doubly_stochastic_loss
