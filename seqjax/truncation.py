@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from seqjax._internal import checks, trees
 from seqjax.core.scan import strong
-from seqjax.training import check_loss
+from seqjax.training.step import check_loss
 
 
 def truncated_value_and_grad(loss_fn: Callable[..., Any], window: int) -> Callable[..., Any]:

@@ -14,8 +14,8 @@ import optax
 import seqjax as sj
 from seqjax.data.corpus import Corpus
 from seqjax.losses import cross_entropy
-from seqjax.saving import latest_checkpoint, restore_checkpoint, save_checkpoint
-from seqjax.training import init_train_state, make_train_step
+from seqjax.training.saving import latest_checkpoint, restore_checkpoint, save_checkpoint
+from seqjax.training.step import init_train_state, make_train_step
 
 STEPS, SEED, V, H, B = 24, 3, 6, 5, 2
 CELL = sj.LSTM(H)

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 import seqjax as sj
-from seqjax.adaptation import (
+from seqjax.training import (
     decay_towards,
     dynamic_evaluation,
     mean_squared_gradients,

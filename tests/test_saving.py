@@ -18,8 +18,8 @@ import pytest
 import resumable
 
 import seqjax as sj
-from seqjax.saving import latest_checkpoint, restore_checkpoint, save_checkpoint
-from seqjax.training import make_train_step
+from seqjax.training.saving import latest_checkpoint, restore_checkpoint, save_checkpoint
+from seqjax.training.step import make_train_step
 
 SPEC = sj.LSTM(4)
 

@@ -9,12 +9,7 @@ import pytest
 
 import seqjax as sj
 from seqjax.losses import cross_entropy, cross_entropy_sum, token_losses
-from seqjax.training import (
-    clip_by_global_norm,
-    global_norm,
-    init_train_state,
-    make_train_step,
-)
+from seqjax.training.step import clip_by_global_norm, global_norm, init_train_state, make_train_step
 
 B, T, H, V = 2, 8, 6, 5
 CELL = sj.LSTM(H)

@@ -3,8 +3,8 @@
 from seqjax.adaptation.cache import CacheInput as CacheInput
 from seqjax.adaptation.cache import NeuralCache as NeuralCache
 from seqjax.adaptation.cache import NeuralCacheCarry as NeuralCacheCarry
-from seqjax.adaptation.dynamic import DynamicEvaluation as DynamicEvaluation
-from seqjax.adaptation.dynamic import dynamic_evaluation as dynamic_evaluation
-from seqjax.adaptation.updates import decay_towards as decay_towards
-from seqjax.adaptation.updates import mean_squared_gradients as mean_squared_gradients
-from seqjax.adaptation.updates import scale_by_mean_squares as scale_by_mean_squares
+from seqjax.training.dynamic_evaluation import DynamicEvaluation as DynamicEvaluation
+from seqjax.training.dynamic_evaluation import dynamic_evaluation as dynamic_evaluation
+from seqjax.training.updates import decay_towards as decay_towards
+from seqjax.training.updates import mean_squared_gradients as mean_squared_gradients
+from seqjax.training.updates import scale_by_mean_squares as scale_by_mean_squares

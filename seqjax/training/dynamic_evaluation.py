@@ -9,7 +9,7 @@ import optax
 
 from seqjax._internal import checks
 from seqjax.core.scan import strong
-from seqjax.training import check_loss
+from seqjax.training.step import check_loss
 
 
 class DynamicEvaluation(NamedTuple):

@@ -18,9 +18,9 @@ import jax.numpy as jnp
 import optax
 
 from seqjax._internal import checks
-from seqjax.adaptation.dynamic import check_windows, window_gradient
 from seqjax.core.products import accumulator
 from seqjax.core.scan import strong
+from seqjax.training.dynamic_evaluation import check_windows, window_gradient
 
 
 def mean_squared_gradients(
