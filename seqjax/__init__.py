@@ -88,7 +88,6 @@ from seqjax.cells import Zoneout as Zoneout
 from seqjax.cells import ZoneoutCarry as ZoneoutCarry
 from seqjax.cells import name_gate as name_gate
 from seqjax.cells import negate_update_gate as negate_update_gate
-from seqjax.chrono import chrono_biases as chrono_biases
 from seqjax.core import Cell as Cell
 from seqjax.core import EncoderError as EncoderError
 from seqjax.core import Noise as Noise
@@ -168,6 +167,7 @@ from seqjax.linear import QRNNParams as QRNNParams
 from seqjax.linear import RGLRUParams as RGLRUParams
 from seqjax.linear import S5Params as S5Params
 from seqjax.linear import SRUParams as SRUParams
+from seqjax.linear import chrono_biases as chrono_biases
 from seqjax.linear import linear_scan as linear_scan
 from seqjax.losses import AdaptiveSoftmax as AdaptiveSoftmax
 from seqjax.losses import AdaptiveSoftmaxParams as AdaptiveSoftmaxParams

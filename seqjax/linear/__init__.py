@@ -1,13 +1,15 @@
 """Recurrences that are linear in their state, evaluated in parallel over time."""
 
-from seqjax.linear.base import LinearCell as LinearCell
 from seqjax.linear.causal import ConvolvedCarry as ConvolvedCarry
+from seqjax.linear.cell import LinearCell as LinearCell
+from seqjax.linear.chrono import chrono_biases as chrono_biases
 from seqjax.linear.delta_net import DeltaNet as DeltaNet
 from seqjax.linear.delta_net import DeltaNetCarry as DeltaNetCarry
 from seqjax.linear.delta_net import DeltaNetParams as DeltaNetParams
 from seqjax.linear.linear_attention import LinearAttention as LinearAttention
 from seqjax.linear.linear_attention import LinearAttentionCarry as LinearAttentionCarry
 from seqjax.linear.linear_attention import LinearAttentionParams as LinearAttentionParams
+from seqjax.linear.linear_scan import linear_scan as linear_scan
 from seqjax.linear.lru import LRU as LRU
 from seqjax.linear.lru import LRUParams as LRUParams
 from seqjax.linear.mamba import Mamba as Mamba
@@ -26,6 +28,5 @@ from seqjax.linear.rg_lru import RGLRU as RGLRU
 from seqjax.linear.rg_lru import RGLRUParams as RGLRUParams
 from seqjax.linear.s5 import S5 as S5
 from seqjax.linear.s5 import S5Params as S5Params
-from seqjax.linear.scan import linear_scan as linear_scan
 from seqjax.linear.sru import SRU as SRU
 from seqjax.linear.sru import SRUParams as SRUParams

@@ -10,7 +10,7 @@ from seqjax._internal import checks
 from seqjax.core.products import accumulator
 from seqjax.initializers import GlorotUniform, Initializer
 from seqjax.linear.chunks import Write
-from seqjax.linear.memory import (
+from seqjax.linear.matrix_memory import (
     MatrixMemory,
     append_ones,
     draw_heads,

@@ -10,8 +10,8 @@ from seqjax._internal import checks
 from seqjax.cells.activations import name_gate, sigmoid
 from seqjax.core.products import accumulator
 from seqjax.initializers import GlorotUniform, Initializer, blocks
-from seqjax.linear.base import LinearCell, check_method
-from seqjax.linear.scan import Method
+from seqjax.linear.cell import LinearCell, check_method
+from seqjax.linear.linear_scan import Method
 
 Candidate = Literal["linear", "positive"]
 

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from seqjax._internal import checks
 from seqjax.cells.activations import name_gate, sigmoid
 from seqjax.initializers import GlorotUniform, Initializer, blocks
-from seqjax.linear.base import LinearCell, check_method
+from seqjax.linear.cell import LinearCell, check_method
+from seqjax.linear.linear_scan import Method
 from seqjax.linear.min_gru import Candidate, candidate_value, zero_state
-from seqjax.linear.scan import Method
 
 
 class MinLSTMParams(NamedTuple):

@@ -11,7 +11,7 @@ from seqjax.cells.activations import name_gate
 from seqjax.core.products import accumulator
 from seqjax.initializers import GlorotUniform, Initializer
 from seqjax.linear.chunks import Write
-from seqjax.linear.memory import (
+from seqjax.linear.matrix_memory import (
     MatrixMemory,
     append_ones,
     draw_heads,

@@ -10,10 +10,10 @@ from seqjax._internal import checks
 from seqjax.cells.activations import squash
 from seqjax.core.products import add_bias, dot
 from seqjax.initializers import GlorotUniform, Initializer, blocks
-from seqjax.linear.base import check_method
 from seqjax.linear.causal import ConvolvedCarry, ConvolvedCell
+from seqjax.linear.cell import check_method
+from seqjax.linear.linear_scan import Method
 from seqjax.linear.min_gru import zero_state
-from seqjax.linear.scan import Method
 
 
 class QRNNParams(NamedTuple):

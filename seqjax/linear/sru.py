@@ -16,9 +16,9 @@ from seqjax.cells.activations import (
 )
 from seqjax.core.products import dot
 from seqjax.initializers import GlorotUniform, Initializer, blocks
-from seqjax.linear.base import LinearCell, check_method
+from seqjax.linear.cell import LinearCell, check_method
+from seqjax.linear.linear_scan import Method
 from seqjax.linear.min_gru import zero_state
-from seqjax.linear.scan import Method
 
 
 class SRUParams(NamedTuple):

@@ -9,8 +9,8 @@ from seqjax._internal import checks
 from seqjax.core.products import add_bias, dot
 from seqjax.core.scan import Reset, zero_rows
 from seqjax.core.windows import split_time
+from seqjax.linear.linear_scan import METHODS, Method, linear_scan
 from seqjax.linear.pairs import add, multiply
-from seqjax.linear.scan import METHODS, Method, linear_scan
 
 
 class LinearCell(abc.ABC):
