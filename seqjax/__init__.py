@@ -132,6 +132,16 @@ from seqjax.distances import edit_counts as edit_counts
 from seqjax.distances import edit_distance as edit_distance
 from seqjax.distances import error_rate as error_rate
 from seqjax.distances import hamming_distance as hamming_distance
+from seqjax.gradients import Influenced as Influenced
+from seqjax.gradients import RankOne as RankOne
+from seqjax.gradients import artbp_value_and_grad as artbp_value_and_grad
+from seqjax.gradients import begin_rtrl as begin_rtrl
+from seqjax.gradients import begin_uoro as begin_uoro
+from seqjax.gradients import elementwise_rtrl_value_and_grad as elementwise_rtrl_value_and_grad
+from seqjax.gradients import power_law_truncation as power_law_truncation
+from seqjax.gradients import rtrl_value_and_grad as rtrl_value_and_grad
+from seqjax.gradients import truncated_value_and_grad as truncated_value_and_grad
+from seqjax.gradients import uoro_value_and_grad as uoro_value_and_grad
 from seqjax.initializers import Chrono as Chrono
 from seqjax.initializers import GlorotUniform as GlorotUniform
 from seqjax.initializers import Identity as Identity
@@ -185,15 +195,6 @@ from seqjax.losses import transducer_loss as transducer_loss
 from seqjax.losses import unlikelihood_losses as unlikelihood_losses
 from seqjax.newton import NewtonUnroll as NewtonUnroll
 from seqjax.newton import newton_unroll as newton_unroll
-from seqjax.online import Influenced as Influenced
-from seqjax.online import RankOne as RankOne
-from seqjax.online import artbp_value_and_grad as artbp_value_and_grad
-from seqjax.online import begin_rtrl as begin_rtrl
-from seqjax.online import begin_uoro as begin_uoro
-from seqjax.online import elementwise_rtrl_value_and_grad as elementwise_rtrl_value_and_grad
-from seqjax.online import power_law_truncation as power_law_truncation
-from seqjax.online import rtrl_value_and_grad as rtrl_value_and_grad
-from seqjax.online import uoro_value_and_grad as uoro_value_and_grad
 from seqjax.training import DynamicEvaluation as DynamicEvaluation
 from seqjax.training import Metrics as Metrics
 from seqjax.training import Restored as Restored
@@ -214,4 +215,3 @@ from seqjax.training import restore_checkpoint as restore_checkpoint
 from seqjax.training import save_checkpoint as save_checkpoint
 from seqjax.training import scale_by_mean_squares as scale_by_mean_squares
 from seqjax.training import temporal_penalty as temporal_penalty
-from seqjax.truncation import truncated_value_and_grad as truncated_value_and_grad

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
-from seqjax.online.vectors import Vectors
-from seqjax.truncation import scan_windows
+from seqjax.gradients.truncated_bptt import scan_windows
+from seqjax.gradients.vectors import Vectors
 
 
 class Influenced(NamedTuple):

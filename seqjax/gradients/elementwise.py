@@ -10,8 +10,8 @@ from seqjax._internal import checks
 from seqjax._internal.jaxprs import depend_on
 from seqjax.core.products import accumulator
 from seqjax.core.scan import strong
-from seqjax.online.vectors import check_params
-from seqjax.truncation import scan_windows
+from seqjax.gradients.truncated_bptt import scan_windows
+from seqjax.gradients.vectors import check_params
 
 
 def elementwise_rtrl_value_and_grad(loss_fn: Callable[..., Any], window: int = 1) -> Callable:

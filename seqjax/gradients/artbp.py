@@ -8,8 +8,8 @@ import jax.numpy as jnp
 
 from seqjax._internal import checks, trees
 from seqjax.core.scan import strong
-from seqjax.online.vectors import check_params
-from seqjax.truncation import own_key, scan_windows
+from seqjax.gradients.truncated_bptt import own_key, scan_windows
+from seqjax.gradients.vectors import check_params
 
 Truncation = float | Callable[[jax.Array], Any]
 
