@@ -3,7 +3,6 @@
 from seqjax import decoding as decoding
 from seqjax import losses as losses
 from seqjax import objectives as objectives
-from seqjax import tags as tags
 from seqjax.adaptation import CacheInput as CacheInput
 from seqjax.adaptation import NeuralCache as NeuralCache
 from seqjax.adaptation import NeuralCacheCarry as NeuralCacheCarry
@@ -127,11 +126,6 @@ from seqjax.diagnostics import gate_values as gate_values
 from seqjax.diagnostics import gradient_flow as gradient_flow
 from seqjax.diagnostics import lyapunov_exponents as lyapunov_exponents
 from seqjax.diagnostics import memory_length as memory_length
-from seqjax.distances import EditCounts as EditCounts
-from seqjax.distances import edit_counts as edit_counts
-from seqjax.distances import edit_distance as edit_distance
-from seqjax.distances import error_rate as error_rate
-from seqjax.distances import hamming_distance as hamming_distance
 from seqjax.gradients import Influenced as Influenced
 from seqjax.gradients import RankOne as RankOne
 from seqjax.gradients import artbp_value_and_grad as artbp_value_and_grad
@@ -193,6 +187,11 @@ from seqjax.losses import sampled_softmax_losses as sampled_softmax_losses
 from seqjax.losses import token_losses as token_losses
 from seqjax.losses import transducer_loss as transducer_loss
 from seqjax.losses import unlikelihood_losses as unlikelihood_losses
+from seqjax.metrics import EditCounts as EditCounts
+from seqjax.metrics import edit_counts as edit_counts
+from seqjax.metrics import edit_distance as edit_distance
+from seqjax.metrics import error_rate as error_rate
+from seqjax.metrics import hamming_distance as hamming_distance
 from seqjax.newton import NewtonUnroll as NewtonUnroll
 from seqjax.newton import newton_unroll as newton_unroll
 from seqjax.training import DynamicEvaluation as DynamicEvaluation

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import seqjax as sj
-from seqjax import decoding, losses, tags
+from seqjax import decoding, losses
+from seqjax.metrics import spans
 
 x = jnp.zeros((2, 4, 3))
 y = np.array([[1, 2], [2, 1]])
@@ -193,11 +194,11 @@ BAD = {
     ),
     "crf_tag": (
         lambda: sj.crf_loss(crf, emissions, paths + 3),
-        "tags holds 3; expected ids in 0..2, the last axis of emissions.",
+        "spans holds 3; expected ids in 0..2, the last axis of emissions.",
     ),
     "crf_tags_shape": (
         lambda: sj.crf_loss(crf, emissions, paths[:, 1:]),
-        "tags has shape (2, 3); expected (2, 4), that of emissions without its last axis.",
+        "spans has shape (2, 3); expected (2, 4), that of emissions without its last axis.",
     ),
     "crf_mask": (
         lambda: losses.crf_log_partition(crf, emissions, mask=np.ones((2, 4), int)),
@@ -216,35 +217,35 @@ BAD = {
         "key is 3; expected a typed key. Make one with jax.random.key(seed), or wrap an old one with jax.random.wrap_key_data(key).",
     ),
     "tag_scheme": (
-        lambda: tags.tag_rules(["O"], scheme="IOB"),
+        lambda: spans.tag_rules(["O"], scheme="IOB"),
         "scheme is 'IOB'; expected one of 'BIO', 'BIOES'.",
     ),
     "tag_name": (
-        lambda: tags.tag_spans(["O", "E-X"]),
+        lambda: spans.tag_spans(["O", "E-X"]),
         "tag 'E-X' is none of BIO; expected 'O' or one of B, I with '-' and a type, such as 'B-PER'.",
     ),
     "tag_type": (
-        lambda: tags.tag_rules(["O", "B"], scheme="BIOES"),
+        lambda: spans.tag_rules(["O", "B"], scheme="BIOES"),
         "tag 'B' is none of BIOES; expected 'O' or one of B, I, E, S with '-' and a type, such as 'B-PER'.",
     ),
     "tag_twice": (
-        lambda: tags.tag_rules(["O", "O"]),
+        lambda: spans.tag_rules(["O", "O"]),
         "names is ['O', 'O']; expected different ones.",
     ),
     "tag_none": (
-        lambda: tags.tag_rules([]),
+        lambda: spans.tag_rules([]),
         "names is empty; expected one name a tag.",
     ),
     "span_beyond": (
-        lambda: tags.span_tags([(1, 4, "X")], 3),
+        lambda: spans.span_tags([(1, 4, "X")], 3),
         "spans holds Span(start=1, stop=4, type='X'); expected 0 <= start < stop <= 3, the length of the row.",
     ),
     "span_overlap": (
-        lambda: tags.span_tags([(0, 2, "X"), (1, 3, "Y")], 3),
+        lambda: spans.span_tags([(0, 2, "X"), (1, 3, "Y")], 3),
         "spans holds Span(start=1, stop=3, type='Y'), which overlaps another; expected spans apart.",
     ),
     "span_rows": (
-        lambda: tags.span_scores([[]], []),
+        lambda: spans.span_scores([[]], []),
         "expected has 1 rows but predicted has 0; expected as many.",
     ),
     "proposal_negative": (

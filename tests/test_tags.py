@@ -9,7 +9,7 @@ import pytest
 
 from seqjax.decoding import crf_sample, crf_viterbi
 from seqjax.losses import CRFParams
-from seqjax.tags import Span, SpanScores, span_scores, span_tags, tag_rules, tag_spans
+from seqjax.metrics.spans import Span, SpanScores, span_scores, span_tags, tag_rules, tag_spans
 
 BIO = ["O", "B-X", "I-X", "B-Y", "I-Y"]
 BIOES = ["O", *(f"{mark}-{kind}" for kind in "XY" for mark in "BIES")]

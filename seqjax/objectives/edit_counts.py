@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from seqjax._internal import checks
-from seqjax.distances import check_tokens
+from seqjax.metrics.distances import check_tokens
 
 LONGEST = 10  # of a target: 3 ** 10 profiles
 

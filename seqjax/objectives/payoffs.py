@@ -23,7 +23,7 @@ from jax.experimental import checkify
 
 from seqjax._internal import checks
 from seqjax.core.noise import Noise, draw_rows, fold_in_rows
-from seqjax.distances import check_tokens
+from seqjax.metrics.distances import check_tokens
 
 UNITS = "edits", "rate", "vocabulary"
 BROKEN = -1  # tokens drawn with a temperature that is none; their loss is NaN

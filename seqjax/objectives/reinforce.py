@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from seqjax._internal import checks
-from seqjax.distances import check_tokens
 from seqjax.losses.tokens import token_losses
+from seqjax.metrics.distances import check_tokens
 from seqjax.objectives.risk import check_rewards
 
 

@@ -8,7 +8,7 @@ from jax import lax
 from jax.experimental import checkify
 
 from seqjax._internal import checks
-from seqjax.distances import check_tokens
+from seqjax.metrics.distances import check_tokens
 
 
 def minimum_risk(log_probs, risks, *, alpha: float = 1.0, mask=None) -> jax.Array:
