@@ -3,9 +3,6 @@
 from seqjax import decoding as decoding
 from seqjax import losses as losses
 from seqjax import objectives as objectives
-from seqjax.adaptation import CacheInput as CacheInput
-from seqjax.adaptation import NeuralCache as NeuralCache
-from seqjax.adaptation import NeuralCacheCarry as NeuralCacheCarry
 from seqjax.attention import AdditiveAttention as AdditiveAttention
 from seqjax.attention import AdditiveAttentionParams as AdditiveAttentionParams
 from seqjax.attention import Attended as Attended
@@ -103,7 +100,10 @@ from seqjax.data import Batch as Batch
 from seqjax.data import Corpus as Corpus
 from seqjax.data import relative_times as relative_times
 from seqjax.decoding import Beams as Beams
+from seqjax.decoding import CacheInput as CacheInput
 from seqjax.decoding import GNMTLengthPenalty as GNMTLengthPenalty
+from seqjax.decoding import NeuralCache as NeuralCache
+from seqjax.decoding import NeuralCacheCarry as NeuralCacheCarry
 from seqjax.decoding import Particles as Particles
 from seqjax.decoding import PowerLengthPenalty as PowerLengthPenalty
 from seqjax.decoding import Samples as Samples

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from seqjax.decoding import beam_search
-from seqjax.decoding.candidates import NARROW, extend, extend_groups
+from seqjax.decoding.engine.candidates import NARROW, extend, extend_groups
 
 
 def rows_to_extend(size, vocab):

@@ -9,7 +9,8 @@ import pytest
 from alignments import collapse, ctc_probabilities, labellings
 
 import seqjax as sj
-from seqjax.decoding import LanguageModel, ctc_beam_search, ctc_collapse, ctc_greedy, fusion
+from seqjax.decoding import LanguageModel, ctc_beam_search, ctc_collapse, ctc_greedy
+from seqjax.decoding.lattices import fusion
 
 T, V = 4, 3
 RNG = np.random.default_rng(1)

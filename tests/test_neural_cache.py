@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import seqjax as sj
-from seqjax.adaptation import CacheInput, NeuralCache, NeuralCacheCarry
+from seqjax.decoding import CacheInput, NeuralCache, NeuralCacheCarry
 
 B, T, H, V = 3, 14, 4, 5
 RNG = np.random.default_rng(0)

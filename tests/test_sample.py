@@ -10,7 +10,7 @@ import numpy as np
 from scipy import stats
 
 from seqjax.decoding import sample
-from seqjax.decoding.truncation import keep_min_p, keep_top_k, keep_top_p
+from seqjax.decoding.processors.truncation import keep_min_p, keep_top_k, keep_top_p
 
 EOS = 1
 KEY = jax.random.key(7)

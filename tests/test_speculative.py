@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from seqjax.decoding import sample, speculative_sample
-from seqjax.decoding.truncation import keep_top_k
+from seqjax.decoding.processors.truncation import keep_top_k
 
 EOS, VOCAB, LENGTH, DRAWS = 1, 3, 4, 20_000
 KEY = jax.random.key(9)

@@ -12,8 +12,8 @@ import pytest
 from scipy import stats
 
 from seqjax.decoding import stochastic_beam_search
-from seqjax.decoding.stochastic_beam import log1mexp, log_inclusion
-from seqjax.decoding.truncation import keep_top_k
+from seqjax.decoding.beam.stochastic import log1mexp, log_inclusion
+from seqjax.decoding.processors.truncation import keep_top_k
 
 EOS, VOCAB, LENGTH, ROWS = 1, 3, 4, 20_000
 KEY = jax.random.key(5)

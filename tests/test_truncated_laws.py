@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from seqjax.decoding import Truncation, beam_search, sample
-from seqjax.decoding.truncation import Law, keep_eta, keep_typical
+from seqjax.decoding.processors.truncation import Law, keep_eta, keep_typical
 
 KEY = jax.random.key(5)
 

@@ -18,7 +18,7 @@ from experiments.music.metre import metre_automaton
 from experiments.music.model import Model
 from experiments.music.vocabulary import BOUNDARY, Vocabulary
 from seqjax.decoding import Accept
-from seqjax.decoding.logits import Processor
+from seqjax.decoding.engine.logits import Processor
 
 MAX_LEN = 1000  # 99 of 100 tunes are shorter
 BEAM_SIZE = 8

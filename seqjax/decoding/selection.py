@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal.checks import require
-from seqjax.decoding.carries import take_rows
-from seqjax.decoding.drawing import Samples
+from seqjax.decoding.engine.carries import take_rows
+from seqjax.decoding.sampling.drawing import Samples
 
 
 def best_of(samples: Samples, scores: Any = None) -> Samples:

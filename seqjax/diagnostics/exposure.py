@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from seqjax._internal import checks
 from seqjax.core.noise import Noise
-from seqjax.decoding.truncation import Law, check_law
+from seqjax.decoding.processors.truncation import Law, check_law
 from seqjax.losses.tokens import token_losses
 from seqjax.objectives.forcing import Step, check_lesson, numbers_before, run
 

@@ -14,9 +14,9 @@ import jax.numpy as jnp
 from seqjax._internal import checks
 from seqjax.core.products import accumulator
 from seqjax.core.scan import check_batch, check_flags, check_xs, scan, strong
-from seqjax.decoding.rows import gumbel_rows
-from seqjax.decoding.start import check_step
-from seqjax.decoding.truncation import Law
+from seqjax.decoding.engine.rows import gumbel_rows
+from seqjax.decoding.engine.start import check_step
+from seqjax.decoding.processors.truncation import Law
 from seqjax.losses.tokens import LossSum, cross_entropy_sum
 
 Step = Callable[..., tuple[Any, jax.Array]]

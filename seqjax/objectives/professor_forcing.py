@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from seqjax._internal import checks
 from seqjax.core.noise import Noise
 from seqjax.core.products import accumulator
-from seqjax.decoding.truncation import Law, check_law
+from seqjax.decoding.processors.truncation import Law, check_law
 from seqjax.losses.tokens import LossSum, cross_entropy_sum
 from seqjax.objectives.discriminator import Discriminator, DiscriminatorParams
 from seqjax.objectives.forcing import Step, check_lesson, run

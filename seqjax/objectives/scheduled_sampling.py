@@ -8,8 +8,8 @@ import numpy as np
 
 from seqjax._internal import checks
 from seqjax.core.noise import Noise, draw_rows, fold_in_rows
-from seqjax.decoding.rows import ASIDE
-from seqjax.decoding.truncation import Law, check_law
+from seqjax.decoding.engine.rows import ASIDE
+from seqjax.decoding.processors.truncation import Law, check_law
 from seqjax.losses.tokens import cross_entropy_sum
 from seqjax.objectives.forcing import (
     ForcedRun,

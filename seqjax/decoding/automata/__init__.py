@@ -1,0 +1,1 @@
+"""Finite automata over tokens: words, regular expressions, anything explored."""

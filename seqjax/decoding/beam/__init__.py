@@ -1,0 +1,1 @@
+"""Beam search, deterministic and stochastic."""

@@ -1,0 +1,1 @@
+"""What every decoder shares: its start, rows of carries, logits, candidates."""

@@ -1,0 +1,1 @@
+"""Search and draws over lattices: CTC, transducer, CRF."""

@@ -1,0 +1,1 @@
+"""Drawing tokens one at a time."""

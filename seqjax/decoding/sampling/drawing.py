@@ -1,0 +1,126 @@
+"""One draw after the other: what `sample` loops over on the device and `stream` on the host."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from seqjax.core.noise import fold_in_rows
+from seqjax.core.scan import where_rows
+from seqjax.decoding.engine.candidates import is_end
+from seqjax.decoding.engine.carries import repeat_rows
+from seqjax.decoding.engine.logits import (
+    Processor,
+    as_logits,
+    initial_states,
+    process,
+    update_states,
+)
+from seqjax.decoding.engine.start import Start, Step, check_rows
+from seqjax.decoding.processors.truncation import Law
+
+
+class Samples(NamedTuple):
+    """Sampled sequences, one a row, or n a row where num_samples = n.
+
+    Fields:
+      tokens: [B, L] or [B, n, L] int32, without bos and prompt; the eos that ends a row repeats.
+      log_probs: [B] or [B, n] floats, log p of tokens[:lengths] under the model's own law, in nats.
+      lengths: [B] or [B, n] int32, in tokens, eos or the stop sequence counted.
+      law_log_probs: [B] or [B, n] floats, log q of the same under the law that they were drawn
+        from: processed, tempered, truncated. log_probs - law_log_probs are log importance weights.
+    """
+
+    tokens: jax.Array
+    log_probs: jax.Array
+    lengths: jax.Array
+    law_log_probs: jax.Array
+
+
+class Plan(NamedTuple):
+    """What every draw shares; hashable where the step and the processors are."""
+
+    step: Step
+    processors: tuple[Processor, ...]
+    ends: tuple[int, ...]
+    stop: tuple[tuple[int, ...], ...]
+    dtype: Any
+
+
+class Rows(NamedTuple):
+    """What the draws change; every leaf leads with the batch."""
+
+    carry: Any
+    states: Any  # of the processors
+    last: jax.Array  # [N]: the token to read next
+    samples: Samples
+    done: jax.Array  # [N]
+
+
+def first_rows(begin: Start, processors: Sequence[Processor], length: int, times: int) -> Rows:
+    """Rows that have drawn nothing, each row of the batch `times` times, side by side."""
+    batch = begin.tokens.shape[0]
+    repeat = lambda tree: repeat_rows(tree, times) if times > 1 else tree
+    states = initial_states(processors, batch)
+    size = batch * times
+    nothing = jnp.zeros((size,), begin.dtype)
+    samples = Samples(
+        tokens=jnp.full((size, length), begin.eos, jnp.int32),
+        log_probs=nothing,
+        lengths=jnp.zeros((size,), jnp.int32),
+        law_log_probs=nothing,
+    )
+    done = jnp.zeros((size,), bool)
+    return Rows(repeat(begin.carry), repeat(states), repeat(begin.tokens), samples, done)
+
+
+def advance(plan: Plan, keys: jax.Array, law: Law, t: jax.Array, rows: Rows) -> Rows:
+    """Draws token t of every row that has not ended."""
+    carry, logits = plan.step(rows.carry, rows.last)
+    check_rows(logits, rows.last)
+    logits = as_logits(logits, plan.dtype, plan.ends[0])
+    tokens = rows.samples.tokens
+    processed = process(plan.processors, rows.states, logits, tokens, t, plan.ends[0])
+    law_logits = law.apply(processed)
+    token = _draw(keys, t, law_logits, law)
+    ended = is_end(token, plan.ends)
+    samples = _extend(rows.samples, t, token, ended, logits, law_logits)
+    done = ended | stops(samples.tokens, t, plan.stop)
+    states = update_states(plan.processors, rows.states, token)
+    return where_rows(rows.done, rows, Rows(carry, states, token, samples, done))
+
+
+def _draw(keys: jax.Array, t: jax.Array, logits: jax.Array, law: Law) -> jax.Array:
+    """Tokens [N] of the law that logits [N, V] are of, by the Gumbel-max trick."""
+    if not law.is_greedy:
+        keys = fold_in_rows(keys, jnp.broadcast_to(t, keys.shape))
+        noise = jax.vmap(lambda key: jax.random.gumbel(key, logits.shape[1:], logits.dtype))(keys)
+        logits = logits + noise
+    return jnp.argmax(logits, axis=-1).astype(jnp.int32)
+
+
+def _extend(samples: Samples, t, token, ended, logits, law_logits) -> Samples:
+    """Writes token [N] at position t (to the end if it `ended`) and adds its log-probabilities."""
+    places = jnp.arange(samples.tokens.shape[1], dtype=jnp.int32)
+    written = (places == t) | (ended[:, None] & (places > t))
+    chosen = lambda x: jnp.take_along_axis(jax.nn.log_softmax(x), token[:, None], axis=1)[:, 0]
+    return Samples(
+        jnp.where(written, token[:, None], samples.tokens),
+        samples.log_probs + chosen(logits),
+        samples.lengths + 1,
+        samples.law_log_probs + chosen(law_logits),
+    )
+
+
+def stops(tokens: jax.Array, t: jax.Array, stop: tuple[tuple[int, ...], ...]) -> jax.Array:
+    """Whether a stop sequence ends at position t of tokens [N, L]: [N] bool."""
+    width = max(map(len, stop), default=0)
+    if width == 0:
+        return jnp.zeros(tokens.shape[:1], bool)
+    anything = -1  # before the shorter sequences
+    table = np.array([(anything,) * (width - len(s)) + s for s in stop], np.int32)  # [S, W]
+    at = t - jnp.arange(width - 1, -1, -1, dtype=jnp.int32)
+    window = jnp.where(at >= 0, jnp.take(tokens, jnp.maximum(at, 0), axis=1), -2)  # [N, W]
+    return jnp.any(jnp.all((window[:, None] == table) | (table == anything), axis=2), axis=1)

@@ -1,0 +1,176 @@
+"""Speculative sampling: a cheap step guesses some tokens ahead, the step itself checks them."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from seqjax._internal.checks import positive_int, require, same_structure
+from seqjax.core.noise import Noise, fold_in_rows
+from seqjax.core.scan import swap_time, where_rows
+from seqjax.decoding.engine.logits import Processor, as_logits, initial_states
+from seqjax.decoding.engine.rows import repeat_end
+from seqjax.decoding.engine.start import Start, Step, start
+from seqjax.decoding.processors.truncation import Law, check_law
+from seqjax.decoding.sampling.drafts import (
+    SpeculativeSamples,
+    choose,
+    commit,
+    first_rows,
+    flat,
+    guess_ahead,
+    process_each,
+)
+
+Verify = Callable[[Any, jax.Array], tuple[Any, jax.Array]]
+
+
+def speculative_sample(
+    step: Step,
+    carry: Any,
+    draft_step: Step,
+    draft_carry: Any,
+    *,
+    bos: Any,
+    eos: Any,
+    num_draft: int,
+    max_len: int,
+    key: jax.Array,
+    verify: Verify | None = None,
+    temperature: Any = 1.0,
+    top_k: Any = None,
+    top_p: Any = None,
+    min_p: Any = None,
+    processors: Sequence[Processor] = (),
+    prompt: Any = None,
+    prompt_lengths: Any = None,
+) -> SpeculativeSamples:
+    """Draws one sequence a row from a step function, several tokens at a time with luck.
+
+        x₁ .. x_G ~ q;    xᵢ is kept with probability min(1, p(xᵢ) / q(xᵢ)), up to the first refused
+        the next token ~ max(p - q, 0) / Σ max(p - q, 0) after a refusal, p after none
+
+    The law is that of `sample`, whatever the draft q: a bad one only costs time, and at temperature
+    0 the result is greedy decoding's. Both carries are set back to the last token kept, row by
+    row. It pays where checking G + 1 tokens at once is cheaper than as many steps: give `verify`
+    for that. Row b's draws depend on its key and inputs. Every call traces the steps; wrap it in
+    `jax.jit` to compile once.
+
+    Args:
+      step: step(carry, tokens [B]) -> (carry, logits [B, V]), whose law is sampled; row-wise.
+        Logits that are all -inf allow eos alone.
+      carry: its carry, any pytree whose leaves lead with the batch axis (integers and typed keys
+        included).
+      draft_step: a cheaper step over the same tokens.
+      draft_carry: its carry; it reads bos and prompt too.
+      bos: the first token to read, an integer or [B]; [B] is needed where a carry has no leaf.
+      eos: the token that ends a sequence, 0 <= eos < V, or a tuple of several.
+      num_draft: G, the tokens guessed in a round.
+      max_len: L, the largest number of tokens to draw.
+      key: a typed key, of which row b uses fold_in(key, b), or typed keys [B], one a row.
+      verify: verify(carry, tokens [B, G + 1]) -> (carries [B, G + 1, ...], logits [B, G + 1, V]):
+        the step over several tokens at once, with the carry after each of them. None scans step.
+      temperature, top_k, top_p, min_p: as in `sample`, for both laws.
+      processors: as in `sample`, for both laws; functions of the tokens are called row by row.
+      prompt: [B, P] integers, padded on the right, read after bos. An eos in it is an ordinary
+        token.
+      prompt_lengths: [B], 0..P; None means all P.
+
+    Returns:
+      SpeculativeSamples: tokens [B, L] int32, log_probs [B] as in `Samples`, lengths, rounds and
+      accepted [B] int32.
+
+    Raises:
+      ValueError: for a setting out of range, a carry leaf without the batch axis, a step that
+        changes its carry or returns logits that are not [B, V], a draft of another vocabulary, a
+        verify whose result is not of the shapes above, a key that is not typed.
+
+    Example:
+      >>> chain = jnp.log(jnp.array([[0.1, 0.8, 0.1], [0.8, 0.1, 0.1], [0.0, 0.0, 1.0]]))
+      >>> step = lambda carry, tokens: (carry, chain[tokens])
+      >>> samples = speculative_sample(
+      ...     step, (), step, (), bos=jnp.array([0]), eos=2, num_draft=3, max_len=8,
+      ...     key=jax.random.key(0), temperature=0.0)
+      >>> samples.tokens.tolist(), samples.rounds.tolist(), samples.accepted.tolist()
+      ([[1, 0, 1, 0, 1, 0, 1, 0]], [2], [6])
+
+    References:
+      Leviathan, Kalman and Matias, Fast Inference from Transformers via Speculative Decoding,
+      2023, algorithm 1. Chen et al., Accelerating Large Language Model Decoding with Speculative
+      Sampling, 2023, algorithm 2.
+    """
+    guesses, length = positive_int("num_draft", num_draft), positive_int("max_len", max_len)
+    begin = start(step, carry, bos, eos, prompt, prompt_lengths)
+    batch = begin.tokens.shape[0]
+    draft = _start_draft(draft_step, draft_carry, begin, bos, eos, prompt, prompt_lengths)
+    law = check_law(Law(temperature, top_k, top_p, min_p), batch, begin.vocab_size)
+    laws = law.repeat(guesses + 1)
+    keys = Noise.from_key(key, batch).key
+    check = verify or _scanned(step)
+    _check_verify(check, begin, guesses + 1)
+
+    def body(loop):
+        t, rows = loop
+        fresh = fold_in_rows(keys, jnp.broadcast_to(t, keys.shape))
+        guess = guess_ahead(draft_step, rows, guesses, fresh, law, processors, begin)
+        carries, logits = check(rows.carry, guess.read)
+        logits = as_logits(flat(logits), begin.dtype, begin.eos)
+        processed = process_each(processors, guess, logits, rows.samples.lengths, begin.eos)
+        log_p = jax.nn.log_softmax(laws.apply(processed)).reshape(guess.log_q.shape)
+        kept, following = choose(guess, log_p, fresh)
+        own = jax.nn.log_softmax(logits).reshape(log_p.shape)
+        new = commit(rows, guess, carries, own, kept, following, processors, begin.ends)
+        return t + 1, where_rows(rows.done, rows, new)
+
+    rows = first_rows(begin, draft.carry, initial_states(processors, batch), length)
+    rows = lax.while_loop(lambda loop: ~jnp.all(loop[1].done), body, (jnp.int32(0), rows))[1]
+    samples = rows.samples
+    return samples._replace(tokens=repeat_end(samples.tokens, samples.lengths))
+
+
+def _start_draft(draft_step, draft_carry, begin: Start, bos, eos, prompt, lengths) -> Start:
+    bos = jnp.broadcast_to(jnp.asarray(bos), begin.tokens.shape)
+    try:
+        draft = start(draft_step, draft_carry, bos, eos, prompt, lengths)
+    except ValueError as error:
+        raise ValueError(f"draft_step and draft_carry: {error}") from error
+    require(
+        draft.vocab_size == begin.vocab_size,
+        f"draft_step has a vocabulary of {draft.vocab_size} tokens but step has "
+        f"{begin.vocab_size}; expected the same one.",
+    )
+    return draft
+
+
+def _scanned(step: Step) -> Verify:
+    """The step over several tokens, one after the other."""
+
+    def verify(carry, tokens):
+        def body(carry, token):
+            carry, logits = step(carry, token)
+            return carry, (carry, logits)
+
+        return swap_time(lax.scan(body, carry, tokens.T)[1])
+
+    return verify
+
+
+def _check_verify(verify: Verify, begin: Start, count: int) -> None:
+    batch = begin.tokens.shape[0]
+    shape = jax.ShapeDtypeStruct((batch, count), jnp.int32)
+    out = jax.eval_shape(verify, begin.carry, shape)
+    widen = lambda leaf: jax.ShapeDtypeStruct((batch, count, *leaf.shape[1:]), leaf.dtype)
+    require(
+        isinstance(out, tuple) and len(out) == 2,
+        f"verify returned a {type(out).__name__}; expected the pair (carries, logits).",
+    )
+    carries = jax.tree.map(widen, begin.carry)
+    same_structure("verify's carries", out[0], carries, "carry is after each of the G + 1 tokens")
+    expected = (batch, count, begin.vocab_size)
+    require(
+        jnp.shape(out[1]) == expected,
+        f"verify returned logits of shape {jnp.shape(out[1])}; expected [B, G + 1, V] = "
+        f"{expected}.",
+    )

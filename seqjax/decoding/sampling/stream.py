@@ -1,0 +1,111 @@
+"""Sampling on the host, token by token, as for a reader who watches."""
+
+import functools
+from collections.abc import Generator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from seqjax._internal.checks import positive_int
+from seqjax.decoding.engine.logits import Processor
+from seqjax.decoding.engine.start import Step, prime, start
+from seqjax.decoding.processors.truncation import Law
+from seqjax.decoding.sampling.drawing import Plan, Rows, Samples, advance
+from seqjax.decoding.sampling.sample import by_prompt, prepare
+
+
+def stream(
+    step: Step,
+    carry: Any,
+    *,
+    bos: Any,
+    eos: int | Sequence[int],
+    max_len: int,
+    key: jax.Array,
+    temperature: Any = 1.0,
+    top_k: Any = None,
+    top_p: Any = None,
+    min_p: Any = None,
+    typical_p: Any = None,
+    eta_cutoff: Any = None,
+    processors: Sequence[Processor] = (),
+    stop: Sequence[Sequence[int]] = (),
+    prompt: Any = None,
+    prompt_lengths: Any = None,
+    num_samples: int | None = None,
+) -> Generator[np.ndarray, None, Samples]:
+    """Yields the tokens of `sample` as they are drawn, draw for draw the same.
+
+        carry, logits = step(carry, yₜ₋₁);    yield yₜ
+
+    A generator on the host, so not for use inside `jax.jit`: each next() runs one compiled step
+    whose carry is donated (overwritten in place). Calls with the same step function (the same
+    object), processors and shapes share one compilation; a lambda made anew for every call does
+    not, so let the parameters ride in the carry or keep the closure.
+
+    Args:
+      step, carry, bos, eos, max_len, key, temperature, top_k, top_p, min_p, typical_p, eta_cutoff,
+        processors, stop, prompt, prompt_lengths, num_samples: as in `sample`. The step and the
+        processors must be hashable. The caller's carry is copied, never donated.
+
+    Yields:
+      Tokens [B] int32, with num_samples [B, n], a NumPy array: place t of `Samples.tokens`. It
+      ends when every row has.
+
+    Returns:
+      The generator's value, what `yield from` gives, is the `Samples` that `sample` returns.
+
+    Raises:
+      ValueError: at the call, for all that `sample` refuses, and for an unhashable step.
+
+    Example:
+      >>> chain = jnp.log(jnp.array([[0.0, 1.0, 0.0], [0.5, 0.0, 0.5], [0.0, 0.0, 1.0]]))
+      >>> step = lambda carry, tokens: (carry, chain[tokens])
+      >>> how = dict(bos=jnp.array([0]), eos=2, max_len=9, key=jax.random.key(4))
+      >>> for tokens in stream(step, (), **how):
+      ...     print(tokens)
+      [1]
+      [2]
+    """
+    length = positive_int("max_len", max_len)
+    _check_hashable(step, tuple(processors))
+    begin = start(step, carry, bos, eos, prompt, prompt_lengths, prime=_prime)
+    law = Law(temperature, top_k, top_p, min_p, typical_p, eta_cutoff)
+    plan, keys, law, rows = prepare(begin, step, processors, stop, key, law, length, num_samples)
+    return _run(plan, keys, law, jax.tree.map(jnp.copy, rows), length, num_samples)
+
+
+def _run(plan: Plan, keys: jax.Array, law: Law, rows: Rows, length: int, num_samples: int | None):
+    # A number that Python holds shapes the program, as it does in `sample`; an array is data.
+    is_number = lambda x: isinstance(x, (int, float))
+    numbers = Law(*(x if is_number(x) else None for x in law))
+    arrays = Law(*(None if is_number(x) else x for x in law))
+    for t in range(length):
+        rows, tokens, done = _advance(plan, numbers, arrays, keys, np.int32(t), rows)
+        yield by_prompt(np.asarray(tokens), num_samples)
+        if done:
+            break
+    return by_prompt(rows.samples, num_samples)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=5)
+def _advance(plan: Plan, numbers: Law, arrays: Law, keys, t, rows: Rows):
+    pairs = zip(numbers, arrays, strict=True)
+    law = Law(*(array if number is None else number for number, array in pairs))
+    rows = advance(plan, keys, law, t, rows)
+    return rows, rows.samples.tokens[:, t], jnp.all(rows.done)
+
+
+_prime = jax.jit(prime, static_argnums=0)
+
+
+def _check_hashable(*static: Any) -> None:
+    try:
+        hash(static)
+    except TypeError as error:
+        raise ValueError(
+            f"step and processors must be hashable to be compiled once, but: {error}. Pass a plain "
+            "function or a frozen dataclass, and put arrays into the carry."
+        ) from error

@@ -1,0 +1,1 @@
+"""Step functions made of step functions."""
