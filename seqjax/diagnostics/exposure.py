@@ -9,7 +9,7 @@ from seqjax._internal import checks
 from seqjax.core.noise import Noise
 from seqjax.decoding.processors.truncation import Law, check_law
 from seqjax.losses.tokens import token_losses
-from seqjax.objectives.forcing import Step, check_lesson, numbers_before, run
+from seqjax.objectives.teacher_forcing import Step, check_lesson, numbers_before, run
 
 
 class ExposureGap(NamedTuple):

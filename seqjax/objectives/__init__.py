@@ -7,8 +7,6 @@ from seqjax.objectives.discriminator import Discriminator as Discriminator
 from seqjax.objectives.discriminator import DiscriminatorParams as DiscriminatorParams
 from seqjax.objectives.edit_counts import edit_log_counts as edit_log_counts
 from seqjax.objectives.edit_payoff import sample_edits as sample_edits
-from seqjax.objectives.forcing import ForcedRun as ForcedRun
-from seqjax.objectives.forcing import teacher_forcing as teacher_forcing
 from seqjax.objectives.payoffs import PayoffSample as PayoffSample
 from seqjax.objectives.payoffs import hamming_log_counts as hamming_log_counts
 from seqjax.objectives.payoffs import payoff_log_probs as payoff_log_probs
@@ -29,3 +27,5 @@ from seqjax.objectives.scheduled_sampling import (
     parallel_scheduled_sampling as parallel_scheduled_sampling,
 )
 from seqjax.objectives.scheduled_sampling import scheduled_sampling as scheduled_sampling
+from seqjax.objectives.teacher_forcing import ForcedRun as ForcedRun
+from seqjax.objectives.teacher_forcing import teacher_forcing as teacher_forcing

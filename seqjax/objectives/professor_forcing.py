@@ -12,7 +12,7 @@ from seqjax.core.products import accumulator
 from seqjax.decoding.processors.truncation import Law, check_law
 from seqjax.losses.tokens import LossSum, cross_entropy_sum
 from seqjax.objectives.discriminator import Discriminator, DiscriminatorParams
-from seqjax.objectives.forcing import Step, check_lesson, run
+from seqjax.objectives.teacher_forcing import Step, check_lesson, run
 
 
 class ProfessorLosses(NamedTuple):

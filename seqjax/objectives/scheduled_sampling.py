@@ -11,7 +11,7 @@ from seqjax.core.noise import Noise, draw_rows, fold_in_rows
 from seqjax.decoding.engine.rows import ASIDE
 from seqjax.decoding.processors.truncation import Law, check_law
 from seqjax.losses.tokens import cross_entropy_sum
-from seqjax.objectives.forcing import (
+from seqjax.objectives.teacher_forcing import (
     ForcedRun,
     Step,
     check_lesson,
