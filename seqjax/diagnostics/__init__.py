@@ -10,4 +10,4 @@ from seqjax.diagnostics.gradient_flow import gradient_flow as gradient_flow
 from seqjax.diagnostics.influence import ContextInfluence as ContextInfluence
 from seqjax.diagnostics.influence import context_influence as context_influence
 from seqjax.diagnostics.lyapunov import lyapunov_exponents as lyapunov_exponents
-from seqjax.diagnostics.memory import memory_length as memory_length
+from seqjax.diagnostics.memory_length import memory_length as memory_length

@@ -12,7 +12,7 @@ from seqjax.core.layout import Layout
 from seqjax.core.scan import check_xs, swap_time
 from seqjax.diagnostics.gates import Saturation, gate_saturation
 from seqjax.diagnostics.lyapunov import lyapunov_exponents
-from seqjax.diagnostics.memory import memory_length
+from seqjax.diagnostics.memory_length import memory_length
 from seqjax.diagnostics.states import packed_start
 
 

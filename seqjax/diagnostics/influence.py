@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from seqjax._internal import checks
 from seqjax.core.products import accumulator
-from seqjax.diagnostics.memory import memory_length
+from seqjax.diagnostics.memory_length import memory_length
 
 
 class ContextInfluence(NamedTuple):
