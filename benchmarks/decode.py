@@ -114,7 +114,7 @@ def count_steps(settings: Settings, early_exit: str, alpha: float, models: int =
             jax.debug.callback(lambda: runs.append(0))
             return job.step(params, carry, tokens)
 
-        penalty = sj.GNMTLengthPenalty(alpha)
+        penalty = sj.decoding.GNMTLengthPenalty(alpha)
         how: dict[str, Any] = dict(beam_size=4, max_len=settings.max_len, early_exit=early_exit)
         beams = sj.beam_search(step, carry, bos=BOS, eos=EOS, length_penalty=penalty, **how)
         return beams.scores

@@ -27,17 +27,17 @@ from benchmarks import harness
 SHAPES = [(32, 128, 256), (16, 1024, 256), (1, 4096, 64), (4, 16384, 64)]  # B, T, H
 Shape = tuple[int, int, int]
 CELLS: dict[str, tuple[Callable[[int], Any], Shape]] = {  # by H; B, T, H
-    "MinGRU": (sj.MinGRU, (16, 512, 128)),
-    "MinLSTM": (sj.MinLSTM, (16, 512, 128)),
-    "QRNN": (sj.QRNN, (16, 512, 128)),
-    "SRU": (sj.SRU, (16, 512, 128)),
-    "LRU": (sj.LRU, (16, 512, 128)),
-    "RGLRU": (sj.RGLRU, (16, 512, 128)),
-    "S5": (sj.S5, (16, 512, 128)),
-    "Mamba": (sj.Mamba, (4, 512, 64)),
-    "LinearAttention": (partial(sj.LinearAttention, heads=4), (4, 512, 128)),
-    "DeltaNet": (partial(sj.DeltaNet, heads=4), (4, 512, 128)),
-    "MLSTM": (partial(sj.MLSTM, heads=4), (4, 512, 128)),
+    "MinGRU": (sj.linear.MinGRU, (16, 512, 128)),
+    "MinLSTM": (sj.linear.MinLSTM, (16, 512, 128)),
+    "QRNN": (sj.linear.QRNN, (16, 512, 128)),
+    "SRU": (sj.linear.SRU, (16, 512, 128)),
+    "LRU": (sj.linear.LRU, (16, 512, 128)),
+    "RGLRU": (sj.linear.RGLRU, (16, 512, 128)),
+    "S5": (sj.linear.S5, (16, 512, 128)),
+    "Mamba": (sj.linear.Mamba, (4, 512, 64)),
+    "LinearAttention": (partial(sj.linear.LinearAttention, heads=4), (4, 512, 128)),
+    "DeltaNet": (partial(sj.linear.DeltaNet, heads=4), (4, 512, 128)),
+    "MLSTM": (partial(sj.linear.MLSTM, heads=4), (4, 512, 128)),
 }
 
 

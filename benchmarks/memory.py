@@ -61,17 +61,19 @@ def policies(cell: Any, params: Any, xs: jax.Array) -> dict[str, Any]:
     """What `remat=` is given, by the name in the table."""
     length = xs.shape[1]
     block = max(math.isqrt(length) // 3, 1)
-    cost = sj.tape_cost(cell, params, xs, block=block)
+    cost = sj.core.tape_cost(cell, params, xs, block=block)
     budget = 4 * cost  # carries: room for two tapes and as much again
     return {
         "None": None,
         f"{block}": block,
         '"sqrt"': "sqrt",
-        f"mixed_schedule(T, {budget}, {cost}, block={block})": sj.mixed_schedule(
+        f"mixed_schedule(T, {budget}, {cost}, block={block})": sj.core.mixed_schedule(
             length, budget, cost, block=block
         ),
-        f"binomial_schedule(T, 10, block={block})": sj.binomial_schedule(length, 10, block=block),
-        "binomial_schedule(T, 10)": sj.binomial_schedule(length, 10),
+        f"binomial_schedule(T, 10, block={block})": sj.core.binomial_schedule(
+            length, 10, block=block
+        ),
+        "binomial_schedule(T, 10)": sj.core.binomial_schedule(length, 10),
     }
 
 
@@ -169,7 +171,7 @@ class Readout:
 
     def init(self, key: jax.Array, input_size: int) -> jax.Array:
         """Draws w [D, size]."""
-        return sj.GlorotUniform()(key, (input_size, self.size))
+        return sj.initializers.GlorotUniform()(key, (input_size, self.size))
 
     def initial_carry(self, params: Any, batch_size: int, key: Any = None) -> tuple[()]:
         """Nothing."""

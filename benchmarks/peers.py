@@ -299,7 +299,7 @@ def build_keras(layers: Layers) -> Contender:
         if not layers.bidirectional:
             return one(dict(zip(names, weights[0], strict=True)))
         side = lambda arrays: one(dict(zip(names, arrays, strict=True)))
-        return tuple(sj.BidirectionalParams(side(w[:3]), side(w[3:])) for w in weights)
+        return tuple(sj.cells.BidirectionalParams(side(w[:3]), side(w[3:])) for w in weights)
 
     return Contender(weights, run, to_params, seqjax_cell(layers))
 
@@ -334,8 +334,8 @@ def _single(first_step: Callable, layers: Layers) -> Callable | None:
     return None if layers.bidirectional else first_step
 
 
-def _both(one: Callable, flat: dict, forward: str, backward: str) -> sj.BidirectionalParams:
-    return sj.BidirectionalParams(one(under(forward, flat)), one(under(backward, flat)))
+def _both(one: Callable, flat: dict, forward: str, backward: str) -> sj.cells.BidirectionalParams:
+    return sj.cells.BidirectionalParams(one(under(forward, flat)), one(under(backward, flat)))
 
 
 def _join(tree: Any, prefix: str = "") -> dict:

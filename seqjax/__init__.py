@@ -1,216 +1,125 @@
-"""Recurrent sequence models as pure functions in JAX."""
+"""Recurrent sequence models as pure functions in JAX.
 
-from seqjax import decoding as decoding
-from seqjax import losses as losses
-from seqjax import objectives as objectives
-from seqjax.attention import AdditiveAttention as AdditiveAttention
-from seqjax.attention import AdditiveAttentionParams as AdditiveAttentionParams
-from seqjax.attention import Attended as Attended
-from seqjax.attention import Attention as Attention
-from seqjax.attention import AttentionDecoder as AttentionDecoder
-from seqjax.attention import AttentionDecoderCarry as AttentionDecoderCarry
-from seqjax.attention import AttentionDecoderParams as AttentionDecoderParams
-from seqjax.attention import BoundDecoder as BoundDecoder
-from seqjax.attention import ConcatAttention as ConcatAttention
-from seqjax.attention import ConcatAttentionParams as ConcatAttentionParams
-from seqjax.attention import CoverageAttention as CoverageAttention
-from seqjax.attention import CoverageAttentionParams as CoverageAttentionParams
-from seqjax.attention import DecoderOutput as DecoderOutput
-from seqjax.attention import DotAttention as DotAttention
-from seqjax.attention import GeneralAttention as GeneralAttention
-from seqjax.attention import GeneralAttentionParams as GeneralAttentionParams
-from seqjax.attention import LocationAttention as LocationAttention
-from seqjax.attention import LocationAttentionParams as LocationAttentionParams
-from seqjax.attention import MonotonicAttention as MonotonicAttention
-from seqjax.attention import MonotonicAttentionParams as MonotonicAttentionParams
-from seqjax.attention import MonotonicState as MonotonicState
-from seqjax.attention import MultiHeadAttention as MultiHeadAttention
-from seqjax.attention import MultiHeadAttentionParams as MultiHeadAttentionParams
-from seqjax.attention import PreparedMemory as PreparedMemory
-from seqjax.attention import SpatialAttention as SpatialAttention
-from seqjax.attention import SpatialAttentionParams as SpatialAttentionParams
-from seqjax.attention import coverage_loss as coverage_loss
-from seqjax.attention import doubly_stochastic_loss as doubly_stochastic_loss
-from seqjax.attention import pointer_generator as pointer_generator
-from seqjax.cells import DNC as DNC
-from seqjax.cells import GRU as GRU
-from seqjax.cells import LSTM as LSTM
-from seqjax.cells import NTM as NTM
-from seqjax.cells import SLSTM as SLSTM
-from seqjax.cells import Bidirectional as Bidirectional
-from seqjax.cells import BidirectionalCarry as BidirectionalCarry
-from seqjax.cells import BidirectionalParams as BidirectionalParams
-from seqjax.cells import ClockworkCarry as ClockworkCarry
-from seqjax.cells import ClockworkParams as ClockworkParams
-from seqjax.cells import ClockworkRNN as ClockworkRNN
-from seqjax.cells import ConvLSTM as ConvLSTM
-from seqjax.cells import ConvLSTMParams as ConvLSTMParams
-from seqjax.cells import CoupledLSTM as CoupledLSTM
-from seqjax.cells import CoupledLSTMParams as CoupledLSTMParams
-from seqjax.cells import DiagonalGRU as DiagonalGRU
-from seqjax.cells import DiagonalGRUParams as DiagonalGRUParams
-from seqjax.cells import DiagonalLSTM as DiagonalLSTM
-from seqjax.cells import DiagonalLSTMParams as DiagonalLSTMParams
-from seqjax.cells import DNCCarry as DNCCarry
-from seqjax.cells import DNCParams as DNCParams
-from seqjax.cells import Dropout as Dropout
-from seqjax.cells import Elman as Elman
-from seqjax.cells import ElmanParams as ElmanParams
-from seqjax.cells import Feedforward as Feedforward
-from seqjax.cells import FeedforwardParams as FeedforwardParams
-from seqjax.cells import GRUParams as GRUParams
-from seqjax.cells import Jordan as Jordan
-from seqjax.cells import JordanParams as JordanParams
-from seqjax.cells import LayerNormLSTM as LayerNormLSTM
-from seqjax.cells import LayerNormLSTMParams as LayerNormLSTMParams
-from seqjax.cells import LearnedCarry as LearnedCarry
-from seqjax.cells import LearnedCarryParams as LearnedCarryParams
-from seqjax.cells import LSTMCarry as LSTMCarry
-from seqjax.cells import LSTMParams as LSTMParams
-from seqjax.cells import NTMCarry as NTMCarry
-from seqjax.cells import NTMParams as NTMParams
-from seqjax.cells import PeepholeLSTM as PeepholeLSTM
-from seqjax.cells import PeepholeLSTMParams as PeepholeLSTMParams
-from seqjax.cells import PhasedLSTM as PhasedLSTM
-from seqjax.cells import PhasedLSTMParams as PhasedLSTMParams
-from seqjax.cells import ProjectedLSTM as ProjectedLSTM
-from seqjax.cells import ProjectedLSTMParams as ProjectedLSTMParams
-from seqjax.cells import Residual as Residual
-from seqjax.cells import SLSTMCarry as SLSTMCarry
-from seqjax.cells import SLSTMParams as SLSTMParams
-from seqjax.cells import Stack as Stack
-from seqjax.cells import Timed as Timed
-from seqjax.cells import Zoneout as Zoneout
-from seqjax.cells import ZoneoutCarry as ZoneoutCarry
-from seqjax.cells import name_gate as name_gate
-from seqjax.cells import negate_update_gate as negate_update_gate
-from seqjax.core import Cell as Cell
-from seqjax.core import EncoderError as EncoderError
-from seqjax.core import Noise as Noise
-from seqjax.core import RecurrentCell as RecurrentCell
-from seqjax.core import Reset as Reset
-from seqjax.core import Schedule as Schedule
-from seqjax.core import SequenceCell as SequenceCell
-from seqjax.core import binomial_schedule as binomial_schedule
-from seqjax.core import mixed_schedule as mixed_schedule
-from seqjax.core import scan as scan
-from seqjax.core import tape_cost as tape_cost
-from seqjax.core import unroll as unroll
-from seqjax.data import Batch as Batch
-from seqjax.data import Corpus as Corpus
-from seqjax.data import relative_times as relative_times
-from seqjax.decoding import Beams as Beams
-from seqjax.decoding import CacheInput as CacheInput
-from seqjax.decoding import GNMTLengthPenalty as GNMTLengthPenalty
-from seqjax.decoding import NeuralCache as NeuralCache
-from seqjax.decoding import NeuralCacheCarry as NeuralCacheCarry
-from seqjax.decoding import Particles as Particles
-from seqjax.decoding import PowerLengthPenalty as PowerLengthPenalty
-from seqjax.decoding import Samples as Samples
-from seqjax.decoding import SpeculativeSamples as SpeculativeSamples
-from seqjax.decoding import StochasticBeams as StochasticBeams
-from seqjax.decoding import beam_search as beam_search
-from seqjax.decoding import sample as sample
-from seqjax.decoding import sequential_monte_carlo as sequential_monte_carlo
-from seqjax.decoding import speculative_sample as speculative_sample
-from seqjax.decoding import stochastic_beam_search as stochastic_beam_search
-from seqjax.decoding import stream as stream
-from seqjax.diagnostics import ContextInfluence as ContextInfluence
-from seqjax.diagnostics import ExposureGap as ExposureGap
-from seqjax.diagnostics import GradientFlow as GradientFlow
-from seqjax.diagnostics import Saturation as Saturation
-from seqjax.diagnostics import context_influence as context_influence
-from seqjax.diagnostics import exposure_gap as exposure_gap
-from seqjax.diagnostics import gate_saturation as gate_saturation
-from seqjax.diagnostics import gate_values as gate_values
-from seqjax.diagnostics import gradient_flow as gradient_flow
-from seqjax.diagnostics import lyapunov_exponents as lyapunov_exponents
-from seqjax.diagnostics import memory_length as memory_length
-from seqjax.gradients import Influenced as Influenced
-from seqjax.gradients import RankOne as RankOne
-from seqjax.gradients import artbp_value_and_grad as artbp_value_and_grad
-from seqjax.gradients import begin_rtrl as begin_rtrl
-from seqjax.gradients import begin_uoro as begin_uoro
-from seqjax.gradients import elementwise_rtrl_value_and_grad as elementwise_rtrl_value_and_grad
-from seqjax.gradients import power_law_truncation as power_law_truncation
-from seqjax.gradients import rtrl_value_and_grad as rtrl_value_and_grad
-from seqjax.gradients import truncated_value_and_grad as truncated_value_and_grad
-from seqjax.gradients import uoro_value_and_grad as uoro_value_and_grad
-from seqjax.initializers import Chrono as Chrono
-from seqjax.initializers import GlorotUniform as GlorotUniform
-from seqjax.initializers import Identity as Identity
-from seqjax.initializers import Initializer as Initializer
-from seqjax.initializers import Normal as Normal
-from seqjax.initializers import Orthogonal as Orthogonal
-from seqjax.initializers import Uniform as Uniform
-from seqjax.linear import LRU as LRU
-from seqjax.linear import MLSTM as MLSTM
-from seqjax.linear import QRNN as QRNN
-from seqjax.linear import RGLRU as RGLRU
-from seqjax.linear import S5 as S5
-from seqjax.linear import SRU as SRU
-from seqjax.linear import Complex as Complex
-from seqjax.linear import ConvolvedCarry as ConvolvedCarry
-from seqjax.linear import DeltaNet as DeltaNet
-from seqjax.linear import DeltaNetCarry as DeltaNetCarry
-from seqjax.linear import DeltaNetParams as DeltaNetParams
-from seqjax.linear import LinearAttention as LinearAttention
-from seqjax.linear import LinearAttentionCarry as LinearAttentionCarry
-from seqjax.linear import LinearAttentionParams as LinearAttentionParams
-from seqjax.linear import LinearCell as LinearCell
-from seqjax.linear import LRUParams as LRUParams
-from seqjax.linear import Mamba as Mamba
-from seqjax.linear import MambaParams as MambaParams
-from seqjax.linear import MinGRU as MinGRU
-from seqjax.linear import MinGRUParams as MinGRUParams
-from seqjax.linear import MinLSTM as MinLSTM
-from seqjax.linear import MinLSTMParams as MinLSTMParams
-from seqjax.linear import MLSTMCarry as MLSTMCarry
-from seqjax.linear import MLSTMParams as MLSTMParams
-from seqjax.linear import QRNNParams as QRNNParams
-from seqjax.linear import RGLRUParams as RGLRUParams
-from seqjax.linear import S5Params as S5Params
-from seqjax.linear import SRUParams as SRUParams
-from seqjax.linear import chrono_biases as chrono_biases
-from seqjax.linear import linear_scan as linear_scan
-from seqjax.losses import AdaptiveSoftmax as AdaptiveSoftmax
-from seqjax.losses import AdaptiveSoftmaxParams as AdaptiveSoftmaxParams
-from seqjax.losses import CRFParams as CRFParams
-from seqjax.losses import LossSum as LossSum
-from seqjax.losses import bits_per_character as bits_per_character
-from seqjax.losses import crf_loss as crf_loss
-from seqjax.losses import cross_entropy as cross_entropy
-from seqjax.losses import cross_entropy_sum as cross_entropy_sum
-from seqjax.losses import ctc_loss as ctc_loss
-from seqjax.losses import perplexity as perplexity
-from seqjax.losses import sampled_softmax_losses as sampled_softmax_losses
-from seqjax.losses import token_losses as token_losses
-from seqjax.losses import transducer_loss as transducer_loss
-from seqjax.losses import unlikelihood_losses as unlikelihood_losses
-from seqjax.metrics import EditCounts as EditCounts
-from seqjax.metrics import edit_counts as edit_counts
-from seqjax.metrics import edit_distance as edit_distance
-from seqjax.metrics import error_rate as error_rate
-from seqjax.metrics import hamming_distance as hamming_distance
-from seqjax.newton import NewtonUnroll as NewtonUnroll
-from seqjax.newton import newton_unroll as newton_unroll
-from seqjax.training import DynamicEvaluation as DynamicEvaluation
-from seqjax.training import Metrics as Metrics
-from seqjax.training import Restored as Restored
-from seqjax.training import TrainState as TrainState
-from seqjax.training import TriggeredAverage as TriggeredAverage
-from seqjax.training import TriggeredAverageState as TriggeredAverageState
-from seqjax.training import activation_penalty as activation_penalty
-from seqjax.training import clip_by_global_norm as clip_by_global_norm
-from seqjax.training import decay_towards as decay_towards
-from seqjax.training import drop_weights as drop_weights
-from seqjax.training import dynamic_evaluation as dynamic_evaluation
-from seqjax.training import global_norm as global_norm
-from seqjax.training import init_train_state as init_train_state
-from seqjax.training import latest_checkpoint as latest_checkpoint
-from seqjax.training import make_train_step as make_train_step
-from seqjax.training import mean_squared_gradients as mean_squared_gradients
-from seqjax.training import restore_checkpoint as restore_checkpoint
-from seqjax.training import save_checkpoint as save_checkpoint
-from seqjax.training import scale_by_mean_squares as scale_by_mean_squares
-from seqjax.training import temporal_penalty as temporal_penalty
+    step: (carry, x) -> (carry, y)
+
+A cell makes such a step, everything else runs one. Here stand the entry point of each room and
+what a first program needs; every other name lives in its room, such as `sj.linear.Mamba`.
+
+    core          scan, unroll, cells as a protocol, noise, activation checkpointing
+    cells         LSTM, GRU and their kin; Stack, Bidirectional, Dropout; NTM, DNC
+    linear        linear recurrences, parallel over time: S5, Mamba, mLSTM, DeltaNet
+    attention     attention over a memory, and decoders that use it
+    newton        all steps of a nonlinear cell at once
+    losses        cross-entropy, CTC, transducer, CRF, large vocabularies
+    objectives    scheduled sampling, professor forcing, expected rewards
+    training      a train step, regularisers, averaging, adaptation, saved state
+    gradients     truncated backpropagation, and gradients forward in time
+    decoding      sampling, beams, particles, constraints, over any step
+    diagnostics   looking inside: gradient flow, gates, memory, exposure
+    data          corpora in windows, time stamps
+    metrics       edit distances, error rates, spans of tags
+    initializers  initial values of weights and gates
+
+`seqjax.testing.check_cell` proves that a cell of your own keeps the contract; import it by name.
+"""
+
+from seqjax import (
+    attention,
+    cells,
+    core,
+    data,
+    decoding,
+    diagnostics,
+    gradients,
+    initializers,
+    linear,
+    losses,
+    metrics,
+    newton,
+    objectives,
+    training,
+)
+from seqjax.attention.decoder import AttentionDecoder
+from seqjax.cells.bidirectional import Bidirectional
+from seqjax.cells.dropout import Dropout
+from seqjax.cells.elman import Elman
+from seqjax.cells.gru import GRU
+from seqjax.cells.learned_carry import LearnedCarry
+from seqjax.cells.lstm import LSTM, LSTMCarry
+from seqjax.cells.stack import Residual, Stack
+from seqjax.cells.zoneout import Zoneout
+from seqjax.core.cell import Cell, RecurrentCell
+from seqjax.core.noise import Noise
+from seqjax.core.scan import scan
+from seqjax.core.unroll import unroll
+from seqjax.data.corpus import Corpus
+from seqjax.decoding.beam.beam import Beams, beam_search
+from seqjax.decoding.sampling.drawing import Samples
+from seqjax.decoding.sampling.sample import sample
+from seqjax.decoding.sampling.stream import stream
+from seqjax.gradients.truncated_bptt import truncated_value_and_grad
+from seqjax.linear.linear_scan import linear_scan
+from seqjax.losses.tokens import cross_entropy, token_losses
+from seqjax.training.saving import restore_checkpoint, save_checkpoint
+from seqjax.training.step import TrainState, init_train_state, make_train_step
+
+__version__ = "0.1.0"
+
+__all__ = [
+    # rooms
+    "core",
+    "cells",
+    "linear",
+    "attention",
+    "newton",
+    "losses",
+    "objectives",
+    "training",
+    "gradients",
+    "decoding",
+    "diagnostics",
+    "data",
+    "metrics",
+    "initializers",
+    # running
+    "scan",
+    "unroll",
+    "linear_scan",
+    "Noise",
+    # cells
+    "Cell",
+    "RecurrentCell",
+    "Elman",
+    "LSTM",
+    "LSTMCarry",
+    "GRU",
+    "Stack",
+    "Residual",
+    "Dropout",
+    "Zoneout",
+    "Bidirectional",
+    "LearnedCarry",
+    # attention and losses
+    "AttentionDecoder",
+    "cross_entropy",
+    "token_losses",
+    # training
+    "TrainState",
+    "init_train_state",
+    "make_train_step",
+    "truncated_value_and_grad",
+    "save_checkpoint",
+    "restore_checkpoint",
+    "Corpus",
+    # decoding
+    "sample",
+    "stream",
+    "beam_search",
+    "Samples",
+    "Beams",
+]
+
+
+def __dir__() -> list[str]:
+    """The rooms and the names of the top, and no module that only stands there."""
+    return [*__all__, "__version__", "__doc__", "__file__", "__name__", "__path__"]

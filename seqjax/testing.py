@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-import seqjax
+from seqjax import attention, cells, core, initializers, linear
 from seqjax._internal import checks, trees
 from seqjax.core.cell import takes
 from seqjax.core.noise import has_noise, is_noise
@@ -127,7 +127,9 @@ def _check_spec(cell) -> None:
     _hold("the spec equals its pickled copy (make it a frozen dataclass)", copy == cell)
     _hold("the spec is hashable (make it a frozen dataclass)", isinstance(cell, Hashable))
     _hold("equal specs hash equally", hash(copy) == hash(cell))
-    names = {**vars(seqjax), type(cell).__name__: type(cell)}
+    rooms = attention, cells, core, initializers, linear
+    names = dict(item for room in rooms for item in vars(room).items())
+    names[type(cell).__name__] = type(cell)
     try:
         rebuilt = eval(repr(cell), names)
     except (NameError, SyntaxError) as error:

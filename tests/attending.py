@@ -35,20 +35,26 @@ class Attending:
 
 
 DECODERS = {
-    "bahdanau": sj.AttentionDecoder(sj.GRU(4), sj.AdditiveAttention(3)),
+    "bahdanau": sj.AttentionDecoder(sj.GRU(4), sj.attention.AdditiveAttention(3)),
     "luong": sj.AttentionDecoder(
-        sj.LSTM(4), sj.GeneralAttention(), query="current", attentional_size=3, input_feeding=True
+        sj.LSTM(4),
+        sj.attention.GeneralAttention(),
+        query="current",
+        attentional_size=3,
+        input_feeding=True,
     ),
     "noisy": sj.AttentionDecoder(
-        sj.Zoneout(sj.GRU(4), 0.2), sj.MonotonicAttention(3, offset=0.5), attentional_size=3
+        sj.Zoneout(sj.GRU(4), 0.2),
+        sj.attention.MonotonicAttention(3, offset=0.5),
+        attentional_size=3,
     ),
     "at_once": sj.AttentionDecoder(
-        sj.GRU(4), sj.MultiHeadAttention(2, 3), query="current", attentional_size=3
+        sj.GRU(4), sj.attention.MultiHeadAttention(2, 3), query="current", attentional_size=3
     ),
     "learned_start": sj.AttentionDecoder(
-        sj.LearnedCarry(sj.GRU(4)), sj.LocationAttention(3, num_filters=2, filter_size=3)
+        sj.LearnedCarry(sj.GRU(4)), sj.attention.LocationAttention(3, num_filters=2, filter_size=3)
     ),
     "coverage": sj.AttentionDecoder(
-        sj.Elman(4), sj.CoverageAttention(3), query="current", attentional_size=3
+        sj.Elman(4), sj.attention.CoverageAttention(3), query="current", attentional_size=3
     ),
 }

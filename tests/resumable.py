@@ -45,7 +45,7 @@ def fresh_state():
     """The state at step 0."""
     normal = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)
     rng = np.random.default_rng(SEED)
-    cell = sj.LSTMParams(normal(H, 4 * H), normal(H, 4 * H), normal(4 * H))
+    cell = sj.cells.LSTMParams(normal(H, 4 * H), normal(H, 4 * H), normal(4 * H))
     params = {"embed": normal(V, H), "cell": cell, "out": normal(H, V)}
     # These keys compile ten times faster than the default ones.
     key, noise_key = (jax.random.key(seed, impl="unsafe_rbg") for seed in (SEED, SEED + 1))

@@ -54,19 +54,19 @@ def dot(p, q, m, past):
 
 
 CASES = {
-    "additive": (sj.AdditiveAttention(A), additive, Q),
-    "normalised": (sj.AdditiveAttention(A, normalised=True), normalised, Q),
-    "concat": (sj.ConcatAttention(A), concat, Q),
-    "general": (sj.GeneralAttention(), general, Q),
-    "dot": (sj.DotAttention(), dot, M),
-    "scaled": (sj.DotAttention(scaled=True), lambda *a: dot(*a) / np.sqrt(M), M),
-    "location": (sj.LocationAttention(A, num_filters=2, filter_size=3), location, Q),
-    "long filter": (sj.LocationAttention(A, num_filters=2, filter_size=13), location, Q),
-    "coverage": (sj.CoverageAttention(A), coverage, Q),
+    "additive": (sj.attention.AdditiveAttention(A), additive, Q),
+    "normalised": (sj.attention.AdditiveAttention(A, normalised=True), normalised, Q),
+    "concat": (sj.attention.ConcatAttention(A), concat, Q),
+    "general": (sj.attention.GeneralAttention(), general, Q),
+    "dot": (sj.attention.DotAttention(), dot, M),
+    "scaled": (sj.attention.DotAttention(scaled=True), lambda *a: dot(*a) / np.sqrt(M), M),
+    "location": (sj.attention.LocationAttention(A, num_filters=2, filter_size=3), location, Q),
+    "long filter": (sj.attention.LocationAttention(A, num_filters=2, filter_size=13), location, Q),
+    "coverage": (sj.attention.CoverageAttention(A), coverage, Q),
 }
 MECHANISMS = {name: (spec, size) for name, (spec, _, size) in CASES.items()} | {
-    "multi-head": (sj.MultiHeadAttention(2, 4), Q),
-    "monotonic": (sj.MonotonicAttention(A, offset=0.5), Q),
+    "multi-head": (sj.attention.MultiHeadAttention(2, 4), Q),
+    "monotonic": (sj.attention.MonotonicAttention(A, offset=0.5), Q),
 }
 
 
@@ -110,7 +110,7 @@ def test_scores_contexts_and_states_are_those_of_the_equations(x64, name):
 
 
 def test_heads_look_apart_and_their_findings_are_mixed(x64):
-    spec = sj.MultiHeadAttention(2, 4)
+    spec = sj.attention.MultiHeadAttention(2, 4)
     p = drawn(spec, Q)
     memory, mask = jnp.asarray(MEMORY), jnp.asarray(MASK)
     seen = attend(spec, p, memory, mask, jnp.asarray(QUERIES[:1]))
@@ -126,19 +126,19 @@ def test_heads_look_apart_and_their_findings_are_mixed(x64):
 
 
 def test_concat_is_additive_with_its_matrices_stacked(x64):
-    p = drawn(sj.AdditiveAttention(A), Q)
-    stacked = sj.ConcatAttentionParams(jnp.concatenate([p.w_q, p.w_k]), p.v)
+    p = drawn(sj.attention.AdditiveAttention(A), Q)
+    stacked = sj.attention.ConcatAttentionParams(jnp.concatenate([p.w_q, p.w_k]), p.v)
     memory, queries = jnp.asarray(MEMORY), jnp.asarray(QUERIES)
-    plain = attend(sj.AdditiveAttention(A), p, memory, None, queries)
-    other = attend(sj.ConcatAttention(A), stacked, memory, None, queries)
+    plain = attend(sj.attention.AdditiveAttention(A), p, memory, None, queries)
+    other = attend(sj.attention.ConcatAttention(A), stacked, memory, None, queries)
     np.testing.assert_allclose(plain.context, other.context, rtol=1e-12)
 
 
 def test_normalised_scores_start_with_length_one_over_the_root_of_the_size():
-    params = sj.AdditiveAttention(16, normalised=True).init(jax.random.key(0), Q, M)
+    params = sj.attention.AdditiveAttention(16, normalised=True).init(jax.random.key(0), Q, M)
     assert params.g is not None and float(params.g) == 0.25
     assert params.b is not None and not params.b.any()
-    zero = sj.AdditiveAttention(4, normalised=True, v_init=sj.Normal(0.0))
+    zero = sj.attention.AdditiveAttention(4, normalised=True, v_init=sj.initializers.Normal(0.0))
     total = lambda p: attend(zero, p, jnp.ones((1, 2, M)), None, jnp.ones((1, 1, Q))).context.sum()
     grads = jax.grad(total)(zero.init(jax.random.key(0), Q, M))
     assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
@@ -218,8 +218,8 @@ def test_softmax_is_defined_at_extremes():
 
 
 def test_a_zero_scorer_looks_everywhere_alike_at_first():
-    inner = sj.AdditiveAttention(A, v_init=sj.Normal(0.0))
-    spec = sj.SpatialAttention(inner, gate=False)
+    inner = sj.attention.AdditiveAttention(A, v_init=sj.initializers.Normal(0.0))
+    spec = sj.attention.SpatialAttention(inner, gate=False)
     params = spec.init(jax.random.key(0), Q, M)
     image = jnp.asarray(RANDOM.normal(size=(2, 3, 4, M)), jnp.float32)
     prepared = spec.prepare(params, image)
@@ -231,8 +231,8 @@ def test_a_zero_scorer_looks_everywhere_alike_at_first():
 
 
 def test_spatial_attention_is_that_of_the_places_row_by_row_times_the_gate(x64):
-    inner = sj.AdditiveAttention(A)
-    spec = sj.SpatialAttention(inner)
+    inner = sj.attention.AdditiveAttention(A)
+    spec = sj.attention.SpatialAttention(inner)
     params = drawn(spec, Q)
     image = jnp.asarray(RANDOM.normal(size=(B, 2, 3, M)))
     mask = jnp.asarray(RANDOM.random((B, 2, 3)) < 0.7)
@@ -249,7 +249,7 @@ def test_spatial_attention_is_that_of_the_places_row_by_row_times_the_gate(x64):
 
 def test_players_of_a_frame_in_any_order(x64):
     """A memory that changes with time is prepared in the step (Ramanathan et al. 2016)."""
-    spec, cell = sj.AdditiveAttention(A), sj.LSTM(Q)
+    spec, cell = sj.attention.AdditiveAttention(A), sj.LSTM(Q)
     p, own = drawn(spec, Q + 2), drawn_cell(cell, M + 2)
     players, frames = RANDOM.normal(size=(B, STEPS, S, M)), RANDOM.normal(size=(B, STEPS, 2))
 

@@ -48,7 +48,7 @@ def test_decoder_equals_a_plain_loop(x64, query, feeding):
     how: dict[str, Any] = dict(
         query=query, input_feeding=feeding, attentional_size=A if feeding else None
     )
-    decoder = sj.AttentionDecoder(sj.Elman(H), sj.AdditiveAttention(6), **how)
+    decoder = sj.AttentionDecoder(sj.Elman(H), sj.attention.AdditiveAttention(6), **how)
     params = drawn(decoder)
     carry, ys = sj.unroll(decoder, bound(decoder, params), jnp.asarray(XS))
     p = jax.tree.map(np.asarray, params)
@@ -73,7 +73,7 @@ def test_decoder_equals_a_plain_loop(x64, query, feeding):
 
 
 def test_a_cell_whose_carry_does_not_tell_starts_from_a_learned_output(x64):
-    decoder = sj.AttentionDecoder(sj.Stack((sj.Elman(H),)), sj.AdditiveAttention(6))
+    decoder = sj.AttentionDecoder(sj.Stack((sj.Elman(H),)), sj.attention.AdditiveAttention(6))
     params = drawn(decoder)
     assert params.start.shape == (H,)
     _, ys = sj.unroll(decoder, bound(decoder, params), jnp.asarray(XS))
@@ -87,7 +87,7 @@ def test_a_cell_whose_carry_does_not_tell_starts_from_a_learned_output(x64):
 
 
 def test_the_first_glimpse_follows_from_the_state_that_is_started_from(x64):
-    decoder = sj.AttentionDecoder(sj.LSTM(H), sj.AdditiveAttention(6))
+    decoder = sj.AttentionDecoder(sj.LSTM(H), sj.attention.AdditiveAttention(6))
     params = drawn(decoder)
     ready = bound(decoder, params)
     h = jnp.asarray(RANDOM.normal(size=(B, H)))
@@ -99,7 +99,9 @@ def test_the_first_glimpse_follows_from_the_state_that_is_started_from(x64):
 
 
 @pytest.mark.parametrize(
-    "name, remat", [("noisy", 2), ("at_once", sj.binomial_schedule(T, 2))], ids=["noisy", "at_once"]
+    "name, remat",
+    [("noisy", 2), ("at_once", sj.core.binomial_schedule(T, 2))],
+    ids=["noisy", "at_once"],
 )
 def test_remat_and_truncation_with_a_row_of_memory_for_each_row(x64, name, remat):
     decoder = DECODERS[name]

@@ -7,13 +7,13 @@ import pytest
 import seqjax as sj
 
 key = jax.random.key(0)
-additive = sj.AdditiveAttention(4)
+additive = sj.attention.AdditiveAttention(4)
 params = additive.init(key, 3, 2)
 memory = jnp.ones((2, 5, 2))
 prepared = additive.prepare(params, memory)
 query = jnp.ones((2, 3))
 decoder = sj.AttentionDecoder(sj.GRU(3), additive)
-grid = sj.SpatialAttention(additive)
+grid = sj.attention.SpatialAttention(additive)
 alignments = jnp.ones((2, 3, 5))
 
 
@@ -24,12 +24,12 @@ def copy(logits=None, gate=None, alignment=None, source=None, size=6, **how):
         jnp.ones((2, 5)) if alignment is None else alignment,
         jnp.zeros((2, 5), int) if source is None else source,
     )
-    return sj.pointer_generator(*given, size, **how)
+    return sj.attention.pointer_generator(*given, size, **how)
 
 
 BAD = {
     "attention_size": (
-        lambda: sj.AdditiveAttention(0),
+        lambda: sj.attention.AdditiveAttention(0),
         "attention_size is 0; expected an integer of at least 1.",
     ),
     "memory_size": (
@@ -45,7 +45,7 @@ BAD = {
         "memory is float32[2, 0, 2]; expected floats [B, S, M] with at least one place. For a grid [B, Y, X, M] use SpatialAttention.",
     ),
     "memory_integer": (
-        lambda: sj.DotAttention().prepare((), jnp.ones((2, 5, 2), int)),
+        lambda: sj.attention.DotAttention().prepare((), jnp.ones((2, 5, 2), int)),
         "memory is int32[2, 5, 2]; expected floats [B, S, M] with at least one place. For a grid [B, Y, X, M] use SpatialAttention.",
     ),
     "memory_width": (
@@ -77,37 +77,37 @@ BAD = {
         "batch_size has 3 rows but memory has 2; expected a multiple, K contiguous rows for each row of the memory.",
     ),
     "dot_sizes": (
-        lambda: sj.DotAttention().init(key, 3, 2),
+        lambda: sj.attention.DotAttention().init(key, 3, 2),
         "query_size is 3 but memory_size is 2; DotAttention needs them equal. Use GeneralAttention.",
     ),
     "dot_query": (
-        lambda: sj.DotAttention().attend((), prepared, jnp.ones((2, 3)), ()),
+        lambda: sj.attention.DotAttention().attend((), prepared, jnp.ones((2, 3)), ()),
         "query is float32[2, 3]; expected floats [N, 4], the width of the keys.",
     ),
     "filter_even": (
-        lambda: sj.LocationAttention(4, filter_size=4),
+        lambda: sj.attention.LocationAttention(4, filter_size=4),
         "filter_size is 4; expected an odd number, which has a centre.",
     ),
     "filters": (
-        lambda: sj.LocationAttention(4, num_filters=0),
+        lambda: sj.attention.LocationAttention(4, num_filters=0),
         "num_filters is 0; expected an integer of at least 1.",
     ),
     "noise": (
-        lambda: sj.MonotonicAttention(4, noise=-1.0),
+        lambda: sj.attention.MonotonicAttention(4, noise=-1.0),
         "noise is -1.0; expected a standard deviation, at least 0.",
     ),
     "offset": (
-        lambda: sj.MonotonicAttention(4, offset=float("nan")),
+        lambda: sj.attention.MonotonicAttention(4, offset=float("nan")),
         "offset is nan; expected a finite number.",
     ),
     "monotonic_key": (
-        lambda: sj.MonotonicAttention(4).initial_state(
+        lambda: sj.attention.MonotonicAttention(4).initial_state(
             params, prepared, 2, jax.random.split(key, 3)
         ),
         "key has shape (3,); expected one key (shape ()) or 2 keys, one a row.",
     ),
     "heads": (
-        lambda: sj.MultiHeadAttention(0, 4),
+        lambda: sj.attention.MultiHeadAttention(0, 4),
         "num_heads is 0; expected an integer of at least 1.",
     ),
     "grid_rank": (
@@ -119,11 +119,11 @@ BAD = {
         "memory_mask has shape (2, 12) but memory is [2, 3, 4, 2]; expected [B, Y, X] = (2, 3, 4).",
     ),
     "spatial_attention": (
-        lambda: sj.SpatialAttention(sj.GRU(3)),
+        lambda: sj.attention.SpatialAttention(sj.GRU(3)),
         "attention is GRU(hidden_size=3, reset='after', use_bias=True, w_x_init=GlorotUniform(), w_h_init=Orthogonal(scale=1.0)); expected one such as AdditiveAttention(64).",
     ),
     "decoder_attention": (
-        lambda: sj.AttentionDecoder(sj.GRU(3), sj.AdditiveAttention),
+        lambda: sj.AttentionDecoder(sj.GRU(3), sj.attention.AdditiveAttention),
         "attention is <class 'seqjax.attention.additive.AdditiveAttention'>; expected one such as AdditiveAttention(64).",
     ),
     "decoder_cell": (
@@ -159,15 +159,15 @@ BAD = {
         "xs has dtype int32; expected floating point. Embed or one-hot tokens first.",
     ),
     "coverage_rank": (
-        lambda: sj.coverage_loss(jnp.ones((2, 3))),
+        lambda: sj.attention.coverage_loss(jnp.ones((2, 3))),
         "alignments is float32[2, 3]; expected floats [B, T, S].",
     ),
     "coverage_mask": (
-        lambda: sj.coverage_loss(alignments, mask=jnp.ones((3, 2), bool)),
+        lambda: sj.attention.coverage_loss(alignments, mask=jnp.ones((3, 2), bool)),
         "mask is bool[3, 2] but alignments is [2, 3, 5]; expected bool [B, T] = [2, 3].",
     ),
     "doubly_memory_mask": (
-        lambda: sj.doubly_stochastic_loss(alignments, memory_mask=jnp.ones((2, 3), bool)),
+        lambda: sj.attention.doubly_stochastic_loss(alignments, memory_mask=jnp.ones((2, 3), bool)),
         "memory_mask is bool[2, 3] but alignments is [2, 3, 5]; expected bool [B, S] = [2, 5].",
     ),
     "copy_logits": (

@@ -53,7 +53,7 @@ def test_arms_have_equal_numbers_of_params():
     assert max(sizes) < 1.01 * min(sizes)
 
 
-SMALL = Arm("small", sj.AdditiveAttention(3), hidden_size=4)
+SMALL = Arm("small", sj.attention.AdditiveAttention(3), hidden_size=4)
 SMALL_ARMS = {"with": SMALL, "without": Arm("blind", hidden_size=4)}
 
 

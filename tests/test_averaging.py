@@ -52,7 +52,7 @@ def test_average_is_that_of_the_paper(n):
     for losses in (FALLING, NOISY, NOISY[::-1].copy(), np.full(24, 2, np.float32)):
         for interval in (1, 3):
             expected, T = algorithm_1(WEIGHTS, losses, n, interval)
-            found, state = run(sj.TriggeredAverage(n), WEIGHTS, losses, interval)
+            found, state = run(sj.training.TriggeredAverage(n), WEIGHTS, losses, interval)
             np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
             assert bool(state.triggered) == (T is not None)
             assert int(state.averaged) == (1 if T is None else len(WEIGHTS) - T)
@@ -61,7 +61,7 @@ def test_average_is_that_of_the_paper(n):
 
 
 def test_before_the_trigger_params_are_the_latest_to_the_bit():
-    _, state = run(sj.TriggeredAverage(2), WEIGHTS, FALLING, 1)
+    _, state = run(sj.training.TriggeredAverage(2), WEIGHTS, FALLING, 1)
     np.testing.assert_array_equal(state.mean, WEIGHTS[-1])
 
 
@@ -75,24 +75,35 @@ def observe_all(average, losses):
 
 
 def test_the_last_n_losses_are_not_compared_with():
-    assert observe_all(sj.TriggeredAverage(2), [3, 1, 2, 2.5, 1.5]) == [False] * 4 + [True]
-    assert observe_all(sj.TriggeredAverage(1), [3, 1, 2, 1.5]) == [False, False, False, True]
-    assert observe_all(sj.TriggeredAverage(0), [3, 1, 2]) == [False, False, True]
-    assert observe_all(sj.TriggeredAverage(0), [1, 1, 1]) == [False] * 3  # above, not as high
-    assert observe_all(sj.TriggeredAverage(0), [1, 2, 0]) == [False, True, True]  # for good
+    assert observe_all(sj.training.TriggeredAverage(2), [3, 1, 2, 2.5, 1.5]) == [False] * 4 + [True]
+    assert observe_all(sj.training.TriggeredAverage(1), [3, 1, 2, 1.5]) == [
+        False,
+        False,
+        False,
+        True,
+    ]
+    assert observe_all(sj.training.TriggeredAverage(0), [3, 1, 2]) == [False, False, True]
+    assert (
+        observe_all(sj.training.TriggeredAverage(0), [1, 1, 1]) == [False] * 3
+    )  # above, not as high
+    assert observe_all(sj.training.TriggeredAverage(0), [1, 2, 0]) == [
+        False,
+        True,
+        True,
+    ]  # for good
 
 
 def test_a_loss_of_nan_counts_as_inf():
     nan = float("nan")
-    assert observe_all(sj.TriggeredAverage(0), [1, nan]) == [False, True]
-    assert observe_all(sj.TriggeredAverage(0), [nan, nan, 1, 2]) == [False] * 3 + [True]
-    assert observe_all(sj.TriggeredAverage(0), [1, nan]) == observe_all(
-        sj.TriggeredAverage(0), [1, float("inf")]
+    assert observe_all(sj.training.TriggeredAverage(0), [1, nan]) == [False, True]
+    assert observe_all(sj.training.TriggeredAverage(0), [nan, nan, 1, 2]) == [False] * 3 + [True]
+    assert observe_all(sj.training.TriggeredAverage(0), [1, nan]) == observe_all(
+        sj.training.TriggeredAverage(0), [1, float("inf")]
     )
 
 
 def test_half_precision_is_averaged_in_float32_and_other_leaves_are_the_latest():
-    average = sj.TriggeredAverage(0)
+    average = sj.training.TriggeredAverage(0)
     make = lambda i: {
         "w": jnp.full(2, i, jnp.bfloat16),
         "n": jnp.int32(i),
@@ -111,7 +122,7 @@ def test_half_precision_is_averaged_in_float32_and_other_leaves_are_the_latest()
 def test_average_of_noisy_steps_is_nearer_to_the_minimum():
     """SGD on w²/2 with noise: at a rate of 1/2 the variance of w is 1/3, of n averaged ~ 1/n."""
     noise = jax.random.normal(jax.random.key(0), (2000,))
-    average = sj.TriggeredAverage(0)
+    average = sj.training.TriggeredAverage(0)
 
     def step(carry, e):
         w, state = carry
@@ -126,21 +137,21 @@ def test_average_of_noisy_steps_is_nearer_to_the_minimum():
 
 
 FRACTION: Any = 1.5
-STATE = sj.TriggeredAverage().init({"w": jnp.zeros(2)})
+STATE = sj.training.TriggeredAverage().init({"w": jnp.zeros(2)})
 BAD = {
-    "patience": (lambda: sj.TriggeredAverage(-1), "patience is -1; expected an integer"),
-    "fraction": (lambda: sj.TriggeredAverage(FRACTION), "patience is 1.5; expected"),
-    "bool": (lambda: sj.TriggeredAverage(False), "patience is False; expected"),
+    "patience": (lambda: sj.training.TriggeredAverage(-1), "patience is -1; expected an integer"),
+    "fraction": (lambda: sj.training.TriggeredAverage(FRACTION), "patience is 1.5; expected"),
+    "bool": (lambda: sj.training.TriggeredAverage(False), "patience is False; expected"),
     "structure": (
-        lambda: sj.TriggeredAverage().update(STATE, {"v": jnp.zeros(2)}),
+        lambda: sj.training.TriggeredAverage().update(STATE, {"v": jnp.zeros(2)}),
         "as those that `init` was given",
     ),
     "shape": (
-        lambda: sj.TriggeredAverage().update(STATE, {"w": jnp.zeros(3)}),
+        lambda: sj.training.TriggeredAverage().update(STATE, {"w": jnp.zeros(3)}),
         "params['w'] is float32[3]; expected float32[2]",
     ),
     "loss": (
-        lambda: sj.TriggeredAverage().observe(STATE, jnp.ones(3)),
+        lambda: sj.training.TriggeredAverage().observe(STATE, jnp.ones(3)),
         "loss has shape (3,); expected one number",
     ),
 }
@@ -158,5 +169,7 @@ THREE: Any = np.int64(3)
 
 
 def test_spec_is_a_value():
-    assert sj.TriggeredAverage(3) == sj.TriggeredAverage(THREE)
-    assert eval(repr(sj.TriggeredAverage(3)), dict(vars(sj))) == sj.TriggeredAverage(3)
+    assert sj.training.TriggeredAverage(3) == sj.training.TriggeredAverage(THREE)
+    assert eval(
+        repr(sj.training.TriggeredAverage(3)), dict(vars(sj))
+    ) == sj.training.TriggeredAverage(3)

@@ -11,7 +11,7 @@ from benchmarks import linear
 
 def test_a_run_writes_every_method_and_cell(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(linear, "SHAPES", [(2, 5, 3)])
-    monkeypatch.setattr(linear, "CELLS", {"SRU": (sj.SRU, (2, 5, 3))})
+    monkeypatch.setattr(linear, "CELLS", {"SRU": (sj.linear.SRU, (2, 5, 3))})
     linear.main(linear.Settings(rounds=1, json=tmp_path / "out.json"))
     rows = json.loads((tmp_path / "out.json").read_text())["rows"]
     assert [(row["kind"], row["pass"]) for row in rows] == [

@@ -28,7 +28,7 @@ XS = np.random.default_rng(1).normal(size=(6, 2))
 
 
 def test_peephole_sees_the_old_memory_and_its_output_gate_the_new_one(x64):
-    cell = sj.PeepholeLSTM(3)
+    cell = sj.cells.PeepholeLSTM(3)
     p = drawn(cell)
     h, c, expected = np.zeros(3), np.zeros(3), []
     for x in XS:
@@ -43,16 +43,16 @@ def test_peephole_sees_the_old_memory_and_its_output_gate_the_new_one(x64):
 
 
 def test_peephole_starts_as_a_plain_lstm():
-    peephole, plain = sj.PeepholeLSTM(3), sj.LSTM(3)
+    peephole, plain = sj.cells.PeepholeLSTM(3), sj.LSTM(3)
     params = peephole.init(jax.random.key(0), 2)
-    lstm = sj.LSTMParams(params.w_x, params.w_h, params.b)
+    lstm = sj.cells.LSTMParams(params.w_x, params.w_h, params.b)
     xs = jnp.asarray(XS, jnp.float32)[None]
     got, expected = sj.unroll(peephole, params, xs)[1], sj.unroll(plain, lstm, xs)[1]
     np.testing.assert_allclose(got, expected, rtol=1e-6)
 
 
 def test_projected_lstm_feeds_its_projection_back(x64):
-    cell = sj.ProjectedLSTM(4, 3)
+    cell = sj.cells.ProjectedLSTM(4, 3)
     p = drawn(cell)
     h, c, expected = np.zeros(3), np.zeros(4), []
     for x in XS:
@@ -66,7 +66,7 @@ def test_projected_lstm_feeds_its_projection_back(x64):
 
 
 def test_layer_norm_lstm_normalises_both_products_and_the_memory(x64):
-    cell = sj.LayerNormLSTM(3)
+    cell = sj.cells.LayerNormLSTM(3)
     p = drawn(cell)
 
     def norm(a, scale):
@@ -83,7 +83,7 @@ def test_layer_norm_lstm_normalises_both_products_and_the_memory(x64):
 
 
 def test_layer_norm_lstm_does_not_feel_the_scale_of_its_input_weights():
-    cell = sj.LayerNormLSTM(3)
+    cell = sj.cells.LayerNormLSTM(3)
     params = cell.init(jax.random.key(0), 2)
     xs = jnp.asarray(XS, jnp.float32)[None]
     larger = params._replace(w_x=params.w_x * 50)
@@ -92,7 +92,7 @@ def test_layer_norm_lstm_does_not_feel_the_scale_of_its_input_weights():
 
 
 def test_coupled_lstm_writes_what_it_forgets(x64):
-    cell = sj.CoupledLSTM(3)
+    cell = sj.cells.CoupledLSTM(3)
     p = drawn(cell)
     h, c, expected = np.zeros(3), np.zeros(3), []
     for x in XS:
@@ -105,7 +105,7 @@ def test_coupled_lstm_writes_what_it_forgets(x64):
 
 
 def test_jordan_feeds_its_output_back(x64):
-    cell = sj.Jordan(4, 3, output_activation="tanh")
+    cell = sj.cells.Jordan(4, 3, output_activation="tanh")
     p = drawn(cell)
     y, expected = np.zeros(3), []
     for x in XS:
@@ -116,7 +116,9 @@ def test_jordan_feeds_its_output_back(x64):
 
 
 def test_irnn_is_one_line_and_keeps_what_it_holds():
-    cell = sj.Elman(4, "relu", w_x_init=sj.Normal(0.001), w_h_init=sj.Identity())
+    cell = sj.Elman(
+        4, "relu", w_x_init=sj.initializers.Normal(0.001), w_h_init=sj.initializers.Identity()
+    )
     params = cell.init(jax.random.key(0), 2)
     np.testing.assert_array_equal(params.w_h, np.eye(4))
     start = jnp.array([[1.0, 2.0, 3.0, 4.0]])
@@ -192,7 +194,7 @@ def test_zoneout_without_a_key_is_the_expectation(x64):
     start = sj.LSTMCarry(jnp.ones((1, 3)), -jnp.ones((1, 3)))
     x = jnp.asarray(XS[:1])
     new, _ = plain.step(p, start, x)
-    carry, y = cell.step(p, sj.ZoneoutCarry(start, None), x)
+    carry, y = cell.step(p, sj.cells.ZoneoutCarry(start, None), x)
     np.testing.assert_allclose(carry.cell.h, 0.1 * start.h + 0.9 * new.h, rtol=1e-12)
     np.testing.assert_allclose(carry.cell.c, 0.4 * start.c + 0.6 * new.c, rtol=1e-12)
     np.testing.assert_array_equal(y, carry.cell.h)
@@ -201,7 +203,7 @@ def test_zoneout_without_a_key_is_the_expectation(x64):
 def test_zoneout_with_a_key_keeps_units_at_its_rate():
     rates = sj.LSTMCarry(h=0.1, c=0.4)
     cell = sj.Zoneout(sj.LSTM(2000), rates)
-    params = sj.LSTM(2000, w_h_init=sj.Normal(0.01)).init(jax.random.key(0), 2)
+    params = sj.LSTM(2000, w_h_init=sj.initializers.Normal(0.01)).init(jax.random.key(0), 2)
     carry = cell.initial_carry(params, 2, key=jax.random.key(1))
     marked = carry._replace(cell=jax.tree.map(lambda a: a + 7.0, carry.cell))
     after, y = cell.step(params, marked, jnp.ones((2, 2)))

@@ -12,25 +12,25 @@ import seqjax as sj
 KEY, LONGEST = jax.random.key(5), 200.0
 GATED = {
     "lstm": sj.LSTM(3),
-    "peephole": sj.PeepholeLSTM(3),
-    "projected": sj.ProjectedLSTM(3, 2),
-    "coupled": sj.CoupledLSTM(3),
+    "peephole": sj.cells.PeepholeLSTM(3),
+    "projected": sj.cells.ProjectedLSTM(3, 2),
+    "coupled": sj.cells.CoupledLSTM(3),
     "gru_after": sj.GRU(3),
     "gru_before": sj.GRU(3, reset="before"),
-    "diagonal_gru": sj.DiagonalGRU(3),
-    "diagonal_lstm": sj.DiagonalLSTM(3),
-    "min_gru": sj.MinGRU(3),
-    "min_lstm": sj.MinLSTM(3),
-    "qrnn": sj.QRNN(3),
-    "sru": sj.SRU(3),
-    "layer_norm": sj.LayerNormLSTM(3),
-    "conv": sj.ConvLSTM(3, 1, (1,)),
+    "diagonal_gru": sj.cells.DiagonalGRU(3),
+    "diagonal_lstm": sj.cells.DiagonalLSTM(3),
+    "min_gru": sj.linear.MinGRU(3),
+    "min_lstm": sj.linear.MinLSTM(3),
+    "qrnn": sj.linear.QRNN(3),
+    "sru": sj.linear.SRU(3),
+    "layer_norm": sj.cells.LayerNormLSTM(3),
+    "conv": sj.cells.ConvLSTM(3, 1, (1,)),
 }
 
 
 def test_times_are_uniform():
     """The empirical distribution of 1 / (1 - σ(b)) against that of U(2, T): Kolmogorov-Smirnov."""
-    b = np.asarray(sj.Chrono(LONGEST)(KEY, (5000,)), np.float64)
+    b = np.asarray(sj.initializers.Chrono(LONGEST)(KEY, (5000,)), np.float64)
     times = np.sort(1 + np.exp(b))
     np.testing.assert_allclose(times, np.sort(1 / (1 - 1 / (1 + np.exp(-b)))), rtol=1e-12)
     expected = np.clip((times - 2) / (LONGEST - 2), 0, 1)
@@ -43,7 +43,7 @@ def test_times_are_uniform():
 def test_half_life_of_a_state_left_alone(name):
     """With weights of 0 and nothing to write, a state of 1 decays by σ(b_f) at each step."""
     cell = GATED[name]
-    params = sj.chrono_biases(cell.init(jax.random.key(0), 3), KEY, LONGEST)
+    params = sj.initializers.chrono_biases(cell.init(jax.random.key(0), 3), KEY, LONGEST)
     weights = {name for name in params._fields if name.startswith("w_")}
     params = params._replace(**{name: 0 * getattr(params, name) for name in weights})
     carry = jax.tree.map(jnp.ones_like, cell.initial_carry(params, 1))
@@ -51,7 +51,9 @@ def test_half_life_of_a_state_left_alone(name):
     after, _ = sj.unroll(cell, params, xs, carry=carry)
     state = lambda c: getattr(c, "c", getattr(c, "h", c))
     kept = np.asarray(state(after), np.float64).ravel()
-    u = np.exp(np.asarray(sj.Chrono(LONGEST)(jax.random.fold_in(KEY, 0), (3,)), np.float64))
+    u = np.exp(
+        np.asarray(sj.initializers.Chrono(LONGEST)(jax.random.fold_in(KEY, 0), (3,)), np.float64)
+    )
     np.testing.assert_allclose(kept, u / (1 + u), rtol=1e-5)
 
 
@@ -59,7 +61,7 @@ def test_half_life_in_steps():
     """State 1 halves after ln 2 / -ln σ(b_f) steps: counted, against the formula."""
     cell = sj.LSTM(4)
     params = jax.tree.map(jnp.zeros_like, cell.init(KEY, 1))
-    params = sj.chrono_biases(params, KEY, 50.0)
+    params = sj.initializers.chrono_biases(params, KEY, 50.0)
     carry = cell.initial_carry(params, 1)._replace(c=jnp.ones((1, 4)))
 
     def step(carry, x):
@@ -76,14 +78,14 @@ def test_half_life_in_steps():
 
 def test_only_the_biases_of_keeping_and_writing_gates_change():
     before = sj.LSTM(3).init(jax.random.key(0), 2)
-    after = sj.chrono_biases(before, KEY, LONGEST)
+    after = sj.initializers.chrono_biases(before, KEY, LONGEST)
     i, f, g, o = after.b.reshape(4, 3)
     np.testing.assert_array_equal(i, -f)
     np.testing.assert_array_equal(np.stack([g, o]), 0)
     assert (f > 0).all() and (np.diff(f) != 0).all()
     np.testing.assert_array_equal(after.w_x, before.w_x)
     np.testing.assert_array_equal(after.w_h, before.w_h)
-    gru = sj.chrono_biases(sj.GRU(3).init(jax.random.key(0), 2), KEY, LONGEST)
+    gru = sj.initializers.chrono_biases(sj.GRU(3).init(jax.random.key(0), 2), KEY, LONGEST)
     r, z, n = gru.b.reshape(3, 3)
     assert (z > 0).all()
     np.testing.assert_array_equal(np.stack([r, n, gru.b_n]), 0)
@@ -94,7 +96,7 @@ def test_any_tree_of_params_and_dtype():
     cell = sj.Stack((sj.Bidirectional(sj.LSTM(2)), sj.Dropout(0.5), sj.Residual(sj.GRU(4))))
     before = {"cell": cell.init(KEY, 3), "out": jnp.ones((4, 2), jnp.bfloat16)}
     before = jax.tree.map(lambda a: a.astype(jnp.bfloat16), before)
-    after = jax.jit(lambda p: sj.chrono_biases(p, KEY, LONGEST))(before)
+    after = jax.jit(lambda p: sj.initializers.chrono_biases(p, KEY, LONGEST))(before)
     both, _, gru = after["cell"]
     assert (both.forward.b != both.backward.b).any() and (gru.b[4:8] > 0).all()
     same = lambda a, b: a.shape == b.shape and a.dtype == b.dtype
@@ -105,20 +107,23 @@ def test_any_tree_of_params_and_dtype():
 THREE: Any = 3
 BAD = {
     "longest": (
-        lambda: sj.chrono_biases(sj.LSTM(2).init(KEY, 1), KEY, 2),
+        lambda: sj.initializers.chrono_biases(sj.LSTM(2).init(KEY, 1), KEY, 2),
         "longest is 2.0; expected the steps of the longest dependency, above 2.",
     ),
-    "infinite": (lambda: sj.Chrono(float("inf")), "longest is inf; expected a finite number."),
+    "infinite": (
+        lambda: sj.initializers.Chrono(float("inf")),
+        "longest is inf; expected a finite number.",
+    ),
     "no gates": (
-        lambda: sj.chrono_biases(sj.Elman(2).init(KEY, 1), KEY, 9),
+        lambda: sj.initializers.chrono_biases(sj.Elman(2).init(KEY, 1), KEY, 9),
         "params is a ElmanParams with no params of a gated cell; expected those of one of Conv",
     ),
     "no bias": (
-        lambda: sj.chrono_biases(sj.GRU(2, use_bias=False).init(KEY, 1), KEY, 9),
+        lambda: sj.initializers.chrono_biases(sj.GRU(2, use_bias=False).init(KEY, 1), KEY, 9),
         "params is a GRUParams whose b is None; expected biases.",
     ),
     "key": (
-        lambda: sj.chrono_biases(sj.LSTM(2).init(KEY, 1), THREE, 9),
+        lambda: sj.initializers.chrono_biases(sj.LSTM(2).init(KEY, 1), THREE, 9),
         "key is 3; expected a typed",
     ),
 }

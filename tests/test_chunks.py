@@ -15,11 +15,13 @@ from seqjax.linear.chunks import log_decays, solve_unit_triangular
 
 BATCH, LENGTH, INPUT = 2, 11, 3
 CELLS: dict[str, Any] = {
-    "linear_attention": sj.LinearAttention(4, heads=2, key_size=3),
-    "delta_net": sj.DeltaNet(4, heads=2, key_size=3),
-    "gated_delta_net": sj.DeltaNet(4, key_size=3, gated=True, negative_eigenvalues=True),
-    "mlstm": sj.MLSTM(4, heads=2, key_size=3),
-    "mlstm_exponential": sj.MLSTM(4, key_size=3, forget_gate="exponential", forget_bias=(-1, -1)),
+    "linear_attention": sj.linear.LinearAttention(4, heads=2, key_size=3),
+    "delta_net": sj.linear.DeltaNet(4, heads=2, key_size=3),
+    "gated_delta_net": sj.linear.DeltaNet(4, key_size=3, gated=True, negative_eigenvalues=True),
+    "mlstm": sj.linear.MLSTM(4, heads=2, key_size=3),
+    "mlstm_exponential": sj.linear.MLSTM(
+        4, key_size=3, forget_gate="exponential", forget_bias=(-1, -1)
+    ),
 }
 
 
@@ -37,7 +39,7 @@ def make_case(cell, dtype=jnp.float64):
 
 
 def results(run, cell, params, carry, xs, mask, flags, initial):
-    reset = None if flags is None else sj.Reset(flags, initial)
+    reset = None if flags is None else sj.core.Reset(flags, initial)
     return run(cell, params, carry, xs, mask, reset)
 
 

@@ -23,7 +23,7 @@ W_H = 1.1 * np.linalg.qr(RANDOM.normal(size=(SIZE, SIZE)))[0]  # 30 steps leave 
 
 
 def params_of(w_h):
-    return sj.ElmanParams(jnp.asarray(W_X), w_h, None)
+    return sj.cells.ElmanParams(jnp.asarray(W_X), w_h, None)
 
 
 def final(w_h, start, **how):
@@ -94,8 +94,8 @@ def test_sum_scan_forward_accumulation_and_reverse_mode_agree(x64):
         h, _ = CELL.step(params_of(w_h), h, xs[:, 0])
         return jnp.sum(h), h
 
-    start = sj.begin_rtrl(jnp.asarray(W_H), jnp.asarray(H0)[None])
-    run = jax.jit(sj.rtrl_value_and_grad(loss_fn))
+    start = sj.gradients.begin_rtrl(jnp.asarray(W_H), jnp.asarray(H0)[None])
+    run = jax.jit(sj.gradients.rtrl(loss_fn))
     (_, carried), total = run(jnp.asarray(W_H), start, jnp.asarray(XS))
     close(carried.influence)
     so_far = [closed_form(direct[:t], through[:t], 0 * expected) for t in range(1, LENGTH + 1)]

@@ -35,9 +35,9 @@ def members(spec):
 
 
 def test_the_zoo_holds_every_public_cell():
-    protocols = {sj.Cell, sj.SequenceCell, sj.RecurrentCell, sj.LinearCell}
+    protocols = {sj.Cell, sj.core.SequenceCell, sj.RecurrentCell, sj.linear.LinearCell}
     protocols.add(sj.AttentionDecoder)  # whose params need a memory: test_attention_decoder.py
-    protocols.add(sj.NeuralCache)  # which has no params: test_neural_cache.py
+    protocols.add(sj.decoding.NeuralCache)  # which has no params: test_neural_cache.py
     public = {
         value
         for value in vars(sj).values()

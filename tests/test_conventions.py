@@ -25,7 +25,7 @@ def draw(*shape, seed=0, scale=0.8):
 
 def draw_gru(reset="after", b_n=True) -> Any:
     after = reset == "after"
-    return sj.GRUParams(
+    return sj.cells.GRUParams(
         w_x=jnp.asarray(draw(SIZE, 3 * SIZE)),
         w_h=jnp.asarray(draw(SIZE, 3 * SIZE, seed=1)),
         b=jnp.asarray(draw(3 * SIZE)),
@@ -85,15 +85,15 @@ def test_negated_update_gate_is_the_other_convention(reset):
     params = jax.tree.map(lambda a: a.astype(jnp.float32), draw_gru(reset))
     expected = loop(overwriting_gru(params, reset))
     close = lambda ys: np.allclose(ys, expected, rtol=0, atol=1e-6)
-    assert close(gru_ys(sj.negate_update_gate(params), reset))
+    assert close(gru_ys(sj.cells.negate_update_gate(params), reset))
     assert not close(gru_ys(params, reset))
 
 
 @pytest.mark.parametrize("reset", ["after", "before"])
 def test_negating_the_update_gate_twice_changes_no_bit(reset):
     params = draw_gru(reset)
-    once: Any = sj.negate_update_gate(params)
-    twice = sj.negate_update_gate(once)
+    once: Any = sj.cells.negate_update_gate(params)
+    twice = sj.cells.negate_update_gate(once)
     assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), twice, params))
     # r, n and the candidate's second bias stay as they are.
     np.testing.assert_array_equal(once.w_x[:, :SIZE], params.w_x[:, :SIZE])
@@ -146,7 +146,7 @@ def test_two_biases_of_an_lstm_are_one(x64):
         h = sigmoid(o) * np.tanh(c)
         return (h, c), h
 
-    params = sj.LSTMParams(jnp.asarray(w_x), jnp.asarray(w_h), jnp.asarray(b_x + b_h))
+    params = sj.cells.LSTMParams(jnp.asarray(w_x), jnp.asarray(w_h), jnp.asarray(b_x + b_h))
     np.testing.assert_allclose(lstm_ys(params), loop(step, (H0, H0)), rtol=1e-12, atol=1e-14)
 
 
@@ -189,7 +189,7 @@ def test_one_matrix_on_h_and_x_is_two_matrices(joined, x64):
     first, second = jnp.asarray(w[:SIZE]), jnp.asarray(w[SIZE:])
     w_h, w_x = (first, second) if joined == "hx" else (second, first)
     expected = loop(joined_lstm(w, b, "ifgo", joined=joined), (H0, H0))
-    split = sj.LSTMParams(w_x, w_h, jnp.asarray(b))
+    split = sj.cells.LSTMParams(w_x, w_h, jnp.asarray(b))
     np.testing.assert_allclose(lstm_ys(split), expected, rtol=1e-12, atol=1e-14)
     swapped = split._replace(w_x=w_h, w_h=w_x)
     assert np.abs(lstm_ys(swapped) - expected).max() > 0.05
@@ -211,10 +211,10 @@ def test_orders_of_gates_are_permutations_of_blocks(order, forget_bias, x64):
 
     matrix, bias = arrange(w), arrange(b)
     bias[SIZE : 2 * SIZE] += forget_bias
-    params = sj.LSTMParams(*map(jnp.asarray, (matrix[SIZE:], matrix[:SIZE], bias)))
+    params = sj.cells.LSTMParams(*map(jnp.asarray, (matrix[SIZE:], matrix[:SIZE], bias)))
     np.testing.assert_allclose(lstm_ys(params), expected, rtol=1e-12, atol=1e-14)
     if order != "ifgo":
-        as_it_is = sj.LSTMParams(*map(jnp.asarray, (w[SIZE:], w[:SIZE], b)))
+        as_it_is = sj.cells.LSTMParams(*map(jnp.asarray, (w[SIZE:], w[:SIZE], b)))
         assert np.abs(lstm_ys(as_it_is) - expected).max() > 0.05
 
 
@@ -235,7 +235,7 @@ def test_reset_gate_forgets_inside_the_candidate_only(x64):
 def test_input_gate_is_logistic_and_candidate_is_tanh(x64):
     """Some call the input gate the "candidate choice" and tanh(g) the "candidate values"."""
     shut = jnp.repeat(jnp.array([0.0, -800.0, 2.0, 800.0]), SIZE)  # i, f, g, o
-    params = sj.LSTMParams(jnp.zeros((SIZE, 4 * SIZE)), jnp.zeros((SIZE, 4 * SIZE)), shut)
+    params = sj.cells.LSTMParams(jnp.zeros((SIZE, 4 * SIZE)), jnp.zeros((SIZE, 4 * SIZE)), shut)
     expected = np.full(XS.shape, np.tanh(sigmoid(0.0) * np.tanh(2.0)))
     np.testing.assert_allclose(lstm_ys(params), expected, rtol=1e-12)
 
@@ -258,7 +258,7 @@ def elman_ys(params, reset):
 def draw_elman() -> Any:
     w_x, w_h, b = draw(SIZE, SIZE), draw(SIZE, SIZE, seed=1), draw(SIZE)
     step = lambda h, x: np.tanh(x @ w_x + h @ w_h + b)
-    return sj.ElmanParams(*map(jnp.asarray, (w_x, w_h, b))), step
+    return sj.cells.ElmanParams(*map(jnp.asarray, (w_x, w_h, b))), step
 
 
 def test_segment_ids_are_resets_where_they_change(x64):

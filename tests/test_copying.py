@@ -22,7 +22,7 @@ def given(dtype):
 
 
 def test_probabilities_are_those_of_the_two_ways_to_a_word(x64):
-    found = sj.pointer_generator(
+    found = sj.attention.pointer_generator(
         *map(jnp.asarray, (LOGITS, GATE, ALIGNMENT, SOURCE[:, None])), extended_size=E
     )
     for b in range(B):
@@ -42,7 +42,7 @@ def test_what_the_vocabulary_finds_improbable_is_not_lost():
     alignment, source = jnp.array([[0.0, 1.0]]), jnp.array([[2, 2]])
 
     def run(logits, gate, alignment):
-        return sj.pointer_generator(logits, gate, alignment, source, 4)
+        return sj.attention.pointer_generator(logits, gate, alignment, source, 4)
 
     found, pull = jax.vjp(run, logits, gate, alignment)
     np.testing.assert_allclose(found, [[0.0, -300.0, -200.0, -jnp.inf]], rtol=1e-6)
@@ -57,7 +57,7 @@ def test_gradients_equal_finite_differences(x64):
     @jax.jit
     def total(logits, gate, alignment):
         args = logits, gate, alignment
-        found = sj.pointer_generator(*args, jnp.asarray(SOURCE[:, None]), E)
+        found = sj.attention.pointer_generator(*args, jnp.asarray(SOURCE[:, None]), E)
         return jnp.sum(jnp.where(jnp.isfinite(found), found, 0) * weights)
 
     grads = jax.grad(total, argnums=(0, 1, 2))(*args)
@@ -76,27 +76,31 @@ def test_ids_outside_are_refused_padding_is_not():
     for bad in (-1, E):
         wrong = source.at[1, 2].set(bad)
         with pytest.raises(ValueError, match=f"source holds {bad}; expected ids in 0..5"):
-            sj.pointer_generator(*args, wrong, E)
-        found = jax.jit(lambda s: sj.pointer_generator(*args, s, E))(wrong)
+            sj.attention.pointer_generator(*args, wrong, E)
+        found = jax.jit(lambda s: sj.attention.pointer_generator(*args, s, E))(wrong)
         assert jnp.isnan(found[1]).all() and not jnp.isnan(found[0]).any()
-        error, _ = checkify.checkify(jax.jit(lambda s: sj.pointer_generator(*args, s, E)))(wrong)
+        error, _ = checkify.checkify(
+            jax.jit(lambda s: sj.attention.pointer_generator(*args, s, E))
+        )(wrong)
         with pytest.raises(checkify.JaxRuntimeError, match="source holds an id out of range"):
             error.throw()
-        masked = sj.pointer_generator(*args, wrong, E, source_mask=mask)
+        masked = sj.attention.pointer_generator(*args, wrong, E, source_mask=mask)
         zeroed = args[2].at[1, 2].set(0)
-        expected = sj.pointer_generator(*args[:2], zeroed, source, E)
+        expected = sj.attention.pointer_generator(*args[:2], zeroed, source, E)
         np.testing.assert_allclose(masked, expected, rtol=1e-6)
 
 
 def test_a_source_of_padding_leaves_what_is_generated():
     args = (jnp.zeros((1, V)), jnp.zeros(1), jnp.zeros((1, S)), jnp.zeros((1, S), int))
-    found = sj.pointer_generator(*args, E, source_mask=jnp.zeros((1, S), bool))
+    found = sj.attention.pointer_generator(*args, E, source_mask=jnp.zeros((1, S), bool))
     np.testing.assert_allclose(jnp.exp(found), [[0.125] * V + [0.0] * 2], rtol=1e-6)
 
 
 def test_half_precision_is_computed_in_float32():
     args = given(jnp.bfloat16)
-    assert sj.pointer_generator(*args, jnp.asarray(SOURCE[:, None]), E).dtype == jnp.float32
+    assert (
+        sj.attention.pointer_generator(*args, jnp.asarray(SOURCE[:, None]), E).dtype == jnp.float32
+    )
 
 
 MASK = np.array([[True, True, False], [True, False, False]])
@@ -110,14 +114,14 @@ def test_coverage_loss_counts_what_is_read_again(x64):
             total += np.minimum(ALIGNMENT[b, t], covered).sum()
             covered += ALIGNMENT[b, t]
     dirty = np.where(MASK[..., None], ALIGNMENT, np.nan)
-    found = sj.coverage_loss(jnp.asarray(dirty), mask=jnp.asarray(MASK))
+    found = sj.attention.coverage_loss(jnp.asarray(dirty), mask=jnp.asarray(MASK))
     np.testing.assert_allclose(found, total / MASK.sum(), rtol=1e-12)
-    everywhere = sj.coverage_loss(jnp.asarray(ALIGNMENT))
+    everywhere = sj.attention.coverage_loss(jnp.asarray(ALIGNMENT))
     np.testing.assert_allclose(
-        everywhere, sj.coverage_loss(jnp.asarray(ALIGNMENT), mask=jnp.ones((B, T), bool))
+        everywhere, sj.attention.coverage_loss(jnp.asarray(ALIGNMENT), mask=jnp.ones((B, T), bool))
     )
-    assert sj.coverage_loss(jnp.ones((2, 0, 3))) == 0
-    grad = jax.grad(lambda a: sj.coverage_loss(a, mask=jnp.zeros((B, T), bool)))
+    assert sj.attention.coverage_loss(jnp.ones((2, 0, 3))) == 0
+    grad = jax.grad(lambda a: sj.attention.coverage_loss(a, mask=jnp.zeros((B, T), bool)))
     assert not grad(jnp.asarray(ALIGNMENT)).any()
 
 
@@ -135,7 +139,9 @@ def test_doubly_stochastic_loss_counts_real_places_and_steps(x64):
     )
     dirty = jnp.asarray(np.where(MASK[..., None], ALIGNMENT, np.inf))
     how = dict(mask=jnp.asarray(MASK), memory_mask=jnp.asarray(real))
-    np.testing.assert_allclose(sj.doubly_stochastic_loss(dirty, **how), expected, rtol=1e-12)
-    grads = jax.grad(lambda a: sj.doubly_stochastic_loss(a, **how))(dirty)
+    np.testing.assert_allclose(
+        sj.attention.doubly_stochastic_loss(dirty, **how), expected, rtol=1e-12
+    )
+    grads = jax.grad(lambda a: sj.attention.doubly_stochastic_loss(a, **how))(dirty)
     assert jnp.isfinite(grads).all() and not grads[~MASK].any() and not grads[0, :, 3:].any()
-    assert sj.doubly_stochastic_loss(jnp.zeros((0, 2, 3))) == 0
+    assert sj.attention.doubly_stochastic_loss(jnp.zeros((0, 2, 3))) == 0

@@ -26,7 +26,7 @@ FORBIDDING = PARAMS._replace(
 )
 CASES = {"plain": PARAMS, "forbidding": FORBIDDING}
 
-loss = jax.jit(sj.crf_loss)
+loss = jax.jit(sj.losses.crf_loss)
 log_partition = jax.jit(crf_log_partition)
 marginals = jax.jit(crf_marginals)
 viterbi = jax.jit(crf_viterbi)
@@ -35,7 +35,7 @@ viterbi = jax.jit(crf_viterbi)
 @jax.jit
 def loss_and_grads(params, emissions, tags, mask):
     def total(params, emissions):
-        losses = sj.crf_loss(params, emissions, tags, mask=mask)
+        losses = sj.losses.crf_loss(params, emissions, tags, mask=mask)
         return jnp.sum(losses), losses
 
     (_, losses), grads = jax.value_and_grad(total, argnums=(0, 1), has_aux=True)(params, emissions)
@@ -153,7 +153,7 @@ def test_tags_out_of_range():
     emissions = EMISSIONS.astype(np.float32)
     params = CRFParams.zeros(K)
     assert np.isnan(loss(params, emissions, tags)).tolist() == [True, True, False]
-    checked = jax.jit(checkify.checkify(sj.crf_loss))
+    checked = jax.jit(checkify.checkify(sj.losses.crf_loss))
     assert "tags holds an id out of range" in checked(params, emissions, tags)[0].get()
 
 
@@ -172,7 +172,9 @@ def test_zero_transitions_are_a_softmax_a_step():
 def test_inside_of_shard_map(x64):
     mesh, spec = jax.sharding.Mesh(jax.devices()[:1], ("rows",)), jax.sharding.PartitionSpec
     rows = spec("rows")
-    run = lambda params, emissions, tags, mask: sj.crf_loss(params, emissions, tags, mask=mask)
+    run = lambda params, emissions, tags, mask: sj.losses.crf_loss(
+        params, emissions, tags, mask=mask
+    )
     split = jax.shard_map(run, mesh=mesh, in_specs=(spec(), rows, rows, rows), out_specs=rows)
     total = lambda params: jnp.sum(split(params, EMISSIONS, TAGS, MASK))
     params = jax.tree.map(jnp.asarray, PARAMS)

@@ -15,9 +15,9 @@ T, V, N = 6, 3, 3
 RNG = np.random.default_rng(0)
 LOGITS = 2 * RNG.normal(size=(T, V))
 
-loss = jax.jit(sj.ctc_loss, static_argnames="blank")
+loss = jax.jit(sj.losses.ctc_loss, static_argnames="blank")
 loss_and_grad = jax.jit(
-    jax.value_and_grad(lambda *args, **how: sj.ctc_loss(*args, **how).sum()),
+    jax.value_and_grad(lambda *args, **how: sj.losses.ctc_loss(*args, **how).sum()),
     static_argnames="blank",
 )
 
@@ -86,7 +86,7 @@ def test_what_cannot_be_emitted_is_infinite_and_has_no_gradient():
     assert np.isposinf(losses).tolist() == [True, True, False, True]
     _, grad = loss_and_grad(logits, labels, **short)
     assert np.isfinite(grad).all() and np.any(grad, axis=(1, 2)).tolist() == [0, 0, 1, 0]
-    checked = jax.jit(checkify.checkify(lambda *a: sj.ctc_loss(*a, **short)))
+    checked = jax.jit(checkify.checkify(lambda *a: sj.losses.ctc_loss(*a, **short)))
     assert "need more frames" in checked(logits, labels)[0].get()
 
 
@@ -121,7 +121,11 @@ def test_no_labels_and_no_frames_have_empty_axes():
     logits = LOGITS.astype(np.float32)[None]
     blanks = -np.log(ctc_probabilities(logits[0])[()])
     one = np.array([1])  # padding is no repeat, for which a blank would be needed
-    losses = sj.ctc_loss(logits, np.array([[1, 0, 0]]), lengths=one, label_lengths=one)
+    losses = sj.losses.ctc_loss(logits, np.array([[1, 0, 0]]), lengths=one, label_lengths=one)
     assert np.isfinite(losses[0])
-    np.testing.assert_allclose(sj.ctc_loss(logits, np.zeros((1, 0), int)), [blanks], rtol=1e-5)
-    assert sj.ctc_loss(np.zeros((1, 0, V), np.float32), np.zeros((1, 0), int)).tolist() == [0]
+    np.testing.assert_allclose(
+        sj.losses.ctc_loss(logits, np.zeros((1, 0), int)), [blanks], rtol=1e-5
+    )
+    assert sj.losses.ctc_loss(np.zeros((1, 0, V), np.float32), np.zeros((1, 0), int)).tolist() == [
+        0
+    ]

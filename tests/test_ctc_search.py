@@ -16,7 +16,7 @@ T, V = 4, 3
 RNG = np.random.default_rng(1)
 LOGITS = 1.5 * RNG.normal(size=(2, T, V))
 ALL = 2 ** (T + 1) - 1  # prefixes of at most T labels out of two
-loss = jax.jit(sj.ctc_loss)
+loss = jax.jit(sj.losses.ctc_loss)
 greedy = jax.jit(ctc_greedy)
 search = jax.jit(ctc_beam_search, static_argnames=("beam_size", "blank", "max_len"))
 

@@ -20,7 +20,7 @@ CELLS: dict[str, Any] = {
     "lstm": sj.LSTM(SIZE),
     "gru_after": sj.GRU(SIZE),
     "gru_before": sj.GRU(SIZE, reset="before"),
-    "projected": sj.ProjectedLSTM(4, SIZE),
+    "projected": sj.cells.ProjectedLSTM(4, SIZE),
 }
 
 
@@ -242,7 +242,7 @@ lengths = jnp.array([9, 3, 0, 7])
 stack = sj.Stack((sj.LSTM(4), sj.Dropout(0.5), sj.LearnedCarry(sj.Zoneout(sj.GRU(4), 0.1))))
 for cell, remat, truncate in (
     (stack, 2, None),
-    (sj.GRU(4), sj.mixed_schedule(9, 12, 4), 3),
+    (sj.GRU(4), sj.core.mixed_schedule(9, 12, 4), 3),
     (sj.Bidirectional(sj.LSTM(4)), None, 3),
 ):
     def loss(params, xs, lengths):

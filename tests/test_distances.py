@@ -14,7 +14,9 @@ ROWS = [
     (h[:n].tolist(), r[:m].tolist())
     for h, r, n, m in zip(HYP, REF, LENGTHS, REF_LENGTHS, strict=True)
 ]
-distance = jax.jit(sj.edit_distance, static_argnames=("insertion", "deletion", "substitution"))
+distance = jax.jit(
+    sj.metrics.edit_distance, static_argnames=("insertion", "deletion", "substitution")
+)
 
 
 def by_loop(hyp, ref, insertion=1, deletion=1, substitution=1):
@@ -54,26 +56,26 @@ def test_distance_is_that_of_another_library():
 def test_padding_and_its_width_do_not_matter():
     wide = np.full((40, 11), -7)
     wide[:, :5] = np.where(np.arange(5) < REF_LENGTHS[:, None], REF, 99)
-    found = sj.edit_distance(HYP, wide, LENGTHS, REF_LENGTHS)
+    found = sj.metrics.edit_distance(HYP, wide, LENGTHS, REF_LENGTHS)
     np.testing.assert_array_equal(found, distance(HYP, REF, LENGTHS, REF_LENGTHS))
 
 
 def test_empty_sequences():
     nothing = jnp.zeros((2, 0), int)
-    assert sj.edit_distance(nothing, nothing).tolist() == [0, 0]
-    assert sj.edit_distance(nothing, REF[:2]).tolist() == [5, 5]
-    assert sj.edit_distance(REF[:2], nothing).tolist() == [5, 5]
+    assert sj.metrics.edit_distance(nothing, nothing).tolist() == [0, 0]
+    assert sj.metrics.edit_distance(nothing, REF[:2]).tolist() == [5, 5]
+    assert sj.metrics.edit_distance(REF[:2], nothing).tolist() == [5, 5]
 
 
 def test_long_rows_are_exact():
     hyp = RNG.integers(0, 4, 600)
     ref = np.delete(hyp, [3, 77, 400])
-    assert int(sj.edit_distance(hyp, ref)) == 3
-    assert [int(n) for n in sj.edit_counts(hyp, ref)] == [0, 0, 3]
+    assert int(sj.metrics.edit_distance(hyp, ref)) == 3
+    assert [int(n) for n in sj.metrics.edit_counts(hyp, ref)] == [0, 0, 3]
 
 
 def test_hypotheses_broadcast_over_references():
-    found = sj.edit_distance(HYP.reshape(8, 5, 7), REF[:8, None])
+    found = sj.metrics.edit_distance(HYP.reshape(8, 5, 7), REF[:8, None])
     each = [[by_loop(HYP[5 * b + k], REF[b]) for k in range(5)] for b in range(8)]
     np.testing.assert_array_equal(found, each)
 
@@ -99,13 +101,13 @@ def best_counts(hyp, ref):
 
 
 def test_kinds_of_edits():
-    found = sj.edit_counts(HYP, REF, LENGTHS, REF_LENGTHS)
+    found = sj.metrics.edit_counts(HYP, REF, LENGTHS, REF_LENGTHS)
     np.testing.assert_array_equal(np.stack(found, 1), [best_counts(h, r) for h, r in ROWS])
     np.testing.assert_array_equal(sum(found), distance(HYP, REF, LENGTHS, REF_LENGTHS))
 
 
 def test_hamming_distance():
-    found = sj.hamming_distance(HYP[:, :5], REF, REF_LENGTHS)
+    found = sj.metrics.hamming_distance(HYP[:, :5], REF, REF_LENGTHS)
     expected = [
         sum(a != b for a, b in zip(h[:m], r[:m], strict=True))
         for h, r, m in zip(HYP, REF, REF_LENGTHS, strict=True)
@@ -115,26 +117,56 @@ def test_hamming_distance():
 
 
 def test_error_rate_is_one_of_the_corpus():
-    assert float(sj.error_rate(jnp.array([2, 0, 3]), jnp.array([1, 9, 0]))) == 0.5
-    assert float(sj.error_rate(jnp.array([0]), jnp.array([0]))) == 0.0
-    assert float(sj.error_rate(jnp.array([2]), jnp.array([0]))) == np.inf
+    assert float(sj.metrics.error_rate(jnp.array([2, 0, 3]), jnp.array([1, 9, 0]))) == 0.5
+    assert float(sj.metrics.error_rate(jnp.array([0]), jnp.array([0]))) == 0.0
+    assert float(sj.metrics.error_rate(jnp.array([2]), jnp.array([0]))) == np.inf
 
 
 BAD = {
-    "floats": (lambda: sj.edit_distance(HYP * 1.0, REF), "hypotheses is float32[40, 7]; expected"),
-    "number": (lambda: sj.edit_distance(3, REF), "hypotheses is int32[]; expected integer ids"),
-    "lengths": (lambda: sj.edit_distance(HYP, REF, LENGTHS[:3]), "lengths is int32[3]; expected"),
-    "long": (lambda: sj.edit_distance(HYP, REF, LENGTHS + 5), "expected 0 <= lengths <= 7, the"),
+    "floats": (
+        lambda: sj.metrics.edit_distance(HYP * 1.0, REF),
+        "hypotheses is float32[40, 7]; expected",
+    ),
+    "number": (
+        lambda: sj.metrics.edit_distance(3, REF),
+        "hypotheses is int32[]; expected integer ids",
+    ),
+    "lengths": (
+        lambda: sj.metrics.edit_distance(HYP, REF, LENGTHS[:3]),
+        "lengths is int32[3]; expected",
+    ),
+    "long": (
+        lambda: sj.metrics.edit_distance(HYP, REF, LENGTHS + 5),
+        "expected 0 <= lengths <= 7, the",
+    ),
     "short": (
-        lambda: sj.edit_distance(HYP, REF, None, REF_LENGTHS - 5),
+        lambda: sj.metrics.edit_distance(HYP, REF, None, REF_LENGTHS - 5),
         "expected 0 <= reference_lengths <= 5, the width of references [40, 5].",
     ),
-    "negative": (lambda: sj.edit_distance(HYP, REF, deletion=-1), "deletion is -1; expected a"),
-    "infinite": (lambda: sj.edit_distance(HYP, REF, substitution=np.inf), "substitution is inf; e"),
-    "rows": (lambda: sj.edit_distance(HYP[:3], REF), "hypotheses has leading axes (3,) and ref"),
-    "widths": (lambda: sj.hamming_distance(HYP, REF), "hypotheses has width 7 and references 5"),
-    "wide": (lambda: sj.edit_counts(jnp.zeros(2**16, int), REF[0]), "65541 tokens with costs of"),
-    "rates": (lambda: sj.error_rate(LENGTHS[:2], LENGTHS), "distances has shape (2,) and ref"),
+    "negative": (
+        lambda: sj.metrics.edit_distance(HYP, REF, deletion=-1),
+        "deletion is -1; expected a",
+    ),
+    "infinite": (
+        lambda: sj.metrics.edit_distance(HYP, REF, substitution=np.inf),
+        "substitution is inf; e",
+    ),
+    "rows": (
+        lambda: sj.metrics.edit_distance(HYP[:3], REF),
+        "hypotheses has leading axes (3,) and ref",
+    ),
+    "widths": (
+        lambda: sj.metrics.hamming_distance(HYP, REF),
+        "hypotheses has width 7 and references 5",
+    ),
+    "wide": (
+        lambda: sj.metrics.edit_counts(jnp.zeros(2**16, int), REF[0]),
+        "65541 tokens with costs of",
+    ),
+    "rates": (
+        lambda: sj.metrics.error_rate(LENGTHS[:2], LENGTHS),
+        "distances has shape (2,) and ref",
+    ),
 }
 
 

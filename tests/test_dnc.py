@@ -11,7 +11,7 @@ import seqjax as sj
 from seqjax.cells.memory import allocation
 
 SLOTS, WIDTH, HEADS = 5, 3, 2
-CELL = sj.DNC(sj.Elman(4), SLOTS, WIDTH, HEADS)
+CELL = sj.cells.DNC(sj.Elman(4), SLOTS, WIDTH, HEADS)
 
 
 def draw(*shape, seed=0):
@@ -150,7 +150,7 @@ EXTREME = st.sampled_from([-1e4, -30.0, 0.0, 30.0, 1e4])
 @jax.jit
 def twice(told):
     """Two steps whose heads are told [2, 16] numbers, and the gradient of all that comes of it."""
-    cell = sj.DNC(sj.Feedforward(3), slots=4, width=2)
+    cell = sj.cells.DNC(sj.cells.Feedforward(3), slots=4, width=2)
     params = jax.tree.map(jnp.zeros_like, cell.init(jax.random.key(0), 1))
 
     def run(told):

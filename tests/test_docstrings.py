@@ -18,8 +18,8 @@ PUBLIC = {
 } | {"check_cell": check_cell}
 PUBLIC |= {
     name: value
-    for name, value in vars(sj.tags).items()
-    if not name.startswith("_") and getattr(value, "__module__", "") == sj.tags.__name__
+    for name, value in vars(sj.metrics).items()
+    if not name.startswith("_") and getattr(value, "__module__", "") == sj.metrics.__name__
 }
 FUNCTIONS = {name for name, value in PUBLIC.items() if inspect.isfunction(value)}
 CELLS = {name for name, value in PUBLIC.items() if hasattr(value, "initial_carry")}
@@ -71,7 +71,7 @@ def test_the_walk_finds_what_there_is():
     assert NO_SHAPE.keys() | NO_EXAMPLE | NO_SOURCE <= PUBLIC.keys()
     assert not CELLS & NO_SOURCE
     assert refuses(sj.unroll) and refuses(sj.LSTM.__post_init__)
-    assert not refuses(sj.perplexity)
+    assert not refuses(sj.losses.perplexity)
 
 
 @pytest.mark.parametrize("name", PUBLIC)

@@ -29,7 +29,9 @@ def test_recurrent_dropout_keeps_the_contract():
 def test_recurrent_dropout_by_a_loop(variational):
     """A linear recurrence of ones: what comes out tells which units were dropped when."""
     cell = RecurrentDropout(
-        sj.Elman(64, "identity", use_bias=False, w_h_init=sj.Identity()), 0.25, variational
+        sj.Elman(64, "identity", use_bias=False, w_h_init=sj.initializers.Identity()),
+        0.25,
+        variational,
     )
     params = cell.init(jax.random.key(0), 1)
     carry = cell.initial_carry(params, 2, key=jax.random.key(1))

@@ -8,7 +8,12 @@ import pytest
 import seqjax as sj
 
 BATCH, LENGTH, INPUT, HIDDEN = 2, 5, 3, 2
-CELLS = (sj.DiagonalLSTM(HIDDEN), sj.DiagonalGRU(HIDDEN), sj.LRU(HIDDEN), sj.MinLSTM(HIDDEN))
+CELLS = (
+    sj.cells.DiagonalLSTM(HIDDEN),
+    sj.cells.DiagonalGRU(HIDDEN),
+    sj.linear.LRU(HIDDEN),
+    sj.linear.MinLSTM(HIDDEN),
+)
 
 
 def make_case(cell, dtype=jnp.float64):
@@ -34,7 +39,7 @@ def test_it_is_backpropagation_through_all_of_time(cell, x64):
     loss_fn, (params, carry, xs) = loss_of(cell), make_case(cell)
     truth = jax.jit(jax.value_and_grad(loss_fn, has_aux=True), static_argnums=3)
     expected = truth(params, carry, xs, None)
-    found = jax.jit(sj.elementwise_rtrl_value_and_grad(loss_fn, 2))(params, carry, xs)
+    found = jax.jit(sj.gradients.elementwise_rtrl(loss_fn, 2))(params, carry, xs)
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
 
@@ -45,16 +50,16 @@ def test_it_is_not_for_units_that_meet(x64):
     _, expected = jax.jit(jax.value_and_grad(loss_fn, has_aux=True), static_argnums=3)(
         params, carry, xs, None
     )
-    _, found = jax.jit(sj.elementwise_rtrl_value_and_grad(loss_fn))(params, carry, xs)
+    _, found = jax.jit(sj.gradients.elementwise_rtrl(loss_fn))(params, carry, xs)
     assert np.abs(found["cell"].w_h - expected["cell"].w_h).max() > 1e-3
 
 
 def test_it_keeps_a_number_a_parameter_and_row():
     """The loop's state: H times fewer numbers than all of dh/dθ."""
-    cell = sj.DiagonalGRU(HIDDEN)
+    cell = sj.cells.DiagonalGRU(HIDDEN)
     case = make_case(cell, jnp.float32)
     sizes = []
-    for method in (sj.elementwise_rtrl_value_and_grad, sj.rtrl_value_and_grad):
+    for method in (sj.gradients.elementwise_rtrl, sj.gradients.rtrl):
         program = jax.make_jaxpr(method(loss_of(cell)))(*case).jaxpr
         loops = [e for e in program.eqns if e.primitive.name == "scan"]
         sizes.append(max(var.aval.size for loop in loops for var in loop.outvars))
@@ -64,9 +69,9 @@ def test_it_keeps_a_number_a_parameter_and_row():
 
 
 def test_bad_input_is_named():
-    cell = sj.DiagonalGRU(HIDDEN)
+    cell = sj.cells.DiagonalGRU(HIDDEN)
     params, carry, xs = make_case(cell, jnp.float32)
-    run = sj.elementwise_rtrl_value_and_grad(loss_of(cell))
+    run = sj.gradients.elementwise_rtrl(loss_of(cell))
     with pytest.raises(
         ValueError, match=r"carry has leaves of shapes \(2, 2, 2\); expected floats"
     ):
@@ -76,7 +81,7 @@ def test_bad_input_is_named():
     with pytest.raises(ValueError, match=r"params\['n'\] is int32; expected floats only"):
         run({**params, "n": jnp.int32(1)}, carry, xs)
     with pytest.raises(ValueError, match="window is 0; expected an integer"):
-        sj.elementwise_rtrl_value_and_grad(loss_of(cell), 0)
+        sj.gradients.elementwise_rtrl(loss_of(cell), 0)
 
     def scaled(scale, carry, xs, key):
         return jnp.sum(carry), scale * carry + xs[:, 0, :2]
@@ -84,4 +89,4 @@ def test_bad_input_is_named():
     with pytest.raises(
         ValueError, match=r"a leaf \[\] on which the state depends; expected a last"
     ):
-        sj.elementwise_rtrl_value_and_grad(scaled)(jnp.float32(0.5), carry, xs)
+        sj.gradients.elementwise_rtrl(scaled)(jnp.float32(0.5), carry, xs)

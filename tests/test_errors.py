@@ -72,46 +72,46 @@ def zone_out(rate):
     return zoned.initial_carry(params, 2)
 
 
-stamped = sj.PhasedLSTM(3)
+stamped = sj.cells.PhasedLSTM(3)
 clock = stamped.init(key, 4)
-film = sj.ConvLSTM(2, 3, (5, 4))
+film = sj.cells.ConvLSTM(2, 3, (5, 4))
 
 
 BAD = {
     "phased_period_zero": (
-        lambda: sj.PhasedLSTM(3, period_range=(0.0, 5.0)),
+        lambda: sj.cells.PhasedLSTM(3, period_range=(0.0, 5.0)),
         "period_range is (0.0, 5.0); expected a pair of positive numbers, low <= high, in the unit of times.",
     ),
     "phased_period_negative": (
-        lambda: sj.PhasedLSTM(3, period_range=(-2.0, -1.0)),
+        lambda: sj.cells.PhasedLSTM(3, period_range=(-2.0, -1.0)),
         "period_range is (-2.0, -1.0); expected a pair of positive numbers, low <= high, in the unit of times.",
     ),
     "phased_period_order": (
-        lambda: sj.PhasedLSTM(3, period_range=(5.0, 1.0)),
+        lambda: sj.cells.PhasedLSTM(3, period_range=(5.0, 1.0)),
         "period_range is (5.0, 1.0); expected a pair of positive numbers, low <= high, in the unit of times.",
     ),
     "phased_period_nan": (
-        lambda: sj.PhasedLSTM(3, period_range=(1.0, float("nan"))),
+        lambda: sj.cells.PhasedLSTM(3, period_range=(1.0, float("nan"))),
         "period_range is (1.0, nan); expected a pair of positive numbers, low <= high, in the unit of times.",
     ),
     "phased_period_single": (
-        lambda: sj.PhasedLSTM(3, period_range=5.0),
+        lambda: sj.cells.PhasedLSTM(3, period_range=5.0),
         "period_range is 5.0; expected a pair of positive numbers, low <= high, in the unit of times.",
     ),
     "phased_ratio_zero": (
-        lambda: sj.PhasedLSTM(3, open_ratio=0.0),
+        lambda: sj.cells.PhasedLSTM(3, open_ratio=0.0),
         "open_ratio is 0.0; expected a share with 0 < open_ratio <= 1.",
     ),
     "phased_ratio_above": (
-        lambda: sj.PhasedLSTM(3, open_ratio=1.5),
+        lambda: sj.cells.PhasedLSTM(3, open_ratio=1.5),
         "open_ratio is 1.5; expected a share with 0 < open_ratio <= 1.",
     ),
     "phased_ratio_nan": (
-        lambda: sj.PhasedLSTM(3, open_ratio=float("nan")),
+        lambda: sj.cells.PhasedLSTM(3, open_ratio=float("nan")),
         "open_ratio is nan; expected a finite number.",
     ),
     "phased_leak": (
-        lambda: sj.PhasedLSTM(3, leak=-0.1),
+        lambda: sj.cells.PhasedLSTM(3, leak=-0.1),
         "leak is -0.1; expected a slope with 0 <= leak <= 1, such as 0.001.",
     ),
     "phased_plain_inputs": (
@@ -119,45 +119,45 @@ BAD = {
         "xs is an array; expected Timed(values [B, T, D], times [B, T]), the time of each step.",
     ),
     "phased_times_shape": (
-        lambda: sj.unroll(stamped, clock, sj.Timed(xs, xs)),
+        lambda: sj.unroll(stamped, clock, sj.cells.Timed(xs, xs)),
         "xs.times has 3 axes and xs.values 3; expected one time a step: times [B, T] for values [B, T, D].",
     ),
     "phased_times_rows": (
         lambda: stamped.step(
-            clock, stamped.initial_carry(clock, 2), sj.Timed(xs[:, 0], xs[0, :3, 0])
+            clock, stamped.initial_carry(clock, 2), sj.cells.Timed(xs[:, 0], xs[0, :3, 0])
         ),
         "xs.times has shape (3,) and xs.values (2, 4); expected one time a row: times [B] for values [B, D].",
     ),
     "phased_times_integer": (
-        lambda: sj.unroll(stamped, clock, sj.Timed(xs, jnp.ones((2, 5), int))),
+        lambda: sj.unroll(stamped, clock, sj.cells.Timed(xs, jnp.ones((2, 5), int))),
         "xs.times has dtype int32; expected floating point. Take relative_times(times), which subtracts before it rounds.",
     ),
     "phased_values_width": (
-        lambda: sj.unroll(stamped, clock, sj.Timed(xs[..., :3], xs[..., 0])),
+        lambda: sj.unroll(stamped, clock, sj.cells.Timed(xs[..., :3], xs[..., 0])),
         "xs.values has width 3 but meets weights [4, 12]; expected width 4, the size that these params were initialised for.",
     ),
     "conv_shape_empty": (
-        lambda: sj.ConvLSTM(2, 3, ()),
+        lambda: sj.cells.ConvLSTM(2, 3, ()),
         "shape is (); expected one to three spatial sizes, batch, time and channels left out.",
     ),
     "conv_shape_long": (
-        lambda: sj.ConvLSTM(2, 3, (2, 2, 2, 2)),
+        lambda: sj.cells.ConvLSTM(2, 3, (2, 2, 2, 2)),
         "shape is (2, 2, 2, 2); expected one to three spatial sizes, batch, time and channels left out.",
     ),
     "conv_shape_number": (
-        lambda: sj.ConvLSTM(2, 3, 8),
+        lambda: sj.cells.ConvLSTM(2, 3, 8),
         "shape is 8; expected a tuple of integers, one for each spatial axis.",
     ),
     "conv_shape_zero": (
-        lambda: sj.ConvLSTM(2, 3, (4, 0)),
+        lambda: sj.cells.ConvLSTM(2, 3, (4, 0)),
         "shape[1] is 0; expected an integer of at least 1.",
     ),
     "conv_kernel_axes": (
-        lambda: sj.ConvLSTM(2, (3, 3), (4,)),
+        lambda: sj.cells.ConvLSTM(2, (3, 3), (4,)),
         "kernel_size is (3, 3) but shape is (4,); expected one number for all spatial axes, or one for each.",
     ),
     "conv_kernel_zero": (
-        lambda: sj.ConvLSTM(2, 0, (4, 4)),
+        lambda: sj.cells.ConvLSTM(2, 0, (4, 4)),
         "kernel_size[0] is 0; expected an integer of at least 1.",
     ),
     "conv_image_shape": (
@@ -173,27 +173,27 @@ BAD = {
         "xs has dtype int32; expected floating point. Cast it first.",
     ),
     "clockwork_periods_empty": (
-        lambda: sj.ClockworkRNN(4, ()),
+        lambda: sj.cells.ClockworkRNN(4, ()),
         "periods is (); expected a tuple of at least one number of steps.",
     ),
     "clockwork_period_zero": (
-        lambda: sj.ClockworkRNN(4, (0, 2)),
+        lambda: sj.cells.ClockworkRNN(4, (0, 2)),
         "periods[0] is 0; expected an integer of at least 1.",
     ),
     "clockwork_period_fraction": (
-        lambda: sj.ClockworkRNN(4, (1, 2.5)),
+        lambda: sj.cells.ClockworkRNN(4, (1, 2.5)),
         "periods[1] is 2.5; expected an integer of at least 1.",
     ),
     "clockwork_order": (
-        lambda: sj.ClockworkRNN(4, (2, 1)),
+        lambda: sj.cells.ClockworkRNN(4, (2, 1)),
         "periods is (2, 1); expected them to increase, the fastest module first.",
     ),
     "clockwork_period_beyond": (
-        lambda: sj.ClockworkRNN(4, (1, 2**31)),
+        lambda: sj.cells.ClockworkRNN(4, (1, 2**31)),
         "periods is (1, 2147483648); expected numbers of steps that an int32 holds.",
     ),
     "clockwork_sizes": (
-        lambda: sj.ClockworkRNN(5, (1, 2)),
+        lambda: sj.cells.ClockworkRNN(5, (1, 2)),
         "hidden_size is 5 for 2 periods; expected a multiple of 2, as all modules are equally large.",
     ),
     "elman_size": (
@@ -229,59 +229,59 @@ BAD = {
         "activation is 7; expected a name in jax.nn or an elementwise function.",
     ),
     "ntm_slots": (
-        lambda: sj.NTM(cell, slots=0, width=4),
+        lambda: sj.cells.NTM(cell, slots=0, width=4),
         "slots is 0; expected an integer of at least 1.",
     ),
     "ntm_width": (
-        lambda: sj.NTM(cell, slots=4, width=-1),
+        lambda: sj.cells.NTM(cell, slots=4, width=-1),
         "width is -1; expected an integer of at least 1.",
     ),
     "ntm_heads": (
-        lambda: sj.NTM(cell, 4, 2, write_heads=0),
+        lambda: sj.cells.NTM(cell, 4, 2, write_heads=0),
         "write_heads is 0; expected an integer of at least 1.",
     ),
     "ntm_shift_wide": (
-        lambda: sj.NTM(cell, slots=4, width=2, shift_range=2),
+        lambda: sj.cells.NTM(cell, slots=4, width=2, shift_range=2),
         "shift_range is 2 but slots is 4; expected 2 * shift_range + 1 <= slots, so that no two shifts are one on the ring of slots.",
     ),
     "ntm_shift_negative": (
-        lambda: sj.NTM(cell, slots=4, width=2, shift_range=-1),
+        lambda: sj.cells.NTM(cell, slots=4, width=2, shift_range=-1),
         "shift_range is -1; expected an integer of at least 0.",
     ),
     "ntm_initial": (
-        lambda: sj.NTM(cell, slots=4, width=2, initial=float("inf")),
+        lambda: sj.cells.NTM(cell, slots=4, width=2, initial=float("inf")),
         "initial is inf; expected a finite number.",
     ),
     "ntm_controller": (
-        lambda: sj.NTM(sj.LSTM, slots=4, width=2),
+        lambda: sj.cells.NTM(sj.LSTM, slots=4, width=2),
         "controller is <class 'seqjax.cells.lstm.LSTM'>; expected a cell: an object with init, initial_carry and step.",
     ),
     "ntm_encoder": (
-        lambda: sj.NTM(sj.Bidirectional(cell), slots=4, width=2),
+        lambda: sj.cells.NTM(sj.Bidirectional(cell), slots=4, width=2),
         "controller is Bidirectional, an encoder; expected a cell with a step: what is read at a step depends on the controller's output at that step.",
     ),
     "ntm_integers": (
-        lambda: sj.unroll(n := sj.NTM(cell, 4, 2), n.init(key, 4), jnp.ones((2, 5, 4), int)),
+        lambda: sj.unroll(n := sj.cells.NTM(cell, 4, 2), n.init(key, 4), jnp.ones((2, 5, 4), int)),
         "xs has dtype int32; expected floating point. Embed or one-hot tokens first.",
     ),
     "ntm_xs_width": (
-        lambda: sj.unroll(n := sj.NTM(cell, 4, 2), n.init(key, 3), xs),
+        lambda: sj.unroll(n := sj.cells.NTM(cell, 4, 2), n.init(key, 3), xs),
         "xs has width 6 but meets weights [5, 12]; expected width 5, the size that these params were initialised for.",
     ),
     "dnc_slots": (
-        lambda: sj.DNC(cell, slots=0, width=4),
+        lambda: sj.cells.DNC(cell, slots=0, width=4),
         "slots is 0; expected an integer of at least 1.",
     ),
     "feedforward_size": (
-        lambda: sj.Feedforward(0),
+        lambda: sj.cells.Feedforward(0),
         "hidden_size is 0; expected an integer of at least 1.",
     ),
     "projection_size": (
-        lambda: sj.ProjectedLSTM(4, -1),
+        lambda: sj.cells.ProjectedLSTM(4, -1),
         "projection_size is -1; expected an integer of at least 1.",
     ),
     "layer_norm_epsilon": (
-        lambda: sj.LayerNormLSTM(4, epsilon=0.0),
+        lambda: sj.cells.LayerNormLSTM(4, epsilon=0.0),
         "epsilon is 0.0; expected a small positive number.",
     ),
     "dropout_rate": (
@@ -339,7 +339,7 @@ BAD = {
         "Stack cannot be stepped: its member Bidirectional is an encoder, which reads whole sequences. Run it with unroll.",
     ),
     "identity_shape": (
-        lambda: sj.Identity()(key, (2, 3)),
+        lambda: sj.initializers.Identity()(key, (2, 3)),
         "Identity got shape (2, 3); expected a square matrix [H, H].",
     ),
     "input_size": (
@@ -435,47 +435,47 @@ BAD = {
         "remat is 'cube'; expected None, 'sqrt', a Schedule or a number of steps of at least 1.",
     ),
     "remat_length": (
-        lambda: unroll(remat=sj.binomial_schedule(20, 3)),
+        lambda: unroll(remat=sj.core.binomial_schedule(20, 3)),
         "remat is a schedule for 20 steps but xs has T = 5; expected one for T steps. Make it with binomial_schedule(5, slots).",
     ),
     "schedule_length": (
-        lambda: sj.Schedule(0, 1),
+        lambda: sj.core.Schedule(0, 1),
         "length is 0; expected an integer of at least 1.",
     ),
     "schedule_block": (
-        lambda: sj.Schedule(5, 1, block=True),
+        lambda: sj.core.Schedule(5, 1, block=True),
         "block is True; expected an integer of at least 1.",
     ),
     "schedule_tapes": (
-        lambda: sj.Schedule(5, 1, tapes=-1),
+        lambda: sj.core.Schedule(5, 1, tapes=-1),
         "tapes is -1; expected an integer of at least 0.",
     ),
     "schedule_slots_type": (
-        lambda: sj.Schedule(5, False),
+        lambda: sj.core.Schedule(5, False),
         "slots is False; expected an integer of at least 0.",
     ),
     "schedule_nothing_stored": (
-        lambda: sj.Schedule(5, 0, tapes=3),
+        lambda: sj.core.Schedule(5, 0, tapes=3),
         "slots is 0 and tapes is 3; expected at least 1 slot, or 4 tapes, one for each unit but the last.",
     ),
     "binomial_slots": (
-        lambda: sj.binomial_schedule(5, 0),
+        lambda: sj.core.binomial_schedule(5, 0),
         "slots is 0; expected an integer of at least 1.",
     ),
     "mixed_budget": (
-        lambda: sj.mixed_schedule(5, -2, 4),
+        lambda: sj.core.mixed_schedule(5, -2, 4),
         "budget is -2; expected an integer of at least 1.",
     ),
     "mixed_tape_cost": (
-        lambda: sj.mixed_schedule(5, 10, 1.5),
+        lambda: sj.core.mixed_schedule(5, 10, 1.5),
         "tape_cost is 1.5; expected an integer of at least 1.",
     ),
     "tape_cost_block": (
-        lambda: sj.tape_cost(cell, params, xs, block=6),
+        lambda: sj.core.tape_cost(cell, params, xs, block=6),
         "block is 6; expected an integer of 1..T = 5, the size of axis 1 of xs.",
     ),
     "tape_cost_stateless": (
-        lambda: sj.tape_cost(sj.Dropout(0.5), (), xs),
+        lambda: sj.core.tape_cost(sj.Dropout(0.5), (), xs),
         "cell is Dropout(rate=0.5, variational=False), whose carry is empty; expected one with a state. Without a state there is nothing to store between units: pass remat an int.",
     ),
     "truncate_negative": (
@@ -531,7 +531,7 @@ BAD = {
         "label_smoothing is 2.0; expected a probability with 0 <= label_smoothing < 1.",
     ),
     "max_norm": (
-        lambda: sj.clip_by_global_norm(-1.0),
+        lambda: sj.training.clip_by_global_norm(-1.0),
         "max_norm is -1.0; expected a norm of at least 0.",
     ),
     "optimizer": (
@@ -651,7 +651,7 @@ BAD = {
         "carry has no array leaf and bos is a single integer, so the batch size is unknown; expected one of them to give it. Pass bos as an array [B].",
     ),
     "penalty": (
-        lambda: sj.GNMTLengthPenalty("a"),
+        lambda: sj.decoding.GNMTLengthPenalty("a"),
         "alpha is 'a'; expected a finite number.",
     ),
 }

@@ -217,11 +217,11 @@ def test_hypotheses_of_a_beam_search_are_scored_again():
     step = lambda carry, tokens: (carry, w[tokens])
     how: dict[str, Any] = dict(bos=jnp.array([EOS]), eos=EOS, max_len=T)
     beams = sj.beam_search(step, (), beam_size=N, **how)
-    risks = sj.edit_distance(beams.tokens, jnp.array([[[0, 1, EOS]]]), beams.lengths)
+    risks = sj.metrics.edit_distance(beams.tokens, jnp.array([[[0, 1, EOS]]]), beams.lengths)
     loss = lambda w: objectives.minimum_risk(log_p(w, beams.tokens, beams.lengths), risks)[0]
     expected = lambda w: (
         jnp.exp(log_p(w))
-        @ sj.edit_distance(TOKENS, jnp.array([[0, 1, EOS]]), LENGTHS).astype(jnp.float32)
+        @ sj.metrics.edit_distance(TOKENS, jnp.array([[0, 1, EOS]]), LENGTHS).astype(jnp.float32)
     )
     got, want = jax.value_and_grad(loss)(w), jax.value_and_grad(expected)(w)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), got, want)

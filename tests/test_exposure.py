@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seqjax import exposure_gap
+from seqjax.diagnostics import exposure_gap
 
 VOCAB, BATCH, LENGTH, BOS = 4, 5, 6, 3
 

@@ -15,7 +15,7 @@ sigmoid = lambda a: 1 / (1 + np.exp(-np.asarray(a)))
 
 @functools.partial(jax.jit, static_argnames="cell")
 def gates_of(cell, params, xs):
-    return sj.gate_values(cell, params, xs)
+    return sj.diagnostics.gate_values(cell, params, xs)
 
 
 def init(cell):
@@ -37,20 +37,20 @@ NAMES = {
     sj.GRU(2): "r z",
     sj.GRU(2, "before"): "r z",
     sj.Elman(2): "",
-    sj.PeepholeLSTM(2): "i f o",
-    sj.ProjectedLSTM(2, 1): "i f o",
-    sj.LayerNormLSTM(2): "i f o",
-    sj.CoupledLSTM(2): "f o",
-    sj.SLSTM(2): "o",
-    sj.DiagonalGRU(2): "r z",
-    sj.DiagonalLSTM(2): "f o",
-    sj.MinGRU(2): "z",
-    sj.MinLSTM(2): "f",
-    sj.QRNN(2): "f o",
-    sj.SRU(2): "f r",
-    sj.RGLRU(2): "r i",
-    sj.MLSTM(2, 2): "o",
-    sj.DeltaNet(2, 2): "beta",
+    sj.cells.PeepholeLSTM(2): "i f o",
+    sj.cells.ProjectedLSTM(2, 1): "i f o",
+    sj.cells.LayerNormLSTM(2): "i f o",
+    sj.cells.CoupledLSTM(2): "f o",
+    sj.cells.SLSTM(2): "o",
+    sj.cells.DiagonalGRU(2): "r z",
+    sj.cells.DiagonalLSTM(2): "f o",
+    sj.linear.MinGRU(2): "z",
+    sj.linear.MinLSTM(2): "f",
+    sj.linear.QRNN(2): "f o",
+    sj.linear.SRU(2): "f r",
+    sj.linear.RGLRU(2): "r i",
+    sj.linear.MLSTM(2, 2): "o",
+    sj.linear.DeltaNet(2, 2): "beta",
     sj.Zoneout(sj.GRU(2), 0.5): "r z",
     sj.LearnedCarry(sj.GRU(2)): "r z",
     sj.Stack((sj.GRU(2), sj.Residual(sj.LSTM(2)), sj.Dropout(0.5), sj.GRU(3))): "r z i f o r2 z2",
@@ -59,15 +59,15 @@ NAMES = {
 
 @pytest.mark.parametrize("cell", list(NAMES), ids=str)
 def test_gates_have_names_and_lie_between_0_and_1(cell):
-    gates = jax.eval_shape(lambda: sj.gate_values(cell, init(cell), XS))
+    gates = jax.eval_shape(lambda: sj.diagnostics.gate_values(cell, init(cell), XS))
     assert gates.keys() == {name.replace("2", " 2") for name in NAMES[cell].split()}
     for gate in gates.values():
         assert gate.shape[:2] == XS.shape[:2] and gate.dtype == jnp.float32
 
 
 def test_the_gate_of_time_is_a_gate():
-    cell = sj.PhasedLSTM(2)
-    xs = sj.Timed(XS, np.cumsum(np.ones((3, 4), np.float32), axis=1))
+    cell = sj.cells.PhasedLSTM(2)
+    xs = sj.cells.Timed(XS, np.cumsum(np.ones((3, 4), np.float32), axis=1))
     params = cell.init(jax.random.key(0), 2)
     gates = gates_of(cell, params, xs)
     assert gates.keys() == {"i", "f", "o", "k"}
@@ -86,24 +86,24 @@ class Own:
     def step(self, params, carry, x):
         @jax.jit
         def inner(carry, x):
-            kept = jax.checkpoint(lambda x: sj.name_gate(jax.nn.sigmoid(x), "keep"))(x)
+            kept = jax.checkpoint(lambda x: sj.cells.name_gate(jax.nn.sigmoid(x), "keep"))(x)
             return kept * carry + x
 
         return inner(carry, x), carry
 
 
 def test_gates_are_seen_through_calls():
-    gates = sj.gate_values(Own(), jnp.zeros(2), XS)
+    gates = sj.diagnostics.gate_values(Own(), jnp.zeros(2), XS)
     np.testing.assert_allclose(gates["keep"], sigmoid(XS), rtol=1e-6)
 
 
 def test_shares_are_counted_unit_by_unit_over_rows_and_steps():
     xs = np.log(np.linspace(0.001, 0.999, 200)) - np.log1p(-np.linspace(0.001, 0.999, 200))
     xs = np.stack([xs, np.full(200, 9.0)], axis=-1).astype(np.float32).reshape(2, 100, 2)
-    found = sj.gate_saturation(Own(), jnp.zeros(2), xs)["keep"]
+    found = sj.diagnostics.gate_saturation(Own(), jnp.zeros(2), xs)["keep"]
     np.testing.assert_allclose(found.left, [0.1, 0], atol=1e-6)
     np.testing.assert_allclose(found.right, [0.1, 1], atol=1e-6)
-    found = sj.gate_saturation(Own(), jnp.zeros(2), xs, low=0.3, high=0.5)["keep"]
+    found = sj.diagnostics.gate_saturation(Own(), jnp.zeros(2), xs, low=0.3, high=0.5)["keep"]
     np.testing.assert_allclose(found.left, [0.3, 0], atol=1e-6)
     np.testing.assert_allclose(found.right, [0.5, 1], atol=1e-6)
 
@@ -111,7 +111,7 @@ def test_shares_are_counted_unit_by_unit_over_rows_and_steps():
 def test_a_name_changes_no_program():
     """It is gone from what is compiled, and from gradients."""
     plain = lambda x: jnp.sum(jax.nn.sigmoid(x) ** 2)
-    named = lambda x: jnp.sum(sj.name_gate(jax.nn.sigmoid(x), "f") ** 2)
+    named = lambda x: jnp.sum(sj.cells.name_gate(jax.nn.sigmoid(x), "f") ** 2)
     text = lambda f: jax.jit(jax.grad(f)).lower(XS).as_text().replace("<lambda>", "")
     assert text(plain) == text(named)
 
@@ -119,13 +119,19 @@ def test_a_name_changes_no_program():
 @pytest.mark.parametrize(
     ("message", "call"),
     [
-        ("low is 0.9 and high 0.1", lambda c, p: sj.gate_saturation(c, p, XS, low=0.9, high=0.1)),
-        ("low is -1 and high 0.9", lambda c, p: sj.gate_saturation(c, p, XS, low=-1)),
-        ("xs has shape (4,); expected", lambda c, p: sj.gate_values(c, p, XS[0, :, 0])),
-        ("carry has shape (1, 2)", lambda c, p: sj.gate_values(c, p, XS, carry=jnp.ones((1, 2)))),
-        ("cell is 3; expected a cell", lambda c, p: sj.gate_values(3, p, XS)),
-        ("name is ''; expected a word", lambda c, p: sj.name_gate(jnp.asarray(XS), "")),
-        ("name is 'a b'; expected a word", lambda c, p: sj.name_gate(jnp.asarray(XS), "a b")),
+        (
+            "low is 0.9 and high 0.1",
+            lambda c, p: sj.diagnostics.gate_saturation(c, p, XS, low=0.9, high=0.1),
+        ),
+        ("low is -1 and high 0.9", lambda c, p: sj.diagnostics.gate_saturation(c, p, XS, low=-1)),
+        ("xs has shape (4,); expected", lambda c, p: sj.diagnostics.gate_values(c, p, XS[0, :, 0])),
+        (
+            "carry has shape (1, 2)",
+            lambda c, p: sj.diagnostics.gate_values(c, p, XS, carry=jnp.ones((1, 2))),
+        ),
+        ("cell is 3; expected a cell", lambda c, p: sj.diagnostics.gate_values(3, p, XS)),
+        ("name is ''; expected a word", lambda c, p: sj.cells.name_gate(jnp.asarray(XS), "")),
+        ("name is 'a b'; expected a word", lambda c, p: sj.cells.name_gate(jnp.asarray(XS), "a b")),
     ],
 )
 def test_bad_input_is_named(message, call):

@@ -7,7 +7,7 @@ import pytest
 
 import seqjax as sj
 
-flow_of = jax.jit(sj.gradient_flow, static_argnames=("cell", "select"))
+flow_of = jax.jit(sj.diagnostics.gradient_flow, static_argnames=("cell", "select"))
 LINEAR = sj.Elman(3, "identity", use_bias=False)
 XS = np.ones((1, 1000, 2), np.float32)
 
@@ -18,7 +18,7 @@ def through(w_h):
 
 
 def turn(rho):
-    return through(sj.Orthogonal(rho)(jax.random.key(1), (3, 3)))
+    return through(sj.initializers.Orthogonal(rho)(jax.random.key(1), (3, 3)))
 
 
 @pytest.mark.parametrize("rho", [0.01, 0.9, 1.0, 1.5])
@@ -81,7 +81,8 @@ def test_norms_are_those_of_the_jacobians(x64):
             part = log_norm(product[2:, 2:])
             np.testing.assert_allclose(memory.log_norms[b, lag + 1], part, atol=1e-10)
     share = np.mean(
-        np.asarray(sj.gate_values(cell, params, xs, carry=sj.LSTMCarry(*start))["f"]) > 0.9
+        np.asarray(sj.diagnostics.gate_values(cell, params, xs, carry=sj.LSTMCarry(*start))["f"])
+        > 0.9
     )
     np.testing.assert_allclose(np.mean(flow.saturation["f"].right), share, atol=1e-6)
 
@@ -114,9 +115,9 @@ def test_gradient_of_the_toy_is_its_table(x64):
 
     @jax.jit
     def gradients(w):
-        params = lambda w: sj.ElmanParams(jnp.zeros((1, 1)), w[None, None], None)
+        params = lambda w: sj.cells.ElmanParams(jnp.zeros((1, 1)), w[None, None], None)
         final = lambda w: sj.unroll(cell, params(w), xs, carry=h_0, lengths=lengths)[0][:, 0]
-        flow = sj.gradient_flow(cell, params(w), xs[:1], carry=h_0[:1])
+        flow = sj.diagnostics.gradient_flow(cell, params(w), xs[:1], carry=h_0[:1])
         return jax.jacrev(final)(w), flow.log_norms[0, lengths - 1]
 
     for w, expected in zip((0.9, 1.1), np.array(list(TOY.values())).T, strict=True):
@@ -130,11 +131,13 @@ def test_weight_gradient_of_the_toy_grows_to_its_maximum_before_it_vanishes():
     lengths = np.arange(1, 200)
     sizes = lengths * 0.9 ** (lengths - 1)
     assert abs(lengths[sizes.argmax()] - -1 / np.log(0.9)) < 1  # 9.49
-    assert sj.memory_length(np.log(sizes, dtype=np.float32), share=0.5) > 9  # a rise is no fall
+    assert (
+        sj.diagnostics.memory_length(np.log(sizes, dtype=np.float32), share=0.5) > 9
+    )  # a rise is no fall
 
 
 def test_slope_is_the_largest_exponent_and_the_bound_of_pascanu_holds():
-    cell = sj.Elman(4, w_h_init=sj.Orthogonal(1.3))
+    cell = sj.Elman(4, w_h_init=sj.initializers.Orthogonal(1.3))
     params = cell.init(jax.random.key(0), 2)
     xs = 0.5 * jax.random.normal(jax.random.key(1), (2, 400, 2))
     flow = flow_of(cell, params, xs)
@@ -146,7 +149,9 @@ def test_slope_is_the_largest_exponent_and_the_bound_of_pascanu_holds():
 
 
 def test_identity_with_relu_has_slope_zero_and_sigmoids_a_quarter_at_most():
-    relu = sj.Elman(3, "relu", w_x_init=sj.Normal(0.001), w_h_init=sj.Identity())
+    relu = sj.Elman(
+        3, "relu", w_x_init=sj.initializers.Normal(0.001), w_h_init=sj.initializers.Identity()
+    )
     params, xs = relu.init(jax.random.key(0), 2), jnp.zeros((1, 50, 2))
     flow = flow_of(relu, params, xs, carry=jnp.ones((1, 3)))
     np.testing.assert_array_equal(flow.log_norms, 0)
@@ -174,14 +179,14 @@ def test_tokens_have_no_input_norms():
 def test_memory_length_is_where_the_last_fall_crosses_the_level():
     lags = np.arange(40.0, dtype=np.float32)
     for share in (0.5, 0.1):
-        found = sj.memory_length(np.float32(np.log(0.8)) * lags, share)
+        found = sj.diagnostics.memory_length(np.float32(np.log(0.8)) * lags, share)
         np.testing.assert_allclose(found, np.log(share) / np.log(0.8), rtol=1e-5)
     curve = np.log([1.0, 0.2, 0.9, 0.3, 0.1], dtype=np.float32)  # half of 1 is passed twice
     expected = 2 + np.log(0.9 / 0.5) / np.log(0.9 / 0.3)
-    np.testing.assert_allclose(sj.memory_length(curve, 0.5), expected, rtol=1e-5)
+    np.testing.assert_allclose(sj.diagnostics.memory_length(curve, 0.5), expected, rtol=1e-5)
     rows = np.zeros((3, 2), np.float32)
     rows[1, 1], rows[2, 1] = np.nan, -np.inf
-    np.testing.assert_array_equal(sj.memory_length(rows), [np.inf, np.nan, 0])
+    np.testing.assert_array_equal(sj.diagnostics.memory_length(rows), [np.inf, np.nan, 0])
 
 
 KEYED = sj.Zoneout(sj.LSTM(2), 0.5)
@@ -190,7 +195,7 @@ KEYED = sj.Zoneout(sj.LSTM(2), 0.5)
 def stochastic():
     params = KEYED.init(jax.random.key(0), 2)
     carry = KEYED.initial_carry(params, 1, key=jax.random.key(1))
-    return sj.gradient_flow(KEYED, params, np.ones((1, 5, 2)), carry=carry)
+    return sj.diagnostics.gradient_flow(KEYED, params, np.ones((1, 5, 2)), carry=carry)
 
 
 GRU = sj.GRU(3)
@@ -200,7 +205,7 @@ BAD = {
     "select picks nothing of the carry": (GRU, {"select": lambda carry: ()}),
     "select picks nothing of the carry; ": (GRU, {"select": lambda carry: carry + 9}),
     "carry has shape (2, 3); expected the batch axis first": (GRU, {"carry": np.ones((2, 3))}),
-    "the carry is empty; expected a cell with a state": (sj.Feedforward(3), {}),
+    "the carry is empty; expected a cell with a state": (sj.cells.Feedforward(3), {}),
 }
 
 
@@ -209,7 +214,7 @@ def test_bad_input_is_named(message):
     cell, how = BAD[message]
     params = None if isinstance(cell, type) else cell.init(jax.random.key(0), 2)
     with pytest.raises(ValueError) as error:
-        sj.gradient_flow(cell, params, **{"xs": np.ones((1, 5, 2), np.float32), **how})
+        sj.diagnostics.gradient_flow(cell, params, **{"xs": np.ones((1, 5, 2), np.float32), **how})
     assert message in str(error.value)
 
 
@@ -217,6 +222,6 @@ def test_other_bad_input_is_named():
     with pytest.raises(ValueError, match="key<fry>; expected floats, of which derivatives are"):
         stochastic()
     with pytest.raises(ValueError, match="share is 1.0; expected a number with 0 < share < 1"):
-        sj.memory_length(np.ones(3), 1.0)
+        sj.diagnostics.memory_length(np.ones(3), 1.0)
     with pytest.raises(ValueError, match=r"log_curve is int32\[3\]; expected floats"):
-        sj.memory_length(np.ones(3, np.int32))
+        sj.diagnostics.memory_length(np.ones(3, np.int32))

@@ -61,7 +61,7 @@ def test_a_run_has_diverged_with_a_nan_or_large_last_losses():
 
 def test_gradients_are_clipped_before_the_optimiser():
     norms = []
-    for clip in (optax.identity(), sj.clip_by_global_norm(1e-6)):
+    for clip in (optax.identity(), sj.training.clip_by_global_norm(1e-6)):
         optimizer = optax.chain(clip, optax.sgd(1.0))
         losses, found, _ = jax.jit(lambda key: clipping.train(optimizer, 3, key))(jax.random.key(0))  # noqa: B023
         norms.append(found)

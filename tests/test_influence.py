@@ -8,7 +8,7 @@ import pytest
 import seqjax as sj
 
 XS = np.random.default_rng(0).normal(size=(2, 5, 3)).astype(np.float32)
-influence_of = jax.jit(sj.context_influence, static_argnames=("log_probs", "max_lag"))
+influence_of = jax.jit(sj.diagnostics.context_influence, static_argnames=("log_probs", "max_lag"))
 
 
 def leaky(xs):
@@ -38,7 +38,7 @@ def test_influence_is_the_mean_norm_of_the_gradients(x64):
     norms = np.linalg.norm(jacobian, axis=-1)
     of_row = lambda b, t, k: norms[b, t, b, t - k]
     places = [1, 2, 4]
-    found = sj.context_influence(log_probs, jnp.float64(XS), positions=np.array(places))
+    found = sj.diagnostics.context_influence(log_probs, jnp.float64(XS), positions=np.array(places))
     for k in range(5):
         values = [of_row(b, t, k) for b in range(2) for t in places if t >= k]
         np.testing.assert_allclose(found.influence[k], np.mean(values), rtol=1e-10)
@@ -79,5 +79,5 @@ BAD = {
 def test_bad_input_is_named(message):
     log_probs, how = BAD[message]
     with pytest.raises(ValueError) as error:
-        sj.context_influence(log_probs, **{"xs": XS, **how})
+        sj.diagnostics.context_influence(log_probs, **{"xs": XS, **how})
     assert message in str(error.value)

@@ -13,10 +13,10 @@ GATES = {
     sj.LSTM(4): 4,
     sj.GRU(4): 3,
     sj.GRU(4, reset="before"): 3,
-    sj.PeepholeLSTM(4): 4,
-    sj.ProjectedLSTM(5, 4): 4,
-    sj.LayerNormLSTM(4): 4,
-    sj.CoupledLSTM(4): 3,
+    sj.cells.PeepholeLSTM(4): 4,
+    sj.cells.ProjectedLSTM(5, 4): 4,
+    sj.cells.LayerNormLSTM(4): 4,
+    sj.cells.CoupledLSTM(4): 3,
 }
 
 
@@ -35,13 +35,13 @@ def test_gates_are_drawn_apart(cell):
 
 @pytest.mark.parametrize("cell", [sj.Elman, sj.LSTM, sj.GRU])
 def test_the_two_matrices_are_drawn_apart(cell):
-    normal = sj.Normal(1.0)
+    normal = sj.initializers.Normal(1.0)
     params = cell(3, w_x_init=normal, w_h_init=normal).init(jax.random.key(0), 3)
     assert_all_differ([params.w_x, params.w_h])
 
 
 def test_members_and_directions_are_drawn_apart():
-    normal = sj.Normal(1.0)
+    normal = sj.initializers.Normal(1.0)
     elman = sj.Elman(3, w_x_init=normal, w_h_init=normal)
     stack = sj.Stack((elman, elman, elman)).init(jax.random.key(0), 3)
     both = sj.Bidirectional(elman).init(jax.random.key(0), 3)

@@ -37,7 +37,7 @@ def each_draw(hidden, log_probs, draws):
     def one(classes):
         def total(hidden):
             proposal: Any = Drawn(log_probs, classes)
-            losses = sj.sampled_softmax_losses(
+            losses = sj.losses.sampled_softmax_losses(
                 hidden, WEIGHTS, TARGETS, proposal, key=KEY, num_samples=len(classes), bias=BIAS
             )
             return jnp.sum(losses), losses
@@ -97,7 +97,7 @@ def test_sampled_softmax_draws_from_its_proposal_and_reads_no_padding():
     mask = np.array([True, True, False, True, False])
     run = jax.jit(
         jax.value_and_grad(
-            lambda hidden, weights, targets, key: sj.sampled_softmax_losses(
+            lambda hidden, weights, targets, key: sj.losses.sampled_softmax_losses(
                 hidden, weights, targets, proposal, key=key, num_samples=3, mask=mask
             ).sum(),
             argnums=(0, 1),
@@ -136,7 +136,7 @@ def test_draws_have_the_law_of_the_proposal():
     assert statistic < chi2.ppf(0.999, 2)
 
 
-ADAPTIVE = sj.AdaptiveSoftmax((3, 5, 9), shrink=2.0)
+ADAPTIVE = sj.losses.AdaptiveSoftmax((3, 5, 9), shrink=2.0)
 WIDTH = 8
 
 
@@ -175,7 +175,7 @@ def test_adaptive_losses_are_minus_the_log_probs_of_their_targets(adaptive):
 
 
 def test_one_cluster_is_the_plain_softmax(x64):
-    plain = sj.AdaptiveSoftmax((V,))
+    plain = sj.losses.AdaptiveSoftmax((V,))
     params = plain.init(jax.random.key(2), D)
     assert params.tails == ()
     expected = sj.token_losses(HIDDEN @ params.w, TARGETS)
@@ -206,8 +206,11 @@ def test_adaptive_softmax_reads_no_padding_and_widens_half_precision():
 
 def test_adaptive_specs_are_values():
     cutoffs: Any = [3, 5, 9]
-    assert sj.AdaptiveSoftmax(cutoffs, shrink=2) == ADAPTIVE  # a list is held as a tuple
-    assert hash(ADAPTIVE) == hash(sj.AdaptiveSoftmax((3, 5, 9), shrink=2.0))
+    assert sj.losses.AdaptiveSoftmax(cutoffs, shrink=2) == ADAPTIVE  # a list is held as a tuple
+    assert hash(ADAPTIVE) == hash(sj.losses.AdaptiveSoftmax((3, 5, 9), shrink=2.0))
     assert ADAPTIVE.vocab_size == 9
-    names = {"AdaptiveSoftmax": sj.AdaptiveSoftmax, "GlorotUniform": sj.GlorotUniform}
+    names = {
+        "AdaptiveSoftmax": sj.losses.AdaptiveSoftmax,
+        "GlorotUniform": sj.initializers.GlorotUniform,
+    }
     assert eval(repr(ADAPTIVE), names) == ADAPTIVE

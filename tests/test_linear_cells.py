@@ -62,7 +62,7 @@ POSITIVE = lambda n: np.where(n >= 0, n + 0.5, sigmoid(n))
 
 @pytest.mark.parametrize("candidate", ["linear", "positive"])
 def test_min_gru(candidate, x64):
-    cell = sj.MinGRU(3, candidate)
+    cell = sj.linear.MinGRU(3, candidate)
     p = drawn(cell)
 
     def step(h, x):
@@ -75,7 +75,7 @@ def test_min_gru(candidate, x64):
 
 @pytest.mark.parametrize("candidate", ["linear", "positive"])
 def test_min_lstm(candidate, x64):
-    cell = sj.MinLSTM(3, candidate, forget_bias=1.0)
+    cell = sj.linear.MinLSTM(3, candidate, forget_bias=1.0)
     p = drawn(cell)
 
     def step(h, x):
@@ -89,8 +89,8 @@ def test_min_lstm(candidate, x64):
 
 def test_min_lstm_shares_gates_that_both_underflow(x64):
     """σ(-800) = σ(-801) = 0, and yet e / (1 + e) of what is kept and written is forgotten."""
-    cell = sj.MinLSTM(1)
-    p = sj.MinLSTMParams(jnp.zeros((2, 3)), jnp.array([-800.0, -801.0, 2.0]))
+    cell = sj.linear.MinLSTM(1)
+    p = sj.linear.MinLSTMParams(jnp.zeros((2, 3)), jnp.array([-800.0, -801.0, 2.0]))
     carry, _ = cell.step(p, jnp.ones((1, 1)), jnp.ones((1, 2)))
     share = sigmoid(-1.0)
     np.testing.assert_allclose(carry, [[share + 2 * (1 - share)]], rtol=1e-12)
@@ -98,13 +98,13 @@ def test_min_lstm_shares_gates_that_both_underflow(x64):
     assert all(jnp.isfinite(leaf).all() for leaf in grads)
 
 
-@pytest.mark.parametrize("make", [sj.MinGRU, sj.MinLSTM])
+@pytest.mark.parametrize("make", [sj.linear.MinGRU, sj.linear.MinLSTM])
 def test_states_in_logarithms_are_these_states(make, x64):
     """The authors' form, for positive candidates and states: logcumsumexp of their logarithms."""
     cell = make(3, "positive")
     p = drawn(cell)
     zs = XS @ p.w_x + p.b
-    if make is sj.MinGRU:
+    if make is sj.linear.MinGRU:
         z, n = np.split(zs, 2, axis=1)
         log_a, log_b = -softplus(z), -softplus(-z) + np.log(POSITIVE(n))
     else:
@@ -119,7 +119,7 @@ def test_states_in_logarithms_are_these_states(make, x64):
 
 def test_a_negative_carry_decays_by_the_same_factors(x64):
     """Where logarithms of states would be NaN."""
-    cell = sj.MinGRU(3, "positive")
+    cell = sj.linear.MinGRU(3, "positive")
     p = drawn(cell)
     carries = [np.full(3, c) for c in (-2.0, 0.0, 2.0)]
     below, zero, above = (run(cell, p, carry)[1] for carry in carries)
@@ -129,7 +129,7 @@ def test_a_negative_carry_decays_by_the_same_factors(x64):
 
 @pytest.mark.parametrize("kernel_size", [1, 3])
 def test_qrnn(kernel_size, x64):
-    cell = sj.QRNN(3, kernel_size)
+    cell = sj.linear.QRNN(3, kernel_size)
     p = drawn(cell)
 
     def step(carry, x):
@@ -137,15 +137,15 @@ def test_qrnn(kernel_size, x64):
         products = sum(u @ w for u, w in zip(window, p.w_x, strict=True))
         z, f, o = np.split(products + p.b, 3)
         c = sigmoid(f) * carry.h + (1 - sigmoid(f)) * np.tanh(z)
-        return sj.ConvolvedCarry(window[1:], c), sigmoid(o) * c
+        return sj.linear.ConvolvedCarry(window[1:], c), sigmoid(o) * c
 
-    compare(cell, p, sj.ConvolvedCarry(XS[: kernel_size - 1] + 1, H), step)
+    compare(cell, p, sj.linear.ConvolvedCarry(XS[: kernel_size - 1] + 1, H), step)
 
 
 @pytest.mark.parametrize("input_size", [2, 3])
 def test_sru(input_size, x64):
     """Its highway carries the input itself where that is as wide as the state."""
-    cell = sj.SRU(3)
+    cell = sj.linear.SRU(3)
     p = drawn(cell, input_size)
     xs = np.random.default_rng(2).normal(size=(6, input_size))
     assert p.w_x.shape == (input_size, 9 if input_size == 3 else 12)
@@ -161,7 +161,7 @@ def test_sru(input_size, x64):
 
 
 def test_rg_lru(x64):
-    for cell in (sj.RGLRU(3), sj.RGLRU()):
+    for cell in (sj.linear.RGLRU(3), sj.linear.RGLRU()):
         p = drawn(cell, 2 if cell.hidden_size else 3)
         xs = np.random.default_rng(2).normal(size=(6, 2 if cell.hidden_size else 3))
 
@@ -176,7 +176,7 @@ def test_rg_lru(x64):
 
 
 def test_rg_lru_begins_with_decays_between_its_radii():
-    p = sj.RGLRU(1000, 0.5, 0.9).init(jax.random.key(0), 2)
+    p = sj.linear.RGLRU(1000, 0.5, 0.9).init(jax.random.key(0), 2)
     decay = jax.nn.sigmoid(p.log_odds) ** 8
     assert 0.5 <= decay.min() < 0.51 and 0.89 < decay.max() <= 0.9 + 1e-6
     np.testing.assert_allclose(decay.mean(), 0.7, atol=0.02)  # five standard errors
@@ -187,7 +187,7 @@ def test_rest_near_one_is_exact_and_its_gradient_finite():
     np.testing.assert_allclose(root_of_rest(log_a[:2]), jnp.sqrt(-2 * log_a[:2]), rtol=1e-6)
     value, slope = jax.vmap(jax.value_and_grad(root_of_rest))(log_a)
     assert jnp.isfinite(slope).all() and value[2] == slope[2] == 0
-    cell = sj.RGLRU(3)  # r underflows: a = 1, nothing enters
+    cell = sj.linear.RGLRU(3)  # r underflows: a = 1, nothing enters
     p = cell.init(jax.random.key(0), 2)
     p = p._replace(b=p.b.at[:3].set(-200.0))
     loss = lambda p: jnp.sum(sj.unroll(cell, p, jnp.ones((1, 4, 2)))[1])
@@ -213,7 +213,10 @@ def s5_terms(p):
     return np.exp(rate * step), (np.exp(rate * step) - 1) / rate * b, 2 * c
 
 
-TIME_INVARIANT = {"lru": (sj.LRU(3, 4), lru_terms), "s5": (sj.S5(3, 4, min_step=0.1), s5_terms)}
+TIME_INVARIANT = {
+    "lru": (sj.linear.LRU(3, 4), lru_terms),
+    "s5": (sj.linear.S5(3, 4, min_step=0.1), s5_terms),
+}
 
 
 @pytest.mark.parametrize("name", TIME_INVARIANT)
@@ -225,11 +228,11 @@ def test_cells_with_fixed_decays_are_loops_and_convolutions(name, x64):
 
     def step(h, x):
         state: Any = decay * (h.real + 1j * h.imag) + x @ b
-        return sj.Complex(state.real, state.imag), (state @ c).real + x @ p.w_d
+        return sj.linear.Complex(state.real, state.imag), (state @ c).real + x @ p.w_d
 
-    compare(cell, p, sj.Complex(start.real, start.imag), step)
+    compare(cell, p, sj.linear.Complex(start.real, start.imag), step)
     kernel = [np.real(b @ np.diag(decay**k) @ c) for k in range(len(XS))]
-    zero = sj.Complex(np.zeros(4), np.zeros(4))
+    zero = sj.linear.Complex(np.zeros(4), np.zeros(4))
     convolved = [
         sum(XS[t - k] @ kernel[k] for k in range(t + 1)) + XS[t] @ p.w_d for t in range(len(XS))
     ]
@@ -237,7 +240,7 @@ def test_cells_with_fixed_decays_are_loops_and_convolutions(name, x64):
 
 
 def test_lru_is_drawn_from_a_ring_and_keeps_the_scale_of_its_inputs():
-    cell = sj.LRU(1, 2000, min_radius=0.5, max_radius=0.9, max_phase=1.0)
+    cell = sj.linear.LRU(1, 2000, min_radius=0.5, max_radius=0.9, max_phase=1.0)
     p = cell.init(jax.random.key(0), 3)
     decay = lru_terms(jax.tree.map(np.asarray, p))[0]
     radius, phase = np.abs(decay), np.angle(decay)
@@ -246,7 +249,7 @@ def test_lru_is_drawn_from_a_ring_and_keeps_the_scale_of_its_inputs():
     # Uniform over the area: |λ|² is uniform; 2000 draws, four standard errors.
     np.testing.assert_allclose(np.mean(radius**2), (0.25 + 0.81) / 2, atol=4 * 0.56 / 12**0.5 / 45)
     np.testing.assert_allclose(np.exp(p.log_scale), np.sqrt(1 - radius**2), rtol=1e-5)
-    cell = sj.LRU(1, 200, min_radius=0.5, max_radius=0.9)
+    cell = sj.linear.LRU(1, 200, min_radius=0.5, max_radius=0.9)
     xs = jax.random.normal(jax.random.key(1), (1000, 40, 3))
     states, _ = jax.jit(functools.partial(sj.unroll, cell))(cell.init(jax.random.key(0), 3), xs)
     np.testing.assert_allclose(np.mean(states.real**2 + states.imag**2), 1, rtol=0.1)
@@ -264,15 +267,15 @@ def test_s5_begins_with_the_eigenvalues_of_hippo():
     np.testing.assert_allclose(values.real, -0.5, atol=1e-10)
     upper = np.sort(values.imag[values.imag > 0])
     np.testing.assert_allclose(hippo_phases(size // 2), upper, rtol=1e-10)
-    p = sj.S5(2, 4).init(jax.random.key(0), 3)
+    p = sj.linear.S5(2, 4).init(jax.random.key(0), 3)
     np.testing.assert_allclose(p.phase, upper, rtol=1e-5)
     np.testing.assert_allclose(-np.exp(p.log_decay), -0.5, rtol=1e-6)
-    p = sj.S5(2, 4, "linear").init(jax.random.key(0), 3)
+    p = sj.linear.S5(2, 4, "linear").init(jax.random.key(0), 3)
     np.testing.assert_allclose(p.phase, np.pi * np.arange(4), rtol=1e-6)
 
 
 def test_a_held_input_loses_no_digits_to_a_small_step():
-    rate, step = sj.Complex(jnp.full(1, -0.5), jnp.full(1, 30.0)), jnp.full(1, 1e-6)
+    rate, step = sj.linear.Complex(jnp.full(1, -0.5), jnp.full(1, 30.0)), jnp.full(1, 1e-6)
     a, gain = held_input(rate, step)
     exact = np.expm1((-0.5 + 30j) * 1e-6) / (-0.5 + 30j)
     np.testing.assert_allclose(gain.real + 1j * gain.imag, exact, rtol=1e-6)
@@ -290,22 +293,22 @@ def mamba_step(p):
         decay = np.exp(-delta[:, None] * np.exp(p.log_rate))
         h = decay * carry.h + np.outer(delta * u, b)
         y = (h @ c + p.skip * u) * silu(gate)
-        return sj.ConvolvedCarry(window[1:], h), y @ p.w_out
+        return sj.linear.ConvolvedCarry(window[1:], h), y @ p.w_out
 
     return step
 
 
 @pytest.mark.parametrize("remat", [None, 3, 100])
 def test_mamba(remat, x64):
-    cell = sj.Mamba(3, channels=4, state_size=2, step_rank=2, remat=remat)
+    cell = sj.linear.Mamba(3, channels=4, state_size=2, step_rank=2, remat=remat)
     p = drawn(cell)
     random = np.random.default_rng(3)
-    carry = sj.ConvolvedCarry(random.normal(size=(3, 4)), random.normal(size=(4, 2)))
+    carry = sj.linear.ConvolvedCarry(random.normal(size=(3, 4)), random.normal(size=(4, 2)))
     compare(cell, p, carry, mamba_step(p))
 
 
 def test_mamba_begins_with_its_step_sizes():
-    p = sj.Mamba(32, min_step=0.01, max_step=0.1).init(jax.random.key(0), 3)
+    p = sj.linear.Mamba(32, min_step=0.01, max_step=0.1).init(jax.random.key(0), 3)
     step = jax.nn.softplus(p.b_step)
     assert 0.01 <= step.min() + 1e-6 and step.max() <= 0.1 + 1e-6
     assert p.w_step.shape == (2, 64) and p.w_conv.shape == (4, 64)
@@ -322,19 +325,19 @@ def test_mamba_keeps_windows_instead_of_states():
         used: Any = jax.jit(jax.grad(loss)).lower(params).compile().memory_analysis()
         return used.temp_size_in_bytes
 
-    windows, everything = (bytes_of(sj.Mamba(8, remat=remat)) for remat in (16, None))
+    windows, everything = (bytes_of(sj.linear.Mamba(8, remat=remat)) for remat in (16, None))
     assert 4 * windows < everything
 
 
 CONFORMING: dict[str, Any] = {
-    "min_gru": sj.MinGRU(3),
-    "min_lstm": sj.MinLSTM(3, "positive"),
-    "qrnn": sj.QRNN(3, kernel_size=3),
-    "sru": sj.SRU(3),
-    "lru": sj.LRU(3, 2),
-    "rg_lru": sj.RGLRU(),
-    "s5": sj.S5(3, 2),
-    "mamba": sj.Mamba(3, state_size=2, remat=5),
+    "min_gru": sj.linear.MinGRU(3),
+    "min_lstm": sj.linear.MinLSTM(3, "positive"),
+    "qrnn": sj.linear.QRNN(3, kernel_size=3),
+    "sru": sj.linear.SRU(3),
+    "lru": sj.linear.LRU(3, 2),
+    "rg_lru": sj.linear.RGLRU(),
+    "s5": sj.linear.S5(3, 2),
+    "mamba": sj.linear.Mamba(3, state_size=2, remat=5),
 }
 
 
@@ -351,7 +354,7 @@ def test_steps_are_every_form_from_any_carry_under_masks_and_resets(name, x64):
     def all_forms(xs):
         methods = ("sequential", "associative", "chunked", "auto")
         cells = [dataclasses.replace(cell, method=method) for method in methods]
-        reset = sj.Reset(flags, initial)
+        reset = sj.core.Reset(flags, initial)
         forms = [each.unroll(params, carry, xs, mask, reset) for each in cells]
         step = functools.partial(cell.step, params)
         return forms, sj.scan(step, carry, xs, mask=mask, reset=flags, initial=initial)

@@ -8,7 +8,7 @@ import seqjax as sj
 
 key = jax.random.key(0)
 a, b = jnp.ones((2, 5, 3)), jnp.ones((2, 5, 3))
-pair = sj.Complex(b, b)
+pair = sj.linear.Complex(b, b)
 BAD = {
     "matrix": (
         lambda: sj.linear_scan(jnp.ones((2, 5, 3, 3)), b),
@@ -37,7 +37,7 @@ BAD = {
         "h0 is real but b is Complex; expected the same kind, Complex(h0, zeros) for a real state.",
     ),
     "parts": (
-        lambda: sj.linear_scan(a, sj.Complex(b, b[:1])),
+        lambda: sj.linear_scan(a, sj.linear.Complex(b, b[:1])),
         "b has parts of shapes (2, 5, 3), (1, 5, 3); expected one array, or a Complex of two of one shape.",
     ),
     "integers": (
@@ -49,7 +49,9 @@ BAD = {
         "h0 has shape (3,); expected (2, 3), that of b (2, 5, 3) without time.",
     ),
     "reset.initial": (
-        lambda: sj.linear_scan(a, b, reset=sj.Reset(jnp.zeros((2, 5), bool), jnp.ones((2, 4)))),
+        lambda: sj.linear_scan(
+            a, b, reset=sj.core.Reset(jnp.zeros((2, 5), bool), jnp.ones((2, 4)))
+        ),
         "reset.initial has shape (2, 4); expected (2, 3), that of b (2, 5, 3) without time.",
     ),
     "mask": (
@@ -72,70 +74,78 @@ BAD = {
         lambda: sj.linear_scan(a, b, chunk_size=4),
         "chunk_size is 4 but method is 'auto'; pass method='chunked'.",
     ),
-    "size": (lambda: sj.MinGRU(0), "hidden_size is 0; expected an integer of at least 1."),
+    "size": (lambda: sj.linear.MinGRU(0), "hidden_size is 0; expected an integer of at least 1."),
     "candidate": (
-        lambda: sj.MinLSTM(3, "log"),
+        lambda: sj.linear.MinLSTM(3, "log"),
         "candidate is 'log'; expected one of 'linear', 'positive'.",
     ),
     "method of a cell": (
-        lambda: sj.SRU(3, method="newton"),
+        lambda: sj.linear.SRU(3, method="newton"),
         "method is 'newton'; expected one of 'auto', 'sequential', 'associative', 'chunked'.",
     ),
     "method of a convolved cell": (
-        lambda: sj.QRNN(3, method="fft"),
+        lambda: sj.linear.QRNN(3, method="fft"),
         "method is 'fft'; expected one of 'auto', 'sequential', 'associative', 'chunked'.",
     ),
     "kernel": (
-        lambda: sj.QRNN(3, kernel_size=0),
+        lambda: sj.linear.QRNN(3, kernel_size=0),
         "kernel_size is 0; expected an integer of at least 1.",
     ),
     "activation": (
-        lambda: sj.SRU(3, "tan"),
+        lambda: sj.linear.SRU(3, "tan"),
         "activation is 'tan'; expected a name in jax.nn such as 'tanh', 'relu' or 'sigmoid', or "
         "an elementwise function.",
     ),
     "forget bias": (
-        lambda: sj.MinLSTM(3, forget_bias=float("inf")),
+        lambda: sj.linear.MinLSTM(3, forget_bias=float("inf")),
         "forget_bias is inf; expected a finite number.",
     ),
     "ring": (
-        lambda: sj.LRU(3, min_radius=0.9, max_radius=0.5),
+        lambda: sj.linear.LRU(3, min_radius=0.9, max_radius=0.5),
         "min_radius is 0.9 and max_radius 0.5; expected 0 <= min_radius < max_radius <= 1.",
     ),
     "unstable ring": (
-        lambda: sj.RGLRU(3, max_radius=1.1),
+        lambda: sj.linear.RGLRU(3, max_radius=1.1),
         "min_radius is 0.9 and max_radius 1.1; expected 0 <= min_radius < max_radius <= 1.",
     ),
     "phase": (
-        lambda: sj.LRU(3, max_phase=360),
+        lambda: sj.linear.LRU(3, max_phase=360),
         "max_phase is 360.0; expected an angle in (0, 2π], in radians.",
     ),
     "spectrum": (
-        lambda: sj.S5(3, spectrum="lin"),
+        lambda: sj.linear.S5(3, spectrum="lin"),
         "spectrum is 'lin'; expected one of 'hippo', 'linear'.",
     ),
     "steps": (
-        lambda: sj.S5(3, min_step=0.1, max_step=0.01),
+        lambda: sj.linear.S5(3, min_step=0.1, max_step=0.01),
         "min_step is 0.1 and max_step 0.01; expected 0 < min_step <= max_step.",
     ),
     "zero step": (
-        lambda: sj.Mamba(3, min_step=0.0),
+        lambda: sj.linear.Mamba(3, min_step=0.0),
         "min_step is 0.0 and max_step 0.1; expected 0 < min_step <= max_step.",
     ),
-    "remat": (lambda: sj.Mamba(3, remat=0), "remat is 0; expected an integer of at least 1."),
+    "remat": (
+        lambda: sj.linear.Mamba(3, remat=0),
+        "remat is 0; expected an integer of at least 1.",
+    ),
     "tokens": (
-        lambda: sj.unroll(sj.QRNN(3), sj.QRNN(3).init(key, 2), jnp.ones((1, 4, 2), int)),
+        lambda: sj.unroll(
+            sj.linear.QRNN(3), sj.linear.QRNN(3).init(key, 2), jnp.ones((1, 4, 2), int)
+        ),
         "xs is int32[1, 4, 2]; expected floats [..., 2], the size that these params were "
         "initialised for. Embed or one-hot tokens first.",
     ),
     "width": (
-        lambda: sj.unroll(sj.RGLRU(), sj.RGLRU().init(key, 2), jnp.ones((1, 4, 3))),
+        lambda: sj.unroll(sj.linear.RGLRU(), sj.linear.RGLRU().init(key, 2), jnp.ones((1, 4, 3))),
         "xs has width 3 but meets weights [2, 4]; expected width 2, the size that these params "
         "were initialised for.",
     ),
     "complex carry": (
         lambda: sj.unroll(
-            sj.LRU(3), sj.LRU(3).init(key, 2), jnp.ones((1, 4, 2)), carry=jnp.ones((1, 3), complex)
+            sj.linear.LRU(3),
+            sj.linear.LRU(3).init(key, 2),
+            jnp.ones((1, 4, 2)),
+            carry=jnp.ones((1, 3), complex),
         ),
         "carry has structure PyTreeDef(*); expected PyTreeDef(CustomNode(namedtuple[Complex], "
         "[*, *])), as LRU.initial_carry(params, B) makes it.",

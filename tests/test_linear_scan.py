@@ -49,12 +49,12 @@ def draw(kind, *shape, seed=0):
 
 def to_pair(value) -> Any:
     if np.iscomplexobj(value):
-        return sj.Complex(jnp.asarray(value.real), jnp.asarray(value.imag))
+        return sj.linear.Complex(jnp.asarray(value.real), jnp.asarray(value.imag))
     return jnp.asarray(value)
 
 
 def from_pair(value):
-    if not isinstance(value, sj.Complex):
+    if not isinstance(value, sj.linear.Complex):
         return value
     return np.asarray(value.real) + 1j * np.asarray(value.imag)
 
@@ -82,7 +82,7 @@ def test_every_method_is_the_loop(kind, shape, method, x64):
         a, b, h0, initial, mask, flags = case(kind, shape, seed=7)
         mask, flags = mask if masked else None, None if restart == "no" else flags
         initial = initial if restart == "h" else 0 * initial
-        reset = sj.Reset(jnp.asarray(flags), to_pair(initial)) if restart == "h" else flags
+        reset = sj.core.Reset(jnp.asarray(flags), to_pair(initial)) if restart == "h" else flags
         got = run(*map(to_pair, (a, b, h0)), mask, reset, reverse=reverse, **METHODS[method])
         expected = loop(a, b, h0, reverse, mask, flags, initial)
         for x, y in zip(map(from_pair, got), expected, strict=True):
@@ -126,7 +126,7 @@ def test_derivatives_in_both_modes(kind, shape, reverse, method, x64):
     *along, _, _ = case(kind, shape, seed=70)
 
     def states(a, b, h0, initial):
-        reset = sj.Reset(flags, initial)
+        reset = sj.core.Reset(flags, initial)
         return sj.linear_scan(a, b, h0, mask=mask, reset=reset, reverse=reverse, **METHODS[method])
 
     @jax.jit
@@ -290,7 +290,9 @@ def test_windows_skip_padding_and_begin_anew_at_resets():
     xs, mask = random.normal(size=(3, 7, 1)), random.random((3, 7)) < 0.6
     flags = random.random((3, 7)) < 0.3
     for real, restart in ((mask, flags), (mask, None), (None, flags), (None, None)):
-        reset = None if restart is None else sj.Reset(jnp.asarray(restart), jnp.asarray(initial))
+        reset = (
+            None if restart is None else sj.core.Reset(jnp.asarray(restart), jnp.asarray(initial))
+        )
         last, lags = push_all(
             jnp.asarray(window), jnp.asarray(xs), None if real is None else jnp.asarray(real), reset
         )

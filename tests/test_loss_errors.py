@@ -17,7 +17,7 @@ emissions, paths = jnp.zeros((2, 4, 3)), np.zeros((2, 4), int)
 key = jax.random.key(0)
 hidden, weights = jnp.zeros((2, 3)), jnp.zeros((5, 3))
 proposal = losses.make_proposal(np.ones(5))
-adaptive = sj.AdaptiveSoftmax((2, 5))
+adaptive = sj.losses.AdaptiveSoftmax((2, 5))
 
 
 def language(step=lambda c, t: (c, jnp.zeros((*t.shape, 3))), carry=(), **how):
@@ -38,66 +38,66 @@ def greedy(**how):
 
 
 def sampled(w=weights, t=paths[:, 0], **how):
-    return sj.sampled_softmax_losses(
+    return sj.losses.sampled_softmax_losses(
         hidden, w, t, proposal, **({"key": key, "num_samples": 2} | how)
     )
 
 
 BAD = {
     "ctc_rank": (
-        lambda: sj.ctc_loss(x[0], y),
+        lambda: sj.losses.ctc_loss(x[0], y),
         "logits is float32[4, 3]; expected floats [B, T, V].",
     ),
     "ctc_integers": (
-        lambda: sj.ctc_loss(x.astype(int), y),
+        lambda: sj.losses.ctc_loss(x.astype(int), y),
         "logits is int32[2, 4, 3]; expected floats [B, T, V].",
     ),
     "ctc_labels_dtype": (
-        lambda: sj.ctc_loss(x, jnp.zeros((2, 2))),
+        lambda: sj.losses.ctc_loss(x, jnp.zeros((2, 2))),
         "labels is float32; expected integer ids [B, N], padded on the right.",
     ),
     "ctc_labels_rows": (
-        lambda: sj.ctc_loss(x, y[:1]),
+        lambda: sj.losses.ctc_loss(x, y[:1]),
         "labels has shape (1, 2) but logits has batch size 2; expected [B, N], padded on the right.",
     ),
     "ctc_blank": (
-        lambda: sj.ctc_loss(x, y, blank=3),
+        lambda: sj.losses.ctc_loss(x, y, blank=3),
         "blank is 3; expected an integer with 0 <= blank < 3, the last axis of logits.",
     ),
     "ctc_blank_negative": (
-        lambda: sj.ctc_loss(x, y, blank=-1),
+        lambda: sj.losses.ctc_loss(x, y, blank=-1),
         "blank is -1; expected an integer with 0 <= blank < 3, the last axis of logits.",
     ),
     "ctc_blank_kind": (
-        lambda: sj.ctc_loss(x, y, blank=0.5),
+        lambda: sj.losses.ctc_loss(x, y, blank=0.5),
         "blank is 0.5; expected an integer with 0 <= blank < 3, the last axis of logits.",
     ),
     "ctc_label_high": (
-        lambda: sj.ctc_loss(x, np.array([[1, 2], [3, 1]])),
+        lambda: sj.losses.ctc_loss(x, np.array([[1, 2], [3, 1]])),
         "labels holds 3; expected ids in 0..2 other than blank.",
     ),
     "ctc_label_blank": (
-        lambda: sj.ctc_loss(x, np.array([[1, 2], [0, 1]])),
+        lambda: sj.losses.ctc_loss(x, np.array([[1, 2], [0, 1]])),
         "labels holds 0; expected ids in 0..2 other than blank.",
     ),
     "ctc_lengths_beyond": (
-        lambda: sj.ctc_loss(x, y, lengths=np.array([4, 5])),
+        lambda: sj.losses.ctc_loss(x, y, lengths=np.array([4, 5])),
         "lengths has values from 4 to 5; expected 0 <= lengths <= 4, the size of axis 1 of logits.",
     ),
     "ctc_lengths_dtype": (
-        lambda: sj.ctc_loss(x, y, lengths=np.array([4.0, 4.0], np.float32)),
+        lambda: sj.losses.ctc_loss(x, y, lengths=np.array([4.0, 4.0], np.float32)),
         "lengths has dtype float32; expected integers [B].",
     ),
     "ctc_label_lengths": (
-        lambda: sj.ctc_loss(x, y, label_lengths=np.array([1])),
+        lambda: sj.losses.ctc_loss(x, y, label_lengths=np.array([1])),
         "label_lengths has shape (1,) but labels has batch size 2; expected [B].",
     ),
     "ctc_too_long": (
-        lambda: sj.ctc_loss(x, y, lengths=np.array([4, 1])),
+        lambda: sj.losses.ctc_loss(x, y, lengths=np.array([4, 1])),
         "labels of row 1 need 2 frames but its length is 1; expected one a label and one for a blank between equal neighbours. Leave such rows out, or reduce the frames by less.",
     ),
     "ctc_repeats_too_long": (
-        lambda: sj.ctc_loss(x, np.array([[1, 1], [1, 2]]), lengths=np.array([2, 2])),
+        lambda: sj.losses.ctc_loss(x, np.array([[1, 1], [1, 2]]), lengths=np.array([2, 2])),
         "labels of row 0 need 3 frames but its length is 2; expected one a label and one for a blank between equal neighbours. Leave such rows out, or reduce the frames by less.",
     ),
     "collapse_rank": (
@@ -137,31 +137,31 @@ BAD = {
         "eos is 3; expected an integer with 0 <= eos < 3, the vocabulary size (the last axis of the step's logits), or a tuple of different ones.",
     ),
     "transducer_encoded": (
-        lambda: sj.transducer_loss(jnp.add, f[0], g, y),
+        lambda: sj.losses.transducer_loss(jnp.add, f[0], g, y),
         "encoded is float32[4, 3]; expected floats [B, steps, features].",
     ),
     "transducer_predicted": (
-        lambda: sj.transducer_loss(jnp.add, f, g[:, 1:], y),
+        lambda: sj.losses.transducer_loss(jnp.add, f, g[:, 1:], y),
         "predicted has shape (2, 2, 3); expected [B, U + 1, E] with B, U + 1 = (2, 3): one output before any label and one after each. Feed the prediction network a start token and then the labels.",
     ),
     "transducer_joint": (
-        lambda: sj.transducer_loss(lambda a, b: (a + b).sum(-1), f, g, y),
+        lambda: sj.losses.transducer_loss(lambda a, b: (a + b).sum(-1), f, g, y),
         "joint returned ShapeDtypeStruct(shape=(2, 1, 3), dtype=float32) for one frame; expected float logits [B, 1, U + 1, V] = (2, 1, 3, V). It must broadcast over its leading axes.",
     ),
     "transducer_blank": (
-        lambda: sj.transducer_loss(jnp.add, f, g, y, blank=3),
+        lambda: sj.losses.transducer_loss(jnp.add, f, g, y, blank=3),
         "blank is 3; expected an integer with 0 <= blank < 3, the last axis of logits.",
     ),
     "transducer_label": (
-        lambda: sj.transducer_loss(jnp.add, f, g, np.array([[1, 2], [1, -1]])),
+        lambda: sj.losses.transducer_loss(jnp.add, f, g, np.array([[1, 2], [1, -1]])),
         "labels holds -1; expected ids in 0..2 other than blank.",
     ),
     "transducer_chunk": (
-        lambda: sj.transducer_loss(jnp.add, f, g, y, chunk_size=0),
+        lambda: sj.losses.transducer_loss(jnp.add, f, g, y, chunk_size=0),
         "chunk_size is 0; expected an integer of at least 1.",
     ),
     "transducer_no_frames": (
-        lambda: sj.transducer_loss(jnp.add, f, g, y, lengths=np.array([4, 0])),
+        lambda: sj.losses.transducer_loss(jnp.add, f, g, y, lengths=np.array([4, 0])),
         "lengths is 0 where label_lengths is not; expected a frame at least, at which labels can go out. Leave such rows out.",
     ),
     "transducer_greedy_encoded": (
@@ -181,11 +181,11 @@ BAD = {
         "max_len is 0; expected an integer of at least 1.",
     ),
     "crf_params": (
-        lambda: sj.crf_loss((crf.transitions,), emissions, paths),
+        lambda: sj.losses.crf_loss((crf.transitions,), emissions, paths),
         "params is tuple; expected CRFParams(transitions, start, end).",
     ),
     "crf_shapes": (
-        lambda: sj.crf_loss(losses.CRFParams.zeros(4), emissions, paths),
+        lambda: sj.losses.crf_loss(losses.CRFParams.zeros(4), emissions, paths),
         "params has shapes ((4, 4), (4,), (4,)); expected [K, K], [K] and [K] with K = 3, the last axis of emissions.",
     ),
     "crf_zeros": (
@@ -193,11 +193,11 @@ BAD = {
         "num_tags is 0; expected an integer of at least 1.",
     ),
     "crf_tag": (
-        lambda: sj.crf_loss(crf, emissions, paths + 3),
+        lambda: sj.losses.crf_loss(crf, emissions, paths + 3),
         "spans holds 3; expected ids in 0..2, the last axis of emissions.",
     ),
     "crf_tags_shape": (
-        lambda: sj.crf_loss(crf, emissions, paths[:, 1:]),
+        lambda: sj.losses.crf_loss(crf, emissions, paths[:, 1:]),
         "spans has shape (2, 3); expected (2, 4), that of emissions without its last axis.",
     ),
     "crf_mask": (
@@ -293,19 +293,19 @@ BAD = {
         "key has shape (2,); expected one key (shape ()).",
     ),
     "adaptive_empty": (
-        lambda: sj.AdaptiveSoftmax(()),
+        lambda: sj.losses.AdaptiveSoftmax(()),
         "cutoffs is (); expected ascending integers, where each cluster of classes ends, the last one the size of the vocabulary.",
     ),
     "adaptive_order": (
-        lambda: sj.AdaptiveSoftmax((5, 5)),
+        lambda: sj.losses.AdaptiveSoftmax((5, 5)),
         "cutoffs is (5, 5); expected ascending integers, where each cluster of classes ends, the last one the size of the vocabulary.",
     ),
     "adaptive_zero": (
-        lambda: sj.AdaptiveSoftmax((0, 5)),
+        lambda: sj.losses.AdaptiveSoftmax((0, 5)),
         "cutoffs is (0, 5); expected ascending integers, where each cluster of classes ends, the last one the size of the vocabulary.",
     ),
     "adaptive_shrink": (
-        lambda: sj.AdaptiveSoftmax((2, 5), shrink=0.5),
+        lambda: sj.losses.AdaptiveSoftmax((2, 5), shrink=0.5),
         "shrink is 0.5; expected a number of at least 1.",
     ),
     "adaptive_target": (
@@ -313,15 +313,17 @@ BAD = {
         "targets holds 5; expected ids in 0..4. Mask padding.",
     ),
     "unlikelihood_candidates": (
-        lambda: sj.unlikelihood_losses(x, np.zeros((2, 4), int)),
+        lambda: sj.losses.unlikelihood_losses(x, np.zeros((2, 4), int)),
         "candidates is int32[2, 4]; expected bool[2, 4, 3], the shape of logits.",
     ),
     "unlikelihood_single": (
-        lambda: sj.unlikelihood_losses(jnp.zeros((2, 1)), np.ones((2, 1), bool)),
+        lambda: sj.losses.unlikelihood_losses(jnp.zeros((2, 1)), np.ones((2, 1), bool)),
         "logits is float32[2, 1]; expected floats [..., V], V at least 2.",
     ),
     "unlikelihood_mask": (
-        lambda: sj.unlikelihood_losses(x, np.ones(x.shape, bool), mask=np.ones((2, 3), bool)),
+        lambda: sj.losses.unlikelihood_losses(
+            x, np.ones(x.shape, bool), mask=np.ones((2, 3), bool)
+        ),
         "mask is bool[2, 3]; expected bool[2, 4], True = real.",
     ),
     "previous_rank": (

@@ -97,25 +97,25 @@ def compare(cell, loop, *args):
 
 @pytest.mark.parametrize("loop", [linear_attention_loop, linear_attention_square])
 def test_linear_attention_is_the_papers(loop, x64):
-    compare(sj.LinearAttention(SIZE, HEADS, KEY, chunk_size=3), loop)
+    compare(sj.linear.LinearAttention(SIZE, HEADS, KEY, chunk_size=3), loop)
 
 
 @pytest.mark.parametrize("gated", [False, True])
 @pytest.mark.parametrize("scale", [1.0, 2.0])
 def test_delta_net_is_the_papers(gated, scale, x64):
     how = {"gated": gated, "negative_eigenvalues": scale == 2}
-    compare(sj.DeltaNet(SIZE, HEADS, KEY, chunk_size=3, **how), delta_loop, gated, scale)
+    compare(sj.linear.DeltaNet(SIZE, HEADS, KEY, chunk_size=3, **how), delta_loop, gated, scale)
 
 
 @pytest.mark.parametrize("forget_gate", ["sigmoid", "exponential"])
 def test_mlstm_is_the_papers_without_its_stabiliser(forget_gate, x64):
-    cell = sj.MLSTM(SIZE, HEADS, KEY, forget_gate=forget_gate, chunk_size=3)
+    cell = sj.linear.MLSTM(SIZE, HEADS, KEY, forget_gate=forget_gate, chunk_size=3)
     compare(cell, mlstm_loop, {"sigmoid": sigmoid, "exponential": np.exp}[forget_gate])
 
 
 def test_delta_net_replaces_what_it_holds_under_a_key(x64):
     """Orthonormal keys at β = 1: K values held exactly, each the last one written."""
-    cell = sj.DeltaNet(3, key_size=4, chunk_size=3)
+    cell = sj.linear.DeltaNet(3, key_size=4, chunk_size=3)
     params = cell.init(jax.random.key(0), 7)  # inputs: a key and a value
     params = jax.tree.map(jnp.zeros_like, params)._replace(
         w_k=1e6 * jnp.eye(7, 4)[:, None],
@@ -128,7 +128,7 @@ def test_delta_net_replaces_what_it_holds_under_a_key(x64):
     carry, ys = run(cell, params, xs)
     np.testing.assert_allclose(ys[0], values, rtol=1e-10)  # each read right after it was written
     np.testing.assert_allclose(carry.s[0, 0], values[[6, 5, 2, 3]], rtol=1e-10)
-    both = sj.DeltaNet(3, key_size=4, negative_eigenvalues=True, chunk_size=3)
+    both = sj.linear.DeltaNet(3, key_size=4, negative_eigenvalues=True, chunk_size=3)
     carry, _ = run(both, params, xs)
     # At β = 2 a key is reflected: 2v first, then 2v' - 2v, and so on.
     np.testing.assert_allclose(carry.s[0, 0, 0], 2 * values[6] - 2 * values[0], rtol=1e-10)
@@ -139,12 +139,12 @@ def test_negative_eigenvalues_tell_parity_and_positive_ones_do_not():
     bits = np.random.default_rng(0).integers(0, 2, (1, 100))
     xs = jnp.asarray(np.stack([bits, np.ones_like(bits)], -1), jnp.float32)
     for negative in (True, False):
-        cell = sj.DeltaNet(1, key_size=1, negative_eigenvalues=negative, chunk_size=16)
+        cell = sj.linear.DeltaNet(1, key_size=1, negative_eigenvalues=negative, chunk_size=16)
         params = jax.tree.map(jnp.zeros_like, cell.init(jax.random.key(0), 2))
         ones = jnp.array([0.0, 1e4]).reshape(2, 1, 1)
         beta = jnp.array([[100.0], [-50.0]])
         params = params._replace(w_k=ones, w_q=ones, w_beta=beta)
-        start = sj.DeltaNetCarry(jnp.ones((1, 1, 1, 1)))
+        start = sj.linear.DeltaNetCarry(jnp.ones((1, 1, 1, 1)))
         _, ys = run(cell, params, xs, start)
         parity = (-1.0) ** np.cumsum(bits[0])
         assert np.allclose(ys[0, :, 0], parity, atol=1e-3) == negative
@@ -153,20 +153,20 @@ def test_negative_eigenvalues_tell_parity_and_positive_ones_do_not():
 @pytest.mark.parametrize("chunk_size", [1, 3])
 def test_the_scale_of_an_mlstms_state_is_free(chunk_size, x64):
     """(c, n, m) and (c e^-a, n e^-a, m + a) are one state."""
-    cell = sj.MLSTM(SIZE, HEADS, KEY, chunk_size=chunk_size)
+    cell = sj.linear.MLSTM(SIZE, HEADS, KEY, chunk_size=chunk_size)
     params, xs = drawn(cell), jnp.asarray(XS)
     carry, _ = run(cell, params, xs)
     _, expected = run(cell, params, xs, carry)
     for shift in (-3.0, 8.0):
         c, n = (a * np.exp(-shift) for a in carry[:2])
-        _, ys = run(cell, params, xs, sj.MLSTMCarry(c, n, carry.m + shift))
+        _, ys = run(cell, params, xs, sj.linear.MLSTMCarry(c, n, carry.m + shift))
         np.testing.assert_allclose(ys, expected, rtol=1e-10, atol=1e-13)
 
 
 @pytest.mark.parametrize("forget_gate", ["sigmoid", "exponential"])
 def test_no_gate_of_an_mlstm_overflows(forget_gate):
     """In values and gradients, and the chunks are the steps."""
-    cell = sj.MLSTM(SIZE, HEADS, KEY, forget_gate=forget_gate, chunk_size=3)
+    cell = sj.linear.MLSTM(SIZE, HEADS, KEY, forget_gate=forget_gate, chunk_size=3)
     params = cell.init(jax.random.key(0), INPUT)
     xs = jnp.asarray(XS, jnp.float32).at[:, 4].set(0.0)  # a query of 0, which meets no key
     step = jax.jit(lambda p, xs: sj.scan(lambda c, x: cell.step(p, c, x), start, xs))
@@ -187,7 +187,7 @@ def test_no_gate_of_an_mlstm_overflows(forget_gate):
 
 def test_linear_attention_of_vanishing_weights_is_finite():
     """φ of ±1000 underflows on one side: the sum of weights is 0, and epsilon divides."""
-    cell = sj.LinearAttention(SIZE, HEADS, KEY, chunk_size=3)
+    cell = sj.linear.LinearAttention(SIZE, HEADS, KEY, chunk_size=3)
     params = cell.init(jax.random.key(0), INPUT)
     gradients = jax.jit(
         jax.grad(lambda params, xs: jnp.sum(sj.unroll(cell, params, xs)[1]), (0, 1))
@@ -200,19 +200,23 @@ def test_linear_attention_of_vanishing_weights_is_finite():
 
 
 def test_initial_params():
-    gates = sj.MLSTM(6, heads=3, forget_bias=(1.0, 5.0)).init(jax.random.key(0), INPUT)
+    gates = sj.linear.MLSTM(6, heads=3, forget_bias=(1.0, 5.0)).init(jax.random.key(0), INPUT)
     np.testing.assert_allclose(gates.b_f, [1, 3, 5])
     assert not gates.b_i.any() and gates.w_q.shape == (INPUT, 3, 2)
-    wide: Any = sj.DeltaNet(400, heads=200, key_size=5, gated=True).init(jax.random.key(0), INPUT)
+    wide: Any = sj.linear.DeltaNet(400, heads=200, key_size=5, gated=True).init(
+        jax.random.key(0), INPUT
+    )
     decay = np.exp(wide.log_rate) * np.log1p(np.exp(wide.b_a))  # a rate times a step length
     assert wide.w_k.shape == (INPUT, 200, 5) and wide.w_v.shape == (INPUT, 200, 2)
     assert 1 <= np.exp(wide.log_rate).min() < 1.5 < 15.5 < np.exp(wide.log_rate).max() <= 16
     assert 1e-3 <= decay.min() < 0.01 < 1 < decay.max() <= 1.6
-    plain = sj.DeltaNet(4).init(jax.random.key(0), INPUT)
+    plain = sj.linear.DeltaNet(4).init(jax.random.key(0), INPUT)
     assert plain.w_a is plain.b_a is plain.log_rate is None
 
 
-@pytest.mark.parametrize("cell", [sj.LinearAttention(4, 2), sj.DeltaNet(4, 2), sj.MLSTM(4, 2)])
+@pytest.mark.parametrize(
+    "cell", [sj.linear.LinearAttention(4, 2), sj.linear.DeltaNet(4, 2), sj.linear.MLSTM(4, 2)]
+)
 def test_memories_are_float32_under_bfloat16(cell):
     params = jax.tree.map(lambda a: a.astype(jnp.bfloat16), cell.init(jax.random.key(0), INPUT))
     carry, ys = jax.eval_shape(functools.partial(run, cell), params, jnp.asarray(XS, jnp.float32))
@@ -220,35 +224,35 @@ def test_memories_are_float32_under_bfloat16(cell):
     assert {leaf.dtype for leaf in jax.tree.leaves(carry)} == {jnp.dtype(jnp.float32)}
 
 
-CELL = sj.MLSTM(4)
+CELL = sj.linear.MLSTM(4)
 BAD: dict[str, Any] = {
     "heads": (
-        lambda: sj.DeltaNet(5, heads=2),
+        lambda: sj.linear.DeltaNet(5, heads=2),
         "hidden_size is 5 but heads is 2; expected hidden_size to be a multiple of heads.",
     ),
-    "size": (lambda: sj.MLSTM(0), "hidden_size is 0; expected an integer of at least 1."),
+    "size": (lambda: sj.linear.MLSTM(0), "hidden_size is 0; expected an integer of at least 1."),
     "key": (
-        lambda: sj.LinearAttention(4, key_size=0),
+        lambda: sj.linear.LinearAttention(4, key_size=0),
         "key_size is 0; expected an integer of at least 1.",
     ),
     "chunk": (
-        lambda: sj.DeltaNet(4, chunk_size=0),
+        lambda: sj.linear.DeltaNet(4, chunk_size=0),
         "chunk_size is 0; expected an integer of at least 1.",
     ),
     "epsilon": (
-        lambda: sj.LinearAttention(4, epsilon=0.0),
+        lambda: sj.linear.LinearAttention(4, epsilon=0.0),
         "epsilon is 0.0; expected a positive number.",
     ),
     "mlstm epsilon": (
-        lambda: sj.MLSTM(4, epsilon=-1.0),
+        lambda: sj.linear.MLSTM(4, epsilon=-1.0),
         "epsilon is -1.0; expected a positive number.",
     ),
     "gate": (
-        lambda: sj.MLSTM(4, forget_gate="tanh"),  # pyright: ignore[reportArgumentType]
+        lambda: sj.linear.MLSTM(4, forget_gate="tanh"),  # pyright: ignore[reportArgumentType]
         "forget_gate is 'tanh'; expected one of 'sigmoid', 'exponential'.",
     ),
     "bias": (
-        lambda: sj.MLSTM(4, forget_bias=(1.0,)),  # pyright: ignore[reportArgumentType]
+        lambda: sj.linear.MLSTM(4, forget_bias=(1.0,)),  # pyright: ignore[reportArgumentType]
         "forget_bias is (1.0,); expected a pair of finite numbers, from and to.",
     ),
     "input": (

@@ -116,7 +116,7 @@ def test_all_heads_erase_before_any_adds(x64):
     np.testing.assert_allclose(got, expected, rtol=1e-12)
 
 
-CELL = sj.NTM(sj.Elman(4), slots=6, width=3, read_heads=2, write_heads=2, shift_range=1)
+CELL = sj.cells.NTM(sj.Elman(4), slots=6, width=3, read_heads=2, write_heads=2, shift_range=1)
 
 
 def numpy_ntm(p, xs, initial):
@@ -177,7 +177,7 @@ EXTREME = st.sampled_from([-1e4, -30.0, 0.0, 30.0, 1e4])
 @jax.jit
 def place(told, memory):
     """A step whose heads are told [20] numbers, and the gradient of all that comes of it."""
-    cell = sj.NTM(sj.Feedforward(3), slots=5, width=2)
+    cell = sj.cells.NTM(sj.cells.Feedforward(3), slots=5, width=2)
     params = jax.tree.map(jnp.zeros_like, cell.init(jax.random.key(0), 1))
     carry = cell.initial_carry(params, 1)
 
@@ -202,7 +202,7 @@ def test_extreme_outputs_of_the_controller_leave_all_finite(told, empty):
 
 
 def test_weightings_stay_weightings_over_a_long_sequence():
-    cell = sj.NTM(sj.Feedforward(8), slots=16, width=4)
+    cell = sj.cells.NTM(sj.cells.Feedforward(8), slots=16, width=4)
     params = jax.tree.map(lambda a: 3 * a, cell.init(jax.random.key(0), 3))
     carry, _ = sj.unroll(cell, params, jnp.asarray(draw(2, 500, 3), jnp.float32))
     for weights in (carry.read_weights, carry.write_weights):
@@ -220,7 +220,7 @@ def test_told_numbers_have_their_places():
 
 
 def test_a_learned_start_is_a_weighting_after_one_step():
-    cell = sj.LearnedCarry(sj.NTM(sj.Feedforward(4), slots=5, width=2))
+    cell = sj.LearnedCarry(sj.cells.NTM(sj.cells.Feedforward(4), slots=5, width=2))
     params = cell.init(jax.random.key(0), 3)
     moved = jax.tree.map(lambda a: a + jnp.asarray(draw(*a.shape), a.dtype), params.carry)
     carry, _ = sj.unroll(cell, params._replace(carry=moved), jnp.ones((1, 1, 3)))
@@ -231,11 +231,15 @@ def count(tree):
     return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
 
-@pytest.mark.parametrize("controller", [sj.Feedforward(100), sj.LSTM(100)], ids=["ff", "lstm"])
+@pytest.mark.parametrize(
+    "controller", [sj.cells.Feedforward(100), sj.LSTM(100)], ids=["ff", "lstm"]
+)
 def test_numbers_of_the_copy_task(controller):
     """128 slots of 20, a read and a write head, shifts by one: what each part needs."""
-    net = sj.Stack((sj.NTM(controller, 128, 20), sj.Feedforward(8, "identity")))
+    net = sj.Stack((sj.cells.NTM(controller, 128, 20), sj.cells.Feedforward(8, "identity")))
     params = jax.eval_shape(lambda: net.init(jax.random.key(0), 9))
-    inner = 100 * (9 + 20 + 1) if isinstance(controller, sj.Feedforward) else 400 * (9 + 20 + 101)
+    inner = (
+        100 * (9 + 20 + 1) if isinstance(controller, sj.cells.Feedforward) else 400 * (9 + 20 + 101)
+    )
     heads = (20 + 1 + 1 + 3 + 1) + (20 + 1 + 1 + 3 + 1 + 20 + 20)
     assert count(params) == inner + heads * 101 + 8 * 121

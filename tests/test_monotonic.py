@@ -47,7 +47,7 @@ def process(stops):
 
 
 def test_alignments_are_the_expectation_over_all_outcomes(x64):
-    spec = sj.MonotonicAttention(A)
+    spec = sj.attention.MonotonicAttention(A)
     params = drawn(spec)
     alignments = run(spec, params, jnp.asarray(MEMORY), jnp.asarray(QUERIES[:2]))
     p = [1 / (1 + np.exp(-scores(params, q[0]))) for q in QUERIES[:2]]
@@ -64,7 +64,7 @@ def test_alignments_are_the_expectation_over_all_outcomes(x64):
 
 def test_hard_alignments_are_the_process_itself(x64):
     for seed in range(6):
-        spec = sj.MonotonicAttention(A, hard=True)
+        spec = sj.attention.MonotonicAttention(A, hard=True)
         params = drawn(spec)._replace(r=jnp.asarray(0.1 * seed - 0.3))
         key = jax.random.key(seed)  # noise is for training
         alignments = run(spec, params, jnp.asarray(MEMORY), jnp.asarray(QUERIES), key=key)
@@ -74,7 +74,7 @@ def test_hard_alignments_are_the_process_itself(x64):
 
 
 def test_what_ran_past_the_end_does_not_return():
-    spec = sj.MonotonicAttention(A, hard=True)
+    spec = sj.attention.MonotonicAttention(A, hard=True)
     params = jax.tree.map(jnp.zeros_like, spec.init(jax.random.key(0), Q, M))
     never, always = (params._replace(r=jnp.asarray(r)) for r in (-1.0, 1.0))
     prepared = spec.prepare(params, jnp.ones((1, S, M)))
@@ -88,7 +88,7 @@ def test_what_ran_past_the_end_does_not_return():
 
 
 def test_masked_places_are_passed_over():
-    spec = sj.MonotonicAttention(A, hard=True)
+    spec = sj.attention.MonotonicAttention(A, hard=True)
     params = jax.tree.map(jnp.zeros_like, spec.init(jax.random.key(0), Q, M))
     params = params._replace(r=jnp.asarray(1.0))
     mask = jnp.array([[False, False, True, True]])
@@ -116,7 +116,7 @@ def test_long_memories_are_exact_where_a_clipped_product_is_not():
 
 
 def test_noise_comes_by_the_key_row_by_row_and_place_by_place(x64):
-    spec = sj.MonotonicAttention(A, noise=2.0)
+    spec = sj.attention.MonotonicAttention(A, noise=2.0)
     params, rows = drawn(spec), 2000
     memory, queries = jnp.asarray(MEMORY), jnp.asarray(np.repeat(QUERIES[:2], rows, axis=1))
     quiet = run(spec, params, memory, queries[:1, :1])
@@ -132,12 +132,14 @@ def test_noise_comes_by_the_key_row_by_row_and_place_by_place(x64):
     wider, mask = jnp.pad(memory, ((0, 0), (0, 2), (0, 0))), jnp.arange(S + 2)[None] < S
     padded = run(spec, params, wider, queries[:, :3], mask, key=key)
     np.testing.assert_allclose(padded[..., :S], few, rtol=1e-12)
-    still = run(sj.MonotonicAttention(A, noise=0.0), params, memory, queries[:1, :1], key=key)
+    still = run(
+        sj.attention.MonotonicAttention(A, noise=0.0), params, memory, queries[:1, :1], key=key
+    )
     np.testing.assert_allclose(still, quiet, rtol=1e-12)
 
 
 def test_noise_is_new_at_every_step_and_place(x64):
-    spec = sj.MonotonicAttention(A)
+    spec = sj.attention.MonotonicAttention(A)
     params = jax.tree.map(jnp.zeros_like, drawn(spec))
     queries = jnp.asarray(np.repeat(QUERIES[:1], 2, axis=0))
     prepared = spec.prepare(params, jnp.asarray(MEMORY))

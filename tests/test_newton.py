@@ -16,8 +16,8 @@ CASES = {
     "gru": (sj.GRU(4), METHODS[:2]),
     "lstm": (sj.LSTM(3), METHODS[:2]),
     "stack": (sj.Stack((sj.Elman(3), sj.Zoneout(sj.GRU(2), 0.2))), METHODS[:1]),
-    "diagonal_gru": (sj.DiagonalGRU(4), METHODS),
-    "diagonal_lstm": (sj.DiagonalLSTM(3), METHODS),
+    "diagonal_gru": (sj.cells.DiagonalGRU(4), METHODS),
+    "diagonal_lstm": (sj.cells.DiagonalLSTM(3), METHODS),
 }
 T = 23
 
@@ -39,7 +39,7 @@ def outcome(cell, params, xs, carry, how, *, method, reverse=False):
         if method is None:
             last, ys = sj.unroll(cell, params, xs, carry=carry, reverse=reverse, **how)
         else:
-            found = sj.newton_unroll(
+            found = sj.newton.unroll(
                 cell,
                 params,
                 xs,
@@ -80,13 +80,13 @@ def test_a_thousand_steps_in_single_precision_take_few_iterations():
     xs = jax.random.normal(jax.random.key(1), (2, 1000, 4))
     cases: Any = (
         (sj.GRU(8), "newton", 10),
-        (sj.DiagonalGRU(8), "block-newton", 7),
-        (sj.DiagonalLSTM(8), "block-newton", 7),
+        (sj.cells.DiagonalGRU(8), "block-newton", 7),
+        (sj.cells.DiagonalLSTM(8), "block-newton", 7),
     )
     for cell, method, most in cases:
         params = cell.init(jax.random.key(0), 4)
         found = jax.jit(
-            lambda params, cell=cell, method=method: sj.newton_unroll(
+            lambda params, cell=cell, method=method: sj.newton.unroll(
                 cell, params, xs, method=method
             )
         )(params)
@@ -95,10 +95,10 @@ def test_a_thousand_steps_in_single_precision_take_few_iterations():
 
 
 def test_after_k_iterations_the_first_k_steps_are_exact(x64):
-    cell = sj.Elman(3, w_h_init=sj.Orthogonal(3.0))
+    cell = sj.Elman(3, w_h_init=sj.initializers.Orthogonal(3.0))
     params, xs, carry = data(cell)
     _, ys = sj.unroll(cell, params, xs, carry=carry)
-    run = lambda k: sj.newton_unroll(
+    run = lambda k: sj.newton.unroll(
         cell, params, xs, carry=carry, tolerance=1e-13, max_iters=k, fallback=False
     )
     for k in (1, 2, 5):
@@ -110,13 +110,13 @@ def test_after_k_iterations_the_first_k_steps_are_exact(x64):
 
 
 def test_rows_that_do_not_converge_are_run_step_by_step(x64):
-    cell = sj.Elman(4, w_h_init=sj.Orthogonal(2.0))
+    cell = sj.Elman(4, w_h_init=sj.initializers.Orthogonal(2.0))
     params, xs, carry = data(cell, length=40)
     carry = carry.at[0].set(0.0)
     xs = xs.at[0].set(0.0)
     params = params._replace(b=jnp.zeros_like(params.b))  # row 0 rests, the others are chaotic
     expected = outcome(cell, params, xs, carry, {}, method=None)
-    run = functools.partial(sj.newton_unroll, cell, max_iters=4)
+    run = functools.partial(sj.newton.unroll, cell, max_iters=4)
     found = run(params, xs, carry=carry)
     assert found.converged.tolist() == [True, False, False]
     assert found.iterations.tolist() == [1, 4, 4]
@@ -139,7 +139,7 @@ def test_values_that_are_not_finite_are_no_success():
     cell = sj.GRU(3)
     params, xs, _ = data(cell)
     xs = xs.at[1, 4].set(jnp.nan)
-    found = sj.newton_unroll(cell, params, xs)
+    found = sj.newton.unroll(cell, params, xs)
     _, ys = sj.unroll(cell, params, xs)
     assert found.converged.tolist() == [True, False, True]
     assert (found.iterations[1] == 1) and bool(jnp.isnan(found.ys[1, 4:]).all())
@@ -149,7 +149,7 @@ def test_values_that_are_not_finite_are_no_success():
 def test_a_good_guess_saves_iterations(x64):
     cell = sj.GRU(4)
     params, xs, carry = data(cell)
-    run = functools.partial(sj.newton_unroll, cell, carry=carry, tolerance=1e-6)
+    run = functools.partial(sj.newton.unroll, cell, carry=carry, tolerance=1e-6)
     cold = run(params, xs)
     warm = run(jax.tree.map(lambda a: a * (1 + 1e-6), params), xs, guess=cold.carries)
     assert (warm.iterations < cold.iterations).all() and warm.converged.all()
@@ -160,14 +160,14 @@ def test_a_good_guess_saves_iterations(x64):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_second_derivatives_and_vmap(x64, method):
-    cell = sj.DiagonalGRU(2)
+    cell = sj.cells.DiagonalGRU(2)
     params, xs, _ = data(cell, batch_size=2, length=6)
 
     def slope(run):
         first = jax.grad(lambda p, xs: jnp.sum(jnp.sin(run(p, xs))))
         return jax.grad(lambda p, xs: jnp.sum(jnp.cos(first(p, xs).w_h)))
 
-    newton = lambda p, xs: sj.newton_unroll(cell, p, xs, method=method, tolerance=1e-13).ys
+    newton = lambda p, xs: sj.newton.unroll(cell, p, xs, method=method, tolerance=1e-13).ys
     plain = lambda p, xs: sj.unroll(cell, p, xs)[1]
     close(jax.jit(slope(newton))(params, xs), jax.jit(slope(plain))(params, xs))
     many = jnp.stack([xs, 2 * xs])
@@ -175,7 +175,7 @@ def test_second_derivatives_and_vmap(x64, method):
     close(over(newton), over(plain))
 
 
-@pytest.mark.parametrize("cell", [sj.DiagonalGRU(3), sj.DiagonalLSTM(3)])
+@pytest.mark.parametrize("cell", [sj.cells.DiagonalGRU(3), sj.cells.DiagonalLSTM(3)])
 def test_units_of_an_elementwise_cell_see_only_themselves(x64, cell):
     params, xs, carry = data(cell)
     step = lambda carry: cell.step(params, carry, xs[:1, 0])[0]
@@ -187,7 +187,7 @@ def test_units_of_an_elementwise_cell_see_only_themselves(x64, cell):
 
 def test_diagonal_cells_are_their_equations(x64):
     sigmoid = lambda a: 1 / (1 + np.exp(-a))
-    gru, lstm = sj.DiagonalGRU(3), sj.DiagonalLSTM(3)
+    gru, lstm = sj.cells.DiagonalGRU(3), sj.cells.DiagonalLSTM(3)
     params, xs, carry = jax.tree.map(np.asarray, data(gru))
     h = carry
     for t in range(4):
@@ -222,7 +222,7 @@ def test_the_linear_solve_is_the_recurrence(x64, reverse):
 def test_no_step_and_one_step(length):
     cell = sj.LSTM(3)
     params, xs, carry = data(cell, length=length)
-    found = sj.newton_unroll(cell, params, xs, carry=carry)
+    found = sj.newton.unroll(cell, params, xs, carry=carry)
     close((found.carry, found.ys), sj.unroll(cell, params, xs, carry=carry), 1e-6)
     assert found.converged.all() and found.carries.h.shape == (3, length, 3)
 
@@ -231,7 +231,7 @@ def test_half_precision_params():
     cell = sj.LSTM(3)
     params, xs, _ = data(cell)
     half = jax.tree.map(lambda a: a.astype(jnp.bfloat16), params)
-    found = sj.newton_unroll(cell, half, xs.astype(jnp.bfloat16), tolerance=1e-3)
+    found = sj.newton.unroll(cell, half, xs.astype(jnp.bfloat16), tolerance=1e-3)
     carry, ys = sj.unroll(cell, half, xs.astype(jnp.bfloat16))
     assert found.ys.dtype == ys.dtype and found.carry.c.dtype == carry.c.dtype
     np.testing.assert_allclose(found.ys.astype(jnp.float32), ys.astype(jnp.float32), atol=0.03)
@@ -275,5 +275,5 @@ LONG = np.array([5, 6])
 )
 def test_bad_input_is_named(message, cell, how):
     with pytest.raises(ValueError) as error:
-        sj.newton_unroll(cell, PARAMS if cell is GRU else (), XS, **how)
+        sj.newton.unroll(cell, PARAMS if cell is GRU else (), XS, **how)
     assert message in str(error.value)

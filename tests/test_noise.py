@@ -34,7 +34,7 @@ def test_directions_draw_independently():
 def test_the_arrays_of_a_zoned_out_carry_draw_independently():
     """At one rate for h and c, both of a unit are held with its square."""
     rate, mark = 0.3, 7.0
-    cell = sj.Zoneout(sj.LSTM(1000, w_h_init=sj.Normal(0.01)), rate)
+    cell = sj.Zoneout(sj.LSTM(1000, w_h_init=sj.initializers.Normal(0.01)), rate)
     params = cell.init(jax.random.key(0), 2)
     carry = cell.initial_carry(params, 4, key=jax.random.key(1))
     marked = carry._replace(cell=jax.tree.map(lambda a: a + mark, carry.cell))

@@ -127,7 +127,7 @@ def test_pictures_are_cut_where_nothing_is_used():
 
 
 def test_the_command_trains_reports_and_draws(tmp_path, monkeypatch, capsys):
-    small = sj.NTM(sj.Feedforward(8), slots=12, width=4)
+    small = sj.cells.NTM(sj.cells.Feedforward(8), slots=12, width=4)
     plans = arms.Plan(small, 2, (1e-3, 1e-2)), arms.Plan(sj.LSTM(4), 2, (1e-3,))
     monkeypatch.setitem(arms.PLANS, "recall", plans)
     monkeypatch.setattr(arms, "TEST_ROWS", 4)

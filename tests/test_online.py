@@ -52,19 +52,19 @@ def test_real_time_recurrent_learning_is_backpropagation(window, x64):
     """Whole windows, and a shorter last one; two leaves in the carry, two rows."""
     loss_fn = loss_of(sj.LSTM(HIDDEN))
     case = make_case(sj.LSTM(HIDDEN))
-    found = jax.jit(sj.rtrl_value_and_grad(loss_fn, window))(*case)
+    found = jax.jit(sj.gradients.rtrl(loss_fn, window))(*case)
     assert_close(found, truth(loss_fn, *case))
 
 
 def test_without_randomness_artbp_is_backpropagation(x64):
     loss_fn, case = loss_of(sj.GRU(HIDDEN)), make_case(sj.GRU(HIDDEN))
-    found = jax.jit(sj.artbp_value_and_grad(loss_fn, 2, 0.0))(*case, jax.random.key(0))
+    found = jax.jit(sj.gradients.artbp(loss_fn, 2, 0.0))(*case, jax.random.key(0))
     assert_close(found, truth(loss_fn, *case))
 
 
 def test_always_cut_artbp_is_truncation_and_both_are_biased(x64):
     loss_fn, case = loss_of(sj.GRU(HIDDEN)), make_case(sj.GRU(HIDDEN))
-    always = sj.artbp_value_and_grad(loss_fn, 2, lambda age: jnp.float32(1))
+    always = sj.gradients.artbp(loss_fn, 2, lambda age: jnp.float32(1))
     found = jax.jit(always)(*case, jax.random.key(0))
     assert_close(found, jax.jit(sj.truncated_value_and_grad(loss_fn, 2))(*case))
     assert np.abs(flat(found[1]) - flat(truth(loss_fn, *case)[1])).max() > 0.01
@@ -73,7 +73,7 @@ def test_always_cut_artbp_is_truncation_and_both_are_biased(x64):
 def test_chances_are_given_the_windows_since_the_last_cut(x64):
     """Cuts whenever three windows are over are truncation to three."""
     loss_fn, case = loss_of(sj.GRU(HIDDEN)), make_case(sj.GRU(HIDDEN))
-    third = sj.artbp_value_and_grad(loss_fn, 1, lambda age: (age >= 3).astype(jnp.float32))
+    third = sj.gradients.artbp(loss_fn, 1, lambda age: (age >= 3).astype(jnp.float32))
     found = jax.jit(third)(*case, jax.random.key(0))
     assert_close(found, jax.jit(sj.truncated_value_and_grad(loss_fn, 3))(*case))
 
@@ -96,10 +96,12 @@ def deviations(samples, expected):
 
 ELMAN = sj.Elman(HIDDEN)
 ESTIMATES = {
-    "uoro": sj.uoro_value_and_grad(loss_of(ELMAN)),
-    "uoro, windows of 3": sj.uoro_value_and_grad(loss_of(ELMAN), 3),
-    "artbp": sj.artbp_value_and_grad(loss_of(ELMAN), 1, 0.4),
-    "artbp, power law": sj.artbp_value_and_grad(loss_of(ELMAN), 2, sj.power_law_truncation(2.0)),
+    "uoro": sj.gradients.uoro(loss_of(ELMAN)),
+    "uoro, windows of 3": sj.gradients.uoro(loss_of(ELMAN), 3),
+    "artbp": sj.gradients.artbp(loss_of(ELMAN), 1, 0.4),
+    "artbp, power law": sj.gradients.artbp(
+        loss_of(ELMAN), 2, sj.gradients.power_law_truncation(2.0)
+    ),
 }
 
 
@@ -131,8 +133,8 @@ def split(batch, at=3):
 def test_influence_goes_on_from_call_to_call(x64):
     """An endless stream, a part at a time: the gradients of the parts sum to that of the whole."""
     loss_fn, (params, carry, batch) = loss_of(ELMAN), make_case(ELMAN)
-    run = jax.jit(sj.rtrl_value_and_grad(loss_fn))
-    now, total = sj.begin_rtrl(params, carry), 0
+    run = jax.jit(sj.gradients.rtrl(loss_fn))
+    now, total = sj.gradients.begin_rtrl(params, carry), 0
     for part in split(batch):
         (_, now), grads = run(params, now, part)
         total = total + flat(grads)
@@ -146,12 +148,12 @@ def test_influence_goes_on_from_call_to_call(x64):
 
 def test_estimates_of_influence_go_on_from_call_to_call():
     loss_fn, (params, carry, batch) = loss_of(ELMAN), make_case(ELMAN)
-    run, parts = sj.uoro_value_and_grad(loss_fn, 3), split(batch)
+    run, parts = sj.gradients.uoro(loss_fn, 3), split(batch)
 
     def both(params, carry, batch, key):
         del batch
         first, second = jax.random.split(key)
-        (_, now), grads = run(params, sj.begin_uoro(params, carry), parts[0], first)
+        (_, now), grads = run(params, sj.gradients.begin_uoro(params, carry), parts[0], first)
         (loss, now), more = run(params, now, parts[1], second)
         return (loss, now), jax.tree.map(jnp.add, grads, more)
 
@@ -182,11 +184,13 @@ def balancing(theta, carry, batch, key):
 def test_short_truncation_goes_the_wrong_way_where_the_others_go_right():
     """In the limit h_0 = 2 (P - M) theta: it has to fall for h_0 to rise to 1."""
     case = jnp.float32(0.1), jnp.zeros((1, PLUS + MINUS)), jnp.zeros((1, 200))
-    exact = jax.jit(sj.rtrl_value_and_grad(balancing))(*case)[1]
+    exact = jax.jit(sj.gradients.rtrl(balancing))(*case)[1]
     short = jax.jit(sj.truncated_value_and_grad(balancing, 4))(*case)[1]
     long = jax.jit(sj.truncated_value_and_grad(balancing, 100))(*case)[1]
     assert exact > 0 and long > 0 and short < 0  # the step is against the gradient
-    artbp = draws(sj.artbp_value_and_grad(balancing, 4, sj.power_law_truncation(8.0, 6.0)), case)
+    artbp = draws(
+        sj.gradients.artbp(balancing, 4, sj.gradients.power_law_truncation(8.0, 6.0)), case
+    )
     assert artbp.mean() > 3 * artbp.std() / np.sqrt(DRAWS)
 
 
@@ -205,13 +209,13 @@ def test_an_online_learner_follows_the_exact_gradient_where_truncation_runs_away
 
     zeros = jnp.zeros((1, PLUS + MINUS))
     goal = 1 / (2 * (PLUS - MINUS))
-    exact = learn(sj.rtrl_value_and_grad(balancing), sj.begin_rtrl(jnp.float32(0.1), zeros))
+    exact = learn(sj.gradients.rtrl(balancing), sj.gradients.begin_rtrl(jnp.float32(0.1), zeros))
     np.testing.assert_allclose(exact[-1], goal, atol=0.01)
     truncated = learn(sj.truncated_value_and_grad(balancing, 4), zeros)
     assert not abs(truncated[-1] - goal) < 0.2
 
 
-@pytest.mark.parametrize("method", [sj.rtrl_value_and_grad, sj.uoro_value_and_grad])
+@pytest.mark.parametrize("method", [sj.gradients.rtrl, sj.gradients.uoro])
 def test_memory_does_not_grow_with_time(method):
     case = jnp.float32(0.1), jnp.zeros((1, PLUS + MINUS))
     sizes = []
@@ -230,9 +234,9 @@ def test_leaves_without_derivatives_travel_in_the_carry(x64):
     loss_fn, (params, _, batch) = loss_of(cell), make_case(ELMAN)
     carry = cell.initial_carry(params["cell"], BATCH, key=jax.random.key(3))
     expected = truth(loss_fn, params, carry, batch)
-    found = jax.jit(sj.rtrl_value_and_grad(loss_fn, 3))(params, carry, batch)
+    found = jax.jit(sj.gradients.rtrl(loss_fn, 3))(params, carry, batch)
     assert_close(found[1], expected[1])
-    exact = sj.artbp_value_and_grad(loss_fn, 3, 0.0)
+    exact = sj.gradients.artbp(loss_fn, 3, 0.0)
     assert_close(jax.jit(exact)(params, carry, batch, jax.random.key(0))[1], expected[1])
     plain = functools.partial(jax.tree.leaves, is_leaf=lambda a: a is None)
     assert len(plain(found[0][1])) == len(plain(carry))
@@ -245,9 +249,9 @@ def test_half_precision_is_summed_in_single():
         return jnp.sum(params.astype(jnp.float32)) * 1.0, carry
 
     case = jnp.ones(1, jnp.bfloat16), jnp.zeros((1, 1), jnp.bfloat16), jnp.zeros((1, 1024))
-    methods = [sj.rtrl_value_and_grad(loss_fn), sj.uoro_value_and_grad(loss_fn)]
-    methods += [sj.elementwise_rtrl_value_and_grad(loss_fn)]
-    for method in (*methods, sj.artbp_value_and_grad(loss_fn, 1, 0.5)):
+    methods = [sj.gradients.rtrl(loss_fn), sj.gradients.uoro(loss_fn)]
+    methods += [sj.gradients.elementwise_rtrl(loss_fn)]
+    for method in (*methods, sj.gradients.artbp(loss_fn, 1, 0.5)):
         (_, carry), grads = method(*case, jax.random.key(0))
         assert grads.dtype == carry.dtype == jnp.bfloat16
         np.testing.assert_array_equal(grads.astype(jnp.float32), [1024])
@@ -261,15 +265,15 @@ def test_windows_are_given_their_own_keys():
 
     case = jnp.ones(2), jnp.zeros((1, 1)), jnp.zeros((1, 5)), jax.random.key(7)
     expected = sum(float(jax.random.normal(jax.random.fold_in(case[3], n))) for n in range(3))
-    makers = (sj.truncated_value_and_grad, sj.rtrl_value_and_grad, sj.uoro_value_and_grad)
-    for maker in (*makers, lambda f, k: sj.artbp_value_and_grad(f, k, 0.5)):
+    makers = (sj.truncated_value_and_grad, sj.gradients.rtrl, sj.gradients.uoro)
+    for maker in (*makers, lambda f, k: sj.gradients.artbp(f, k, 0.5)):
         (loss, _), grads = maker(loss_fn, 2)(*case)
         np.testing.assert_allclose(grads, expected, rtol=1e-5)
         np.testing.assert_allclose(loss, 2 * expected, rtol=1e-5)
 
 
 def test_power_law_has_the_mean_that_it_is_given():
-    chance = sj.power_law_truncation(50.0, exponent=6.0)
+    chance = sj.gradients.power_law_truncation(50.0, exponent=6.0)
     hazard = np.asarray(chance(jnp.arange(1.0, 20001.0)))
     alive = np.concatenate([[1.0], np.cumprod(1 - hazard)])
     np.testing.assert_allclose(alive.sum(), 50, rtol=0.02)
@@ -280,35 +284,33 @@ def test_power_law_has_the_mean_that_it_is_given():
 LOSS = loss_of(ELMAN)
 KEY = jax.random.key(0)
 BAD = {
-    "window is 0; expected an integer of at least 1.": lambda c: sj.rtrl_value_and_grad(LOSS, 0),
-    "window is 2.5; expected an integer": lambda c: sj.uoro_value_and_grad(LOSS, 2.5),  # type: ignore
+    "window is 0; expected an integer of at least 1.": lambda c: sj.gradients.rtrl(LOSS, 0),
+    "window is 2.5; expected an integer": lambda c: sj.gradients.uoro(LOSS, 2.5),  # type: ignore
     "truncation is 1.0; expected a probability with 0 <= truncation < 1.": lambda c: (
-        sj.artbp_value_and_grad(LOSS, 1, 1.0)
+        sj.gradients.artbp(LOSS, 1, 1.0)
     ),
-    "truncation is -0.1; expected a probability": lambda c: sj.artbp_value_and_grad(LOSS, 1, -0.1),
-    "mean is 1.0; expected more than 1 window.": lambda c: sj.power_law_truncation(1.0),
-    "exponent is 2; expected more than 2.": lambda c: sj.power_law_truncation(9.0, 2),
-    "key is None; expected jax.random.key": lambda c: sj.uoro_value_and_grad(LOSS)(*c, None),
-    "key is None; expected jax.random.key(": lambda c: sj.artbp_value_and_grad(LOSS, 1, 0.5)(
-        *c, None
-    ),
-    "params['n'] is int32; expected floats only.": lambda c: sj.rtrl_value_and_grad(LOSS)(
+    "truncation is -0.1; expected a probability": lambda c: sj.gradients.artbp(LOSS, 1, -0.1),
+    "mean is 1.0; expected more than 1 window.": lambda c: sj.gradients.power_law_truncation(1.0),
+    "exponent is 2; expected more than 2.": lambda c: sj.gradients.power_law_truncation(9.0, 2),
+    "key is None; expected jax.random.key": lambda c: sj.gradients.uoro(LOSS)(*c, None),
+    "key is None; expected jax.random.key(": lambda c: sj.gradients.artbp(LOSS, 1, 0.5)(*c, None),
+    "params['n'] is int32; expected floats only.": lambda c: sj.gradients.rtrl(LOSS)(
         {**c[0], "n": np.int32(3)}, *c[1:]
     ),
-    "carry is complex64; expected real numbers": lambda c: sj.rtrl_value_and_grad(LOSS)(
+    "carry is complex64; expected real numbers": lambda c: sj.gradients.rtrl(LOSS)(
         c[0], jnp.zeros((2, 2), complex), c[2]
     ),
-    "params or carry holds no floats": lambda c: sj.rtrl_value_and_grad(LOSS)(c[0], (), c[2]),
-    "batch has leaves of shapes (2, 7, 2), (2, 6, 1)": lambda c: sj.rtrl_value_and_grad(LOSS)(
+    "params or carry holds no floats": lambda c: sj.gradients.rtrl(LOSS)(c[0], (), c[2]),
+    "batch has leaves of shapes (2, 7, 2), (2, 6, 1)": lambda c: sj.gradients.rtrl(LOSS)(
         c[0], c[1], (c[2][0], c[2][1][:, 1:])
     ),
-    "influence has shape (3, 3); expected [N, P] = (4, 12)": lambda c: sj.rtrl_value_and_grad(LOSS)(
-        c[0], sj.Influenced(c[1], jnp.zeros((3, 3))), c[2]
+    "influence has shape (3, 3); expected [N, P] = (4, 12)": lambda c: sj.gradients.rtrl(LOSS)(
+        c[0], sj.gradients.Influenced(c[1], jnp.zeros((3, 3))), c[2]
     ),
-    "state and params of the carry have shapes (1,) and (2,)": lambda c: sj.uoro_value_and_grad(
-        LOSS
-    )(c[0], sj.RankOne(c[1], jnp.zeros(1), jnp.zeros(2)), c[2], KEY),
-    "loss_fn returned a loss of shape (2,)": lambda c: sj.rtrl_value_and_grad(
+    "state and params of the carry have shapes (1,) and (2,)": lambda c: sj.gradients.uoro(LOSS)(
+        c[0], sj.gradients.RankOne(c[1], jnp.zeros(1), jnp.zeros(2)), c[2], KEY
+    ),
+    "loss_fn returned a loss of shape (2,)": lambda c: sj.gradients.rtrl(
         lambda p, h, x, k: (h.sum(0), h)
     )(*c),
 }

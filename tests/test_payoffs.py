@@ -78,7 +78,7 @@ def test_hamming_draws_are_of_the_law(temperature):
     apart = np.sum(np.array(strings) != np.array(TARGETS[0]), axis=1)
     assert fits(strings, strings_of(sample), tempered(apart, temperature))
     np.testing.assert_array_equal(
-        sample.distances, sj.hamming_distance(sample.tokens, many(TARGETS[0]))
+        sample.distances, sj.metrics.hamming_distance(sample.tokens, many(TARGETS[0]))
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 
 import seqjax as sj
 
-CELL = sj.PhasedLSTM(3, (0.5, 4.0), open_ratio=0.4, leak=0.02)
+CELL = sj.cells.PhasedLSTM(3, (0.5, 4.0), open_ratio=0.4, leak=0.02)
 TIMES = np.array([[-3.0, -0.2, 0.0, 0.9, 1.0, 4.7, 30.1], [0.3, 0.5, 2.0, 2.0, 1.0, 9.9, 10.0]])
 XS = np.random.default_rng(1).normal(size=(*TIMES.shape, 2))
 
@@ -28,7 +28,7 @@ def drawn(cell, seed=0):
 
 def clock(period, shift=0.0, ratio=0.5, dtype=None):
     """Params of one unit that has this clock, and weights of 1."""
-    ones = jax.tree.map(jnp.ones_like, sj.PhasedLSTM(1).init(jax.random.key(0), 2))
+    ones = jax.tree.map(jnp.ones_like, sj.cells.PhasedLSTM(1).init(jax.random.key(0), 2))
     logit = math.inf if ratio == 1 else math.log(ratio / (1 - ratio))
     numbers = {"log_period": math.log(period), "shift": shift, "ratio_logit": logit}
     return ones._replace(**{name: jnp.full(1, a, dtype) for name, a in numbers.items()})
@@ -54,7 +54,7 @@ def test_equals_a_numpy_loop(peepholes, x64):
     cell = replace(CELL, peepholes=peepholes)
     p = drawn(cell)
     peep_i, peep_f, peep_o = (p.p_i, p.p_f, p.p_o) if peepholes else (0, 0, 0)
-    timed = sj.Timed(jnp.asarray(XS), jnp.asarray(TIMES))
+    timed = sj.cells.Timed(jnp.asarray(XS), jnp.asarray(TIMES))
     carry, ys = sj.unroll(cell, jax.tree.map(jnp.asarray, p), timed)
     gates = []
     for row in range(2):
@@ -79,7 +79,7 @@ def test_equals_a_numpy_loop(peepholes, x64):
 )
 def test_the_gate_opens_linearly_and_closes_linearly_and_leaks(phase, gate, x64):
     """Of a period of 8 that begins at 3; also two periods later, and two earlier."""
-    cell, params = sj.PhasedLSTM(1, leak=0.01), clock(8.0, 3.0, 0.4, jnp.float64)
+    cell, params = sj.cells.PhasedLSTM(1, leak=0.01), clock(8.0, 3.0, 0.4, jnp.float64)
     for period in (-2, 0, 2):
         times = jnp.array([3.0 + 8 * (period + phase) + 1e-12])
         np.testing.assert_allclose(cell.time_gate(params, times), [[gate]], atol=1e-11)
@@ -90,7 +90,7 @@ def test_a_closed_unit_without_leak_holds_its_state_bit_for_bit():
     params = clock(10.0, ratio=0.25)
     carry = sj.LSTMCarry(jnp.array([[0.3], [0.3]]), jnp.array([[-1.7], [-1.7]]))
     times = jnp.array([[2.5, 4.0, 9.99], [2.5, 4.0, 10.1]])
-    after, ys = sj.unroll(cell, params, sj.Timed(jnp.ones((2, 3, 2)), times), carry=carry)
+    after, ys = sj.unroll(cell, params, sj.cells.Timed(jnp.ones((2, 3, 2)), times), carry=carry)
     assert (ys[0] == 0.3).all() and after.c[0, 0] == carry.c[0, 0]
     assert (ys[1, :2] == 0.3).all() and abs(float(ys[1, 2, 0]) - 0.3) > 0.01
 
@@ -99,8 +99,8 @@ def test_an_open_gate_is_a_plain_lstm():
     """At the middle of the open phase k is 1."""
     params = clock(8.0, ratio=0.5)
     xs = jnp.asarray(XS, jnp.float32)
-    plain = sj.LSTMParams(params.w_x, params.w_h, params.b)
-    timed = sj.Timed(xs, jnp.full(xs.shape[:2], 2.0))
+    plain = sj.cells.LSTMParams(params.w_x, params.w_h, params.b)
+    timed = sj.cells.Timed(xs, jnp.full(xs.shape[:2], 2.0))
     got, expected = sj.unroll(CELL, params, timed), sj.unroll(sj.LSTM(1), plain, xs)
     assert float(CELL.time_gate(params, timed.times).min()) > 1 - 1e-6
     for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
@@ -110,7 +110,7 @@ def test_an_open_gate_is_a_plain_lstm():
 def test_the_leak_is_a_setting_of_the_spec_and_lets_gradients_through():
     """For training and for use: two specs, the same params."""
     params = clock(10.0, ratio=0.25)
-    timed = sj.Timed(jnp.ones((1, 4, 2)), jnp.full((1, 4), 5.0))  # closed throughout
+    timed = sj.cells.Timed(jnp.ones((1, 4, 2)), jnp.full((1, 4), 5.0))  # closed throughout
 
     def slope(cell):
         loss = lambda params: jnp.sum(sj.unroll(cell, params, timed)[1])
@@ -121,7 +121,7 @@ def test_the_leak_is_a_setting_of_the_spec_and_lets_gradients_through():
 
 def test_gradients_are_those_of_the_formula_between_its_jumps(x64):
     """For log period, shift and time; the floor is constant, so the first grows with time."""
-    cell, params = sj.PhasedLSTM(1, leak=0.1), clock(2.0, 0.5, 0.4, jnp.float64)
+    cell, params = sj.cells.PhasedLSTM(1, leak=0.1), clock(2.0, 0.5, 0.4, jnp.float64)
 
     def gate(log_period, shift, logit, time):
         moved = params._replace(log_period=log_period, shift=shift, ratio_logit=logit)
@@ -146,7 +146,9 @@ def test_gradients_are_those_of_the_formula_between_its_jumps(x64):
 
 
 def test_init_draws_clocks_as_the_paper_does():
-    cell = sj.PhasedLSTM(2000, (2.0, 50.0), open_ratio=0.05, w_h_init=sj.Normal())
+    cell = sj.cells.PhasedLSTM(
+        2000, (2.0, 50.0), open_ratio=0.05, w_h_init=sj.initializers.Normal()
+    )
     params = jax.jit(cell.init, static_argnums=1)(jax.random.key(0), 1)
     where = (np.asarray(params.log_period) - math.log(2)) / math.log(25)
     assert where.min() > -1e-6 and where.max() < 1 + 1e-6
@@ -162,7 +164,7 @@ def test_init_draws_clocks_as_the_paper_does():
 
 @pytest.mark.parametrize("ratio", [1e-5, 0.05, 1.0])
 def test_any_open_ratio_can_be_asked_for(ratio):
-    params = sj.PhasedLSTM(2, open_ratio=ratio).init(jax.random.key(0), 1)
+    params = sj.cells.PhasedLSTM(2, open_ratio=ratio).init(jax.random.key(0), 1)
     np.testing.assert_allclose(jax.nn.sigmoid(params.ratio_logit), ratio, rtol=1e-4)
     assert np.isfinite(params.ratio_logit).all()
 
@@ -184,7 +186,7 @@ def test_a_year_of_stamps_needs_relative_times():
     params = clock(2.0)
     gate = lambda times: np.asarray(CELL.time_gate(params, jnp.asarray(times, jnp.float32)))
     exact = np.array([numpy_gate(params, t - 1.7e9, CELL.leak) for t in stamps[0]])[None]
-    np.testing.assert_allclose(gate(sj.relative_times(stamps)), exact, atol=2e-5)
+    np.testing.assert_allclose(gate(sj.data.relative_times(stamps)), exact, atol=2e-5)
     assert np.ptp(gate(stamps)) == 0
 
 
@@ -198,7 +200,7 @@ def test_float64_times_are_kept_beside_float32_params(x64):
     phase = (stamps / period) % 1
     assert gates.dtype == jnp.float64
     np.testing.assert_allclose(CELL.open_share(params, jnp.asarray(stamps)), (phase < 0.5).mean())
-    carry, ys = sj.unroll(CELL, params, sj.Timed(jnp.ones((1, 60, 2)), jnp.asarray(stamps)))
+    carry, ys = sj.unroll(CELL, params, sj.cells.Timed(jnp.ones((1, 60, 2)), jnp.asarray(stamps)))
     assert {ys.dtype, carry.h.dtype, carry.c.dtype} == {jnp.dtype(jnp.float32)}
 
 
@@ -208,7 +210,7 @@ def test_only_the_ratio_of_times_and_periods_counts(x64):
     scaled = params._replace(
         log_period=params.log_period + math.log(1000), shift=1000 * params.shift
     )
-    timed = lambda scale: sj.Timed(jnp.asarray(XS), scale * jnp.asarray(TIMES))
+    timed = lambda scale: sj.cells.Timed(jnp.asarray(XS), scale * jnp.asarray(TIMES))
     seconds, milli = sj.unroll(CELL, params, timed(1))[1], sj.unroll(CELL, scaled, timed(1000))[1]
     np.testing.assert_allclose(seconds, milli, rtol=1e-9, atol=1e-12)
 
@@ -217,8 +219,8 @@ def test_only_the_ratio_of_times_and_periods_counts(x64):
 def test_a_stamp_that_is_no_number_makes_its_row_nan_from_there_on(bad):
     params = CELL.init(jax.random.key(0), 2)
     xs, times = jnp.asarray(XS, jnp.float32), jnp.asarray(TIMES, jnp.float32)
-    good = sj.unroll(CELL, params, sj.Timed(xs, times))[1]
-    ys = sj.unroll(CELL, params, sj.Timed(xs, times.at[0, 3].set(bad)))[1]
+    good = sj.unroll(CELL, params, sj.cells.Timed(xs, times))[1]
+    ys = sj.unroll(CELL, params, sj.cells.Timed(xs, times.at[0, 3].set(bad)))[1]
     np.testing.assert_array_equal(ys[1], good[1])
     np.testing.assert_array_equal(ys[0, :3], good[0, :3])
     assert np.isnan(ys[0, 3:]).all()
@@ -231,14 +233,14 @@ def test_stamps_that_go_backwards_only_turn_the_clock_back():
     order = np.random.default_rng(2).permutation(times.shape[1])
     gates = np.asarray(CELL.time_gate(params, times))
     np.testing.assert_array_equal(CELL.time_gate(params, times[:, order]), gates[:, order])
-    ys = sj.unroll(CELL, params, sj.Timed(jnp.asarray(XS, jnp.float32), times[:, order]))[1]
+    ys = sj.unroll(CELL, params, sj.cells.Timed(jnp.asarray(XS, jnp.float32), times[:, order]))[1]
     assert np.isfinite(ys).all()
 
 
 def test_inputs_with_times_take_every_way_of_running():
     """What `Timed` brings, a tree of inputs; each against the rows alone, backward."""
     params, lengths = CELL.init(jax.random.key(0), 2), [5, 3]
-    timed = sj.Timed(jnp.asarray(XS, jnp.float32), jnp.asarray(TIMES, jnp.float32))
+    timed = sj.cells.Timed(jnp.asarray(XS, jnp.float32), jnp.asarray(TIMES, jnp.float32))
     how = {"reverse": True, "remat": 2, "truncate": 3, "lengths": jnp.array(lengths)}
     carry, ys = sj.unroll(CELL, params, timed, **how)
     for row, length in enumerate(lengths):
@@ -260,18 +262,18 @@ def test_open_share_counts_real_steps():
 
 
 def test_units_of_a_fresh_cell_are_open_a_twentieth_of_the_time():
-    cell = sj.PhasedLSTM(200, (1.0, 20.0))
+    cell = sj.cells.PhasedLSTM(200, (1.0, 20.0))
     times = jax.random.uniform(jax.random.key(1), (20, 100), maxval=100.0)
     share = cell.open_share(cell.init(jax.random.key(0), 1), times)
     np.testing.assert_allclose(share.mean(), 0.05, rtol=0.05)
 
 
 def test_it_is_the_first_of_a_stack_and_a_second_one_gets_the_times_again():
-    first, second = sj.PhasedLSTM(3, (0.5, 4.0)), sj.PhasedLSTM(2, (0.5, 4.0))
+    first, second = sj.cells.PhasedLSTM(3, (0.5, 4.0)), sj.cells.PhasedLSTM(2, (0.5, 4.0))
     stack = sj.Stack((first, sj.LSTM(2)))
-    timed = sj.Timed(jnp.asarray(XS, jnp.float32), jnp.asarray(TIMES, jnp.float32))
+    timed = sj.cells.Timed(jnp.asarray(XS, jnp.float32), jnp.asarray(TIMES, jnp.float32))
     weights = stack.init(jax.random.key(0), 2)
     assert sj.unroll(stack, weights, timed)[1].shape == (2, 7, 2)
     _, ys = sj.unroll(first, weights[0], timed)
-    again = sj.Timed(ys, timed.times)
+    again = sj.cells.Timed(ys, timed.times)
     assert sj.unroll(second, second.init(jax.random.key(1), 3), again)[1].shape == (2, 7, 2)

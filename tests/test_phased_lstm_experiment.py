@@ -87,7 +87,7 @@ def test_arms_have_equally_many_parameters():
     assert max(counts) < 1.005 * min(counts)
 
 
-SMALL = arms.Arm("Phased LSTM", sj.PhasedLSTM(4, (2.0, 9.0), open_ratio=0.3), arms.timed, 1)
+SMALL = arms.Arm("Phased LSTM", sj.cells.PhasedLSTM(4, (2.0, 9.0), open_ratio=0.3), arms.timed, 1)
 
 
 def test_the_last_real_state_is_read_and_the_leak_is_for_training():
@@ -96,7 +96,7 @@ def test_the_last_real_state_is_read_and_the_leak_is_for_training():
     logits = SMALL.logits(params, waves)
     for row in range(3):
         count = int(waves.lengths[row])
-        alone = sj.Timed(
+        alone = sj.cells.Timed(
             waves.values[row : row + 1, :count, None], waves.times[row : row + 1, :count]
         )
         _, ys = sj.unroll(SMALL.cell, params["cell"], alone)

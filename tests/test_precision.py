@@ -47,7 +47,7 @@ def both_precisions(cell, params, xs, *args, **how):
 
 def distance(got, expected):
     """The norm of the difference of two trees, as a share of that of the second one."""
-    norm = lambda tree: float(sj.global_norm(cast(tree, jnp.float32)))
+    norm = lambda tree: float(sj.training.global_norm(cast(tree, jnp.float32)))
     difference = jax.tree.map(jnp.subtract, cast(got, jnp.float32), expected)
     return norm(difference) / norm(expected)
 
@@ -66,7 +66,7 @@ def test_bfloat16_gradients_are_those_of_float32_under_lengths_and_resets(name):
     assert not ys[1, 3:].any() and not got[1][1, 3:].any()
 
 
-@pytest.mark.parametrize("remat", ["sqrt", sj.Schedule(4000, 60, block=50)])
+@pytest.mark.parametrize("remat", ["sqrt", sj.core.Schedule(4000, 60, block=50)])
 def test_bfloat16_gradients_add_up_many_units(remat):
     """The last step weighs so much that what any other unit adds is beyond bfloat16's 8 bits."""
     cell = sj.Elman(2)
@@ -79,16 +79,16 @@ def test_bfloat16_gradients_add_up_many_units(remat):
     assert distance(got[0], expected[0]) < 0.02 < 0.08 < distance(alone[0], expected[0])
 
 
-@pytest.mark.parametrize("cell", [sj.LSTM(1), sj.CoupledLSTM(1)])
+@pytest.mark.parametrize("cell", [sj.LSTM(1), sj.cells.CoupledLSTM(1)])
 def test_a_small_increment_is_not_lost_in_a_long_memory(cell):
     """c grows by less than 1/256 of itself a step, which bfloat16 could not hold."""
     params = jax.tree.map(jnp.zeros_like, cell.init(jax.random.key(0), 1))
-    gates = {sj.LSTM: [-7.0, 20.0, 20.0, 0.0], sj.CoupledLSTM: [7.0, 20.0, 0.0]}[type(cell)]
+    gates = {sj.LSTM: [-7.0, 20.0, 20.0, 0.0], sj.cells.CoupledLSTM: [7.0, 20.0, 0.0]}[type(cell)]
     params = cast(params._replace(b=jnp.array(gates)), jnp.bfloat16)
     carry, _ = sj.unroll(cell, params, jnp.zeros((1, 600, 1), jnp.bfloat16))
     write = jax.nn.sigmoid(-7.0)
     lasting = 1 - (1 - write) ** 600
-    expected = lasting if isinstance(cell, sj.CoupledLSTM) else 600 * write
+    expected = lasting if isinstance(cell, sj.cells.CoupledLSTM) else 600 * write
     np.testing.assert_allclose(carry.c, [[expected]], rtol=0.01)
 
 

@@ -140,7 +140,7 @@ def test_free_runs_draw_as_sample_does(x64):
 
 
 # A discriminator that reads the sign of behaviour [B, 1, 1], and a generator of one parameter.
-SIGN = objectives.Discriminator(sj.Feedforward(1, "identity", use_bias=False), layer_sizes=())
+SIGN = objectives.Discriminator(sj.cells.Feedforward(1, "identity", use_bias=False), layer_sizes=())
 PHI = jax.tree.map(jnp.ones_like, SIGN.init(jax.random.key(0), 1))
 PHI = PHI._replace(layers=(PHI.layers[0]._replace(b=jnp.zeros(1)),))
 
@@ -151,7 +151,7 @@ def gated(signs):
 
     def losses(theta, phi):
         forced, free = theta * signs[0][:, None, None], -theta * signs[1][:, None, None]
-        loss = sj.LossSum(2.0 * theta, jnp.int32(1))
+        loss = sj.losses.LossSum(2.0 * theta, jnp.int32(1))
         both = objectives.Behaviours(forced, free, loss, jnp.zeros((8, 1), jnp.int32), None)
         out = objectives.professor_forcing(both, SIGN, phi, pull_forced=True)
         return (out.generator, out.discriminator), out
@@ -188,7 +188,7 @@ def test_rows_without_a_real_step_do_not_count():
     behave = jax.random.normal(jax.random.key(4), (2, 3, 4, 1))
     mask = jnp.array([[True] * 4, [True, True, False, False], [False] * 4])
     shown = jnp.where(mask[..., None], behave, 0)
-    nats, inputs = sj.LossSum(jnp.float32(1.0), jnp.int32(1)), jnp.zeros((3, 4), jnp.int32)
+    nats, inputs = sj.losses.LossSum(jnp.float32(1.0), jnp.int32(1)), jnp.zeros((3, 4), jnp.int32)
     losses = lambda n: objectives.professor_forcing(
         objectives.Behaviours(shown[0, :n], shown[1, :n], nats, inputs[:n], mask[:n]),
         SIGN,
@@ -207,7 +207,9 @@ def test_behaviour_shows_states_and_outputs_and_nothing_else():
 
 
 FLAT = jnp.zeros((2, 3, 1))
-EXAMPLE = objectives.Behaviours(FLAT, FLAT, sj.LossSum(jnp.zeros(()), jnp.int32(1)), FLAT, None)
+EXAMPLE = objectives.Behaviours(
+    FLAT, FLAT, sj.losses.LossSum(jnp.zeros(()), jnp.int32(1)), FLAT, None
+)
 forcing = partial(objectives.professor_forcing, EXAMPLE, SIGN, PHI)
 BAD = {
     "gate": (lambda: forcing(train_below=1.5), "train_below is 1.5; expected an accuracy in"),

@@ -28,7 +28,7 @@ def test_elman_equals_a_numpy_loop(activation, use_bias, x64):
     u, w, b = draw(3, 4), draw(4, 4), draw(4) if use_bias else None
     v, c, xs, h = draw(4, 2), draw(2), draw(2, 7, 3), draw(2, 4)
     bias = None if b is None else jnp.asarray(b)
-    params = sj.ElmanParams(jnp.asarray(u), jnp.asarray(w), bias)
+    params = sj.cells.ElmanParams(jnp.asarray(u), jnp.asarray(w), bias)
     final, ys = sj.unroll(cell, params, jnp.asarray(xs), carry=jnp.asarray(h))
     outputs = ys @ v + c
     for t in range(xs.shape[1]):

@@ -47,7 +47,7 @@ def dynamic_program(length, slots):
 @pytest.mark.parametrize("arguments, advances", COUNTS)
 def test_binomial_counts(arguments, advances):
     length, slots = arguments
-    schedule = sj.binomial_schedule(length, slots)
+    schedule = sj.core.binomial_schedule(length, slots)
     assert schedule.advances == advances
     assert dynamic_program(length, max(slots, 2))[length, slots] == advances
     kinds = np.bincount(schedule.actions.kind, minlength=3)
@@ -57,11 +57,11 @@ def test_binomial_counts(arguments, advances):
 @pytest.mark.parametrize(
     "schedule",
     [
-        sj.Schedule(1, 1),
-        sj.Schedule(23, 3),
-        sj.Schedule(23, 2, tapes=3),
-        sj.Schedule(23, 0, tapes=30),
-        sj.Schedule(50, 3, tapes=2, block=4),
+        sj.core.Schedule(1, 1),
+        sj.core.Schedule(23, 3),
+        sj.core.Schedule(23, 2, tapes=3),
+        sj.core.Schedule(23, 0, tapes=30),
+        sj.core.Schedule(50, 3, tapes=2, block=4),
     ],
 )
 def test_every_action_finds_what_it_needs(schedule):
@@ -125,9 +125,9 @@ def test_no_policy_advances_less(slots, tapes):
         least = least_advances(units, slots, tapes)
         if np.isinf(least):
             with pytest.raises(ValueError):
-                sj.Schedule(units, slots, tapes)
+                sj.core.Schedule(units, slots, tapes)
         else:
-            assert sj.Schedule(units, slots, tapes).advances == least
+            assert sj.core.Schedule(units, slots, tapes).advances == least
 
 
 @pytest.mark.parametrize("budget", [1, 2, 3, 4, 6, 9])
@@ -135,7 +135,7 @@ def test_no_policy_advances_less(slots, tapes):
 def test_mixed_schedule_is_the_best_within_its_budget(budget, tape_cost):
     for units in range(1, 7):
         pairs = [(budget - tape_cost * p, p) for p in range(budget // tape_cost + 1)]
-        schedule = sj.mixed_schedule(units, budget, tape_cost)
+        schedule = sj.core.mixed_schedule(units, budget, tape_cost)
         assert schedule.advances == min(least_advances(units, *pair) for pair in pairs)
         assert schedule.slots + tape_cost * schedule.tapes <= budget
 
@@ -154,11 +154,11 @@ def shared_memory(units, budget, tape_cost):
 
 
 def test_mixed_schedule_in_the_limits():
-    assert sj.mixed_schedule(20, 3, 100) == sj.binomial_schedule(20, 3)
-    assert sj.mixed_schedule(20, 19 * 5, 5).advances == 0
-    assert sj.mixed_schedule(20, 19 * 5 - 1, 5).advances > 0
+    assert sj.core.mixed_schedule(20, 3, 100) == sj.core.binomial_schedule(20, 3)
+    assert sj.core.mixed_schedule(20, 19 * 5, 5).advances == 0
+    assert sj.core.mixed_schedule(20, 19 * 5 - 1, 5).advances > 0
     pairs = [
-        (sj.mixed_schedule(60, budget, 4).advances, shared_memory(60, budget, 4))
+        (sj.core.mixed_schedule(60, budget, 4).advances, shared_memory(60, budget, 4))
         for budget in range(1, 100, 7)
     ]
     assert all(fixed >= shared for fixed, shared in pairs)
@@ -179,8 +179,8 @@ class Counter:
         return {"h": h, "n": carry["n"] + 1}, (h * carry["n"][:, None].astype(h.dtype), carry["n"])
 
 
-TWO = [sj.Schedule(7, 2, tapes=2), sj.Schedule(7, 1, tapes=1, block=2)]
-FOUR = [*TWO, sj.Schedule(7, 1), sj.Schedule(7, 3, block=20)]
+TWO = [sj.core.Schedule(7, 2, tapes=2), sj.core.Schedule(7, 1, tapes=1, block=2)]
+FOUR = [*TWO, sj.core.Schedule(7, 1), sj.core.Schedule(7, 3, block=20)]
 
 
 def compare(schedules, run, *args):
@@ -225,7 +225,12 @@ def test_outputs_are_equal_to_the_last_bit_where_inputs_multiply_exactly(cell, u
         return sj.unroll(cell, params, xs, remat=remat, **how), beside_gradients
 
     expected = run(params, None)
-    for remat in (7, "sqrt", sj.binomial_schedule(20, 3), sj.mixed_schedule(20, 12, 4, block=2)):
+    for remat in (
+        7,
+        "sqrt",
+        sj.core.binomial_schedule(20, 3),
+        sj.core.mixed_schedule(20, 12, 4, block=2),
+    ):
         chex.assert_trees_all_equal(run(params, remat), expected)
 
 
@@ -285,7 +290,7 @@ def gradient(remat, length, on):
 @pytest.mark.parametrize("tapes", [0, 2])
 def test_program_does_not_grow_with_time(tapes):
     def size(length):
-        function, args = gradient(sj.Schedule(length, 5, tapes, block=10), length, "ys")
+        function, args = gradient(sj.core.Schedule(length, 5, tapes, block=10), length, "ys")
         return str(jax.make_jaxpr(function)(*args)).count(" = ")
 
     assert size(100) == size(10_000)
@@ -299,17 +304,17 @@ def test_memory_is_that_of_slots_and_tapes():
         return memory.temp_size_in_bytes
 
     carry = 2 * 4 * 32 * 4  # bytes of h and c
-    few, many = (temporaries(sj.Schedule(1000, slots, block=5)) for slots in (5, 105))
+    few, many = (temporaries(sj.core.Schedule(1000, slots, block=5)) for slots in (5, 105))
     plain = temporaries(None)
     assert few < plain / 50 and temporaries("sqrt") < plain / 12
     assert 100 * carry <= many - few < 220 * carry
-    taped = temporaries(sj.Schedule(1000, 5, tapes=10, block=5))
+    taped = temporaries(sj.core.Schedule(1000, 5, tapes=10, block=5))
     cell, xs = sj.LSTM(32), jnp.ones((4, 1000, 8))
-    cost = sj.tape_cost(cell, cell.init(jax.random.key(0), 8), xs, block=5)
+    cost = sj.core.tape_cost(cell, cell.init(jax.random.key(0), 8), xs, block=5)
     assert 0.9 < (taped - few) / (10 * cost * carry) < 1.5
 
 
-@pytest.mark.parametrize("remat", ["sqrt", sj.Schedule(5, 2, tapes=1, block=2)])
+@pytest.mark.parametrize("remat", ["sqrt", sj.core.Schedule(5, 2, tapes=1, block=2)])
 def test_a_cell_may_close_over_what_is_differentiated(remat):
     xs = jax.random.normal(jax.random.key(0), (2, 5, 2))
 
@@ -342,7 +347,7 @@ def test_second_derivatives_are_forward_over_reverse(x64):
     def product(remat):
         return jax.jvp(lambda params: jax.grad(loss)(params, remat), (params,), (params,))
 
-    schedule = sj.Schedule(6, 1, tapes=1, block=2)
+    schedule = sj.core.Schedule(6, 1, tapes=1, block=2)
     chex.assert_trees_all_close(product(schedule), product(None), rtol=1e-10)
     with pytest.raises(TypeError, match="forward-mode"):
         jax.jvp(lambda params: loss(params, schedule), (params,), (params,))

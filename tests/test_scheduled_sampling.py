@@ -136,7 +136,7 @@ def test_the_gradient_takes_inputs_as_given_and_targets_stay_the_truth(x64):
     np.testing.assert_allclose(found.logits, logits, rtol=1e-12)
     chex.assert_trees_all_close(grads, expected, rtol=1e-10, atol=1e-14)
     assert not np.array_equal(found.inputs, shifted(targets))
-    losses = sj.cross_entropy_sum(logits, targets)
+    losses = sj.losses.cross_entropy_sum(logits, targets)
     np.testing.assert_allclose(found.loss.total, losses.total, rtol=1e-12)
 
 

@@ -49,7 +49,7 @@ def loop(params, xs, forget_gate, heads=HEADS):
 
 @pytest.mark.parametrize("forget_gate", GATES)
 def test_slstm_is_the_papers_without_its_stabiliser(forget_gate, x64):
-    cell = sj.SLSTM(SIZE, HEADS, forget_gate=forget_gate)
+    cell = sj.cells.SLSTM(SIZE, HEADS, forget_gate=forget_gate)
     params = drawn(cell)
     carry, ys = sj.unroll(cell, params, jnp.asarray(XS))
     for row in range(2):
@@ -59,7 +59,7 @@ def test_slstm_is_the_papers_without_its_stabiliser(forget_gate, x64):
 
 @pytest.mark.parametrize("forget_gate", GATES)
 def test_a_constant_in_every_input_gate_changes_only_the_scale(forget_gate, x64):
-    cell = sj.SLSTM(SIZE, HEADS, forget_gate=forget_gate)
+    cell = sj.cells.SLSTM(SIZE, HEADS, forget_gate=forget_gate)
     params = drawn(cell)
     shifted = params._replace(b=params.b.at[:SIZE].add(300.0))
     (carry, ys), (moved, same) = (sj.unroll(cell, p, jnp.asarray(XS)) for p in (params, shifted))
@@ -73,7 +73,7 @@ def test_a_constant_in_every_input_gate_changes_only_the_scale(forget_gate, x64)
 
 @pytest.mark.parametrize("forget_gate", GATES)
 def test_no_gate_overflows(forget_gate):
-    cell = sj.SLSTM(SIZE, HEADS, forget_gate=forget_gate)
+    cell = sj.cells.SLSTM(SIZE, HEADS, forget_gate=forget_gate)
     params = cell.init(jax.random.key(0), INPUT)
     xs = jnp.asarray(XS, jnp.float32)
 
@@ -95,7 +95,7 @@ def test_no_gate_overflows(forget_gate):
 
 def test_a_reset_empties_one_row_and_not_its_mates():
     """Whether a memory is empty is asked unit by unit: nothing was written since, in one row."""
-    cell = sj.SLSTM(SIZE, HEADS)
+    cell = sj.cells.SLSTM(SIZE, HEADS)
     params = cell.init(jax.random.key(0), INPUT)
     params = params._replace(b=params.b.at[:SIZE].set(-500.0))
     xs = jnp.asarray(np.concatenate([XS[:1], XS[:1]]), jnp.float32)
@@ -109,7 +109,7 @@ def test_a_reset_empties_one_row_and_not_its_mates():
 
 
 def test_heads_do_not_see_each_other(x64):
-    cell = sj.SLSTM(SIZE, HEADS)
+    cell = sj.cells.SLSTM(SIZE, HEADS)
     params = drawn(cell)
     carry, x = cell.initial_carry(params, 1), jnp.asarray(XS[:1, 0])
     slopes = jax.jacobian(lambda h: cell.step(params, carry._replace(h=h), x)[1])(carry.h)
@@ -118,7 +118,7 @@ def test_heads_do_not_see_each_other(x64):
 
 
 def test_one_head_sees_all(x64):
-    cell = sj.SLSTM(SIZE)
+    cell = sj.cells.SLSTM(SIZE)
     params = drawn(cell)
     _, ys = sj.unroll(cell, params, jnp.asarray(XS))
     np.testing.assert_allclose(ys[0], loop(params, XS[0], "sigmoid", heads=1), rtol=1e-10)
@@ -126,7 +126,7 @@ def test_one_head_sees_all(x64):
 
 def test_the_scale_of_a_state_is_free(x64):
     """(c, n, m) and (c e^-a, n e^-a, m + a) are one state."""
-    cell = sj.SLSTM(SIZE, HEADS)
+    cell = sj.cells.SLSTM(SIZE, HEADS)
     params = drawn(cell)
     carry, _ = sj.unroll(cell, params, jnp.asarray(XS))
     scaled = carry._replace(c=carry.c * 4, n=carry.n * 4, m=carry.m - np.log(4))
@@ -137,15 +137,17 @@ def test_the_scale_of_a_state_is_free(x64):
 
 
 def test_a_carry_made_by_hand_divides_by_one_at_least(x64):
-    cell = sj.SLSTM(SIZE, HEADS)
+    cell = sj.cells.SLSTM(SIZE, HEADS)
     params = drawn(cell)
-    carry = sj.SLSTMCarry(*(jnp.asarray(v * np.ones((1, SIZE))) for v in (0.1, 0.2, 1e-9, 1e3)))
+    carry = sj.cells.SLSTMCarry(
+        *(jnp.asarray(v * np.ones((1, SIZE))) for v in (0.1, 0.2, 1e-9, 1e3))
+    )
     carry, y = cell.step(params, carry, jnp.asarray(XS[:1, 0]))
     assert (carry.n < 1e-3).all() and (np.abs(y) <= np.abs(carry.c)).all()
 
 
 def test_initial_params():
-    cell = sj.SLSTM(6, heads=2, forget_bias=(1.0, 3.0))
+    cell = sj.cells.SLSTM(6, heads=2, forget_bias=(1.0, 3.0))
     params = cell.init(jax.random.key(0), INPUT)
     np.testing.assert_allclose(params.b[6:12], [1, 2, 3, 1, 2, 3])
     assert not params.b[:6].any() and not params.b[12:].any()
@@ -156,30 +158,33 @@ def test_initial_params():
 
 
 def test_sums_are_float32_under_bfloat16():
-    cell = sj.SLSTM(SIZE, HEADS)
+    cell = sj.cells.SLSTM(SIZE, HEADS)
     params = jax.tree.map(lambda a: a.astype(jnp.bfloat16), cell.init(jax.random.key(0), INPUT))
     carry, y = cell.step(params, cell.initial_carry(params, 2), jnp.ones((2, INPUT)))
     assert {y.dtype, carry.h.dtype} == {jnp.dtype(jnp.bfloat16)}
     assert {carry.c.dtype, carry.n.dtype, carry.m.dtype} == {jnp.dtype(jnp.float32)}
 
 
-CELL = sj.SLSTM(4)
+CELL = sj.cells.SLSTM(4)
 BAD: dict[str, Any] = {
     "heads": (
-        lambda: sj.SLSTM(5, heads=2),
+        lambda: sj.cells.SLSTM(5, heads=2),
         "hidden_size is 5 but heads is 2; expected hidden_size to be a multiple of heads.",
     ),
-    "no heads": (lambda: sj.SLSTM(4, heads=0), "heads is 0; expected an integer of at least 1."),
+    "no heads": (
+        lambda: sj.cells.SLSTM(4, heads=0),
+        "heads is 0; expected an integer of at least 1.",
+    ),
     "gate": (
-        lambda: sj.SLSTM(4, forget_gate="exp"),  # pyright: ignore[reportArgumentType]
+        lambda: sj.cells.SLSTM(4, forget_gate="exp"),  # pyright: ignore[reportArgumentType]
         "forget_gate is 'exp'; expected one of 'sigmoid', 'exponential'.",
     ),
     "bias": (
-        lambda: sj.SLSTM(4, forget_bias=3.0),  # pyright: ignore[reportArgumentType]
+        lambda: sj.cells.SLSTM(4, forget_bias=3.0),  # pyright: ignore[reportArgumentType]
         "forget_bias is 3.0; expected a pair of finite numbers, from and to.",
     ),
     "bias inf": (
-        lambda: sj.SLSTM(4, forget_bias=(0.0, float("inf"))),
+        lambda: sj.cells.SLSTM(4, forget_bias=(0.0, float("inf"))),
         "forget_bias is (0.0, inf); expected a pair of finite numbers, from and to.",
     ),
     "complex": (

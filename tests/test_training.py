@@ -20,7 +20,7 @@ def language_model(dtype: Any = jnp.float32):
     """Parameters of an embedding, an LSTM and a softmax."""
     rng = np.random.default_rng(0)
     normal = lambda *shape: jnp.asarray(rng.normal(size=shape) / np.sqrt(H), dtype)
-    cell = sj.LSTMParams(normal(H, 4 * H), normal(H, 4 * H), normal(4 * H))
+    cell = sj.cells.LSTMParams(normal(H, 4 * H), normal(H, 4 * H), normal(4 * H))
     return {"embed": normal(V, H) * 2, "cell": cell, "out": normal(H, V)}
 
 
@@ -376,4 +376,4 @@ def test_errors():
 
 def test_integers_have_no_norm():
     with pytest.raises(ValueError, match="tree has a leaf of dtype int32; expected floating-point"):
-        sj.global_norm({"w": jnp.ones(2), "n": jnp.arange(3)})
+        sj.training.global_norm({"w": jnp.ones(2), "n": jnp.arange(3)})

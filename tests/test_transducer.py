@@ -23,7 +23,7 @@ def joint_of(w):
 
 
 def loss_of(w, f, g, labels, **how):
-    return sj.transducer_loss(joint_of(w), f, g, labels, **how)
+    return sj.losses.transducer_loss(joint_of(w), f, g, labels, **how)
 
 
 @jax.jit
@@ -112,7 +112,7 @@ def test_rows_without_frames_and_ids_out_of_range():
     assert np.isposinf(losses[0]) and losses[2] == 0
     assert np.isnan(losses).tolist() == [False, True, False, True]  # a blank, and an id too large
     assert all(np.isfinite(grad).all() for grad in grads)
-    nothing = sj.transducer_loss(
+    nothing = sj.losses.transducer_loss(
         jnp.add, np.zeros((1, 0, V)), np.zeros((1, 1, V)), np.zeros((1, 0), int)
     )
     assert nothing.tolist() == [0]
@@ -123,7 +123,7 @@ def test_a_label_ruled_out_is_infinite_without_a_gradient():
     f, g = F.astype(np.float32) @ W, G.astype(np.float32) @ W
 
     def total(f):
-        losses = sj.transducer_loss(lambda a, b: a + b + ruled, f, g, LABELS)
+        losses = sj.losses.transducer_loss(lambda a, b: a + b + ruled, f, g, LABELS)
         return jnp.sum(jnp.where(losses < jnp.inf, losses, 0)), losses
 
     grad, losses = jax.jit(jax.grad(total, has_aux=True))(f.astype(np.float32))
@@ -136,7 +136,9 @@ def test_inside_of_shard_map():
     f, g = F[..., :V].astype(np.float32), G[..., :V].astype(np.float32)
 
     def local(f, g, labels, lengths, sizes):
-        return sj.transducer_loss(jnp.add, f, g, labels, lengths=lengths, label_lengths=sizes)
+        return sj.losses.transducer_loss(
+            jnp.add, f, g, labels, lengths=lengths, label_lengths=sizes
+        )
 
     split = jax.shard_map(local, mesh=mesh, in_specs=rows, out_specs=rows)
     got, expected = (
@@ -172,13 +174,15 @@ def test_losses_of_sure_models_are_not_negative():
         pick = lambda rows, t, u: rows[t.astype(int), u.astype(int)]
         return jax.vmap(pick)(table, t[..., 0], u[..., 0])
 
-    losses = jax.jit(lambda: sj.transducer_loss(joint, index, index, np.ones((256, 1), int)))()
+    losses = jax.jit(
+        lambda: sj.losses.transducer_loss(joint, index, index, np.ones((256, 1), int))
+    )()
     assert np.all(losses >= 0) and np.all(losses < 1e-5)
 
 
 @pytest.mark.parametrize("chunk_size", [1, 4, 9])
 def test_chunks_change_nothing(chunk_size):
     f, g = F[:1, :, :V].astype(np.float32), G[:1, :, :V].astype(np.float32)
-    whole = sj.transducer_loss(jnp.add, f, g, LABELS[:1])
-    part = sj.transducer_loss(jnp.add, f, g, LABELS[:1], chunk_size=chunk_size)
+    whole = sj.losses.transducer_loss(jnp.add, f, g, LABELS[:1])
+    part = sj.losses.transducer_loss(jnp.add, f, g, LABELS[:1], chunk_size=chunk_size)
     np.testing.assert_allclose(part, whole, rtol=1e-6)

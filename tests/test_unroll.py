@@ -78,7 +78,7 @@ ARGUMENTS = st.fixed_dictionaries(
     {
         "reverse": st.booleans(),
         "remat": st.sampled_from(
-            [None, 2, "sqrt", 9, sj.Schedule(7, 2, block=2), sj.Schedule(7, 2, tapes=1)]
+            [None, 2, "sqrt", 9, sj.core.Schedule(7, 2, block=2), sj.core.Schedule(7, 2, tapes=1)]
         ),
         "truncate": st.sampled_from([None, 1, 3]),
     }
@@ -118,7 +118,7 @@ def compare_with_a_loop(cell, xs, key, arrays, from_carry, *, remat, truncate, r
         assert_same(got, expected)
 
 
-SCHEDULE = sj.Schedule(7, 2, tapes=1)
+SCHEDULE = sj.core.Schedule(7, 2, tapes=1)
 # Each choice of a column meets each of every other one. The noisy cell is run with a key.
 COMBINATIONS = [
     # cell, remat, truncate, reverse, started from, lengths, mask, reset
@@ -182,7 +182,7 @@ def test_bidirectional_equals_two_python_loops(x64, remat, truncate, reverse):
             how = {"mask": None, "reverse": turn, "truncate": truncate, **arrays}
             outs.append(loop(part, p, c, initial, xs, **how))
         (carry_f, ys_f), (carry_b, ys_b) = outs
-        return sj.BidirectionalCarry(carry_f, carry_b), jnp.concatenate([ys_f, ys_b], axis=-1)
+        return sj.cells.BidirectionalCarry(carry_f, carry_b), jnp.concatenate([ys_f, ys_b], axis=-1)
 
     assert_same(got, gradients(run, params, xs, carry))
 

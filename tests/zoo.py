@@ -7,46 +7,49 @@ from typing import Any
 import jax.numpy as jnp
 
 from seqjax import (
-    DNC,
     GRU,
-    LRU,
     LSTM,
-    MLSTM,
-    NTM,
-    QRNN,
-    RGLRU,
-    S5,
-    SLSTM,
-    SRU,
     Bidirectional,
+    Dropout,
+    Elman,
+    LearnedCarry,
+    RecurrentCell,
+    Residual,
+    Stack,
+    Zoneout,
+)
+from seqjax.cells import (
+    DNC,
+    NTM,
+    SLSTM,
     ClockworkRNN,
     ConvLSTM,
     CoupledLSTM,
-    DeltaNet,
     DiagonalGRU,
     DiagonalLSTM,
-    Dropout,
-    Elman,
     Feedforward,
-    Identity,
     Jordan,
     LayerNormLSTM,
-    LearnedCarry,
+    PeepholeLSTM,
+    PhasedLSTM,
+    ProjectedLSTM,
+    Timed,
+)
+from seqjax.cells.lstm import LSTMCarry
+from seqjax.initializers import Identity, Normal
+from seqjax.linear import (
+    LRU,
+    MLSTM,
+    QRNN,
+    RGLRU,
+    S5,
+    SRU,
+    DeltaNet,
     LinearAttention,
     Mamba,
     MinGRU,
     MinLSTM,
-    Normal,
-    PeepholeLSTM,
-    PhasedLSTM,
-    ProjectedLSTM,
-    RecurrentCell,
-    Residual,
-    Stack,
-    Timed,
-    Zoneout,
 )
-from seqjax.cells.lstm import LSTMCarry
 
 
 @dataclass(frozen=True)

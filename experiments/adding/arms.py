@@ -48,13 +48,15 @@ class Arm:
 ARMS = (
     Arm(
         "tanh, Glorot",
-        lambda size: sj.Elman(size, w_h_init=sj.GlorotUniform()),
+        lambda size: sj.Elman(size, w_h_init=sj.initializers.GlorotUniform()),
         (3e-4, 1e-3, 3e-3),
     ),
     Arm("tanh, orthogonal", lambda size: sj.Elman(size), (3e-4, 1e-3, 3e-3)),
     Arm(
         "ReLU, identity (IRNN)",  # Le et al. 2015, section 3
-        lambda size: sj.Elman(size, "relu", w_x_init=sj.Normal(1e-3), w_h_init=sj.Identity()),
+        lambda size: sj.Elman(
+            size, "relu", w_x_init=sj.initializers.Normal(1e-3), w_h_init=sj.initializers.Identity()
+        ),
         (1e-4, 3e-4, 1e-3),
     ),
     Arm("GRU", lambda size: sj.GRU(size)),
@@ -75,8 +77,8 @@ class Network:
         key_c, key_g, key_o = jax.random.split(key, 3)
         cell = self.cell.init(key_c, 2)
         if self.longest is not None:
-            cell = sj.chrono_biases(cell, key_g, self.longest)
-        w_o = sj.GlorotUniform()(key_o, (self.cell.hidden_size, 1))
+            cell = sj.initializers.chrono_biases(cell, key_g, self.longest)
+        w_o = sj.initializers.GlorotUniform()(key_o, (self.cell.hidden_size, 1))
         return {"cell": cell, "w_o": w_o, "b_o": jnp.zeros(1)}
 
     def sums(self, params: dict[str, Any], xs: jax.Array) -> jax.Array:

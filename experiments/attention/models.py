@@ -41,7 +41,7 @@ class Arm:
 
     def init(self, key: jax.Array) -> dict[str, Any]:
         """Draws params."""
-        size, glorot = self.hidden_size, sj.GlorotUniform()
+        size, glorot = self.hidden_size, sj.initializers.GlorotUniform()
         key_e, key_d, key_s, key_o = jax.random.split(key, 4)
         params = {"encoder": self.encoder.init(key_e, SYMBOLS), "bias": jnp.zeros(END + 1)}
         if self.attention is None:
@@ -99,7 +99,7 @@ class Arm:
 ARMS = (
     Arm("last state, forward source", hidden_size=78),
     Arm("last state, reversed source", reverse=True, hidden_size=78),
-    Arm("additive attention", sj.AdditiveAttention(32)),
-    Arm("location attention", sj.LocationAttention(32, num_filters=4, filter_size=5)),
-    Arm("general attention", sj.GeneralAttention()),  # with --general
+    Arm("additive attention", sj.attention.AdditiveAttention(32)),
+    Arm("location attention", sj.attention.LocationAttention(32, num_filters=4, filter_size=5)),
+    Arm("general attention", sj.attention.GeneralAttention()),  # with --general
 )

@@ -29,7 +29,9 @@ class Network:
         key_c, key_o = jax.random.split(key)
         params = {"cell": self.cell.init(key_c, self.vocab_size)}
         if self.classes is not None:
-            params["w_o"] = sj.GlorotUniform()(key_o, (self.cell.hidden_size, self.classes))
+            params["w_o"] = sj.initializers.GlorotUniform()(
+                key_o, (self.cell.hidden_size, self.classes)
+            )
             params["b_o"] = jnp.zeros(self.classes)
         return params
 
@@ -132,7 +134,7 @@ class WindowMLP:
     def init(self, key: jax.Array) -> list[tuple[jax.Array, jax.Array]]:
         """Draws params."""
         sizes = (self.length * self.vocab_size, self.hidden_size, self.classes)
-        keys, draw = jax.random.split(key), sj.GlorotUniform()
+        keys, draw = jax.random.split(key), sj.initializers.GlorotUniform()
         shapes = zip(sizes[:-1], sizes[1:], strict=True)
         return [
             (draw(k, shape), jnp.zeros(shape[1])) for k, shape in zip(keys, shapes, strict=True)

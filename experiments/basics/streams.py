@@ -89,6 +89,8 @@ def tasks() -> list[Task]:
     return [
         temporal_xor("Elman", sj.Elman(16), 2, steps=800),
         # A Jordan net's memory is its output; the sum of two logits is free to hold some.
-        temporal_xor("Jordan", sj.Jordan(16, 2, output_activation="identity"), None, steps=1000),
+        temporal_xor(
+            "Jordan", sj.cells.Jordan(16, 2, output_activation="identity"), None, steps=1000
+        ),
         markov(),
     ]

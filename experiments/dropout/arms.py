@@ -74,7 +74,7 @@ class Network:
     def init(self, key: jax.Array) -> dict[str, Any]:
         """Draws params."""
         key_c, key_o = jax.random.split(key)
-        w_o = sj.GlorotUniform()(key_o, (self.hidden_size, self.classes))
+        w_o = sj.initializers.GlorotUniform()(key_o, (self.hidden_size, self.classes))
         cell = self.cell.init(key_c, self.vocab_size)
         return {"cell": cell, "w_o": w_o, "b_o": jnp.zeros(self.classes)}
 
@@ -83,7 +83,7 @@ class Network:
         cell = params["cell"]
         if key is not None:
             key, key_w = jax.random.split(key)
-            cell = sj.drop_weights(cell, key_w, self.arm.weights)
+            cell = sj.training.drop_weights(cell, key_w, self.arm.weights)
         xs = jax.nn.one_hot(symbols, self.vocab_size)
         ys = sj.unroll(self.cell, cell, xs, key=key)[1]
         return ys @ params["w_o"] + params["b_o"]

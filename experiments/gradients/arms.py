@@ -64,7 +64,10 @@ def arms(budget: int) -> list[Arm]:
     makers: dict[str, Callable[[int], Any]] = {
         "Elman": sj.Elman,
         "IRNN": lambda size: sj.Elman(
-            size, "relu", w_x_init=sj.Normal(0.001), w_h_init=sj.Identity()
+            size,
+            "relu",
+            w_x_init=sj.initializers.Normal(0.001),
+            w_h_init=sj.initializers.Identity(),
         ),
         "GRU": sj.GRU,
         "LSTM": sj.LSTM,

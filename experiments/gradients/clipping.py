@@ -16,7 +16,7 @@ from experiments.adding.arms import draw
 LENGTH, SIZE, ROWS, RADIUS = 100, 64, 16, 1.5
 CLIPS = {
     "none": optax.identity(),
-    "global norm 1": sj.clip_by_global_norm(1.0),
+    "global norm 1": sj.training.clip_by_global_norm(1.0),
 }
 OPTIMIZERS = {"SGD": optax.sgd, "Adam": optax.adam}
 RATES = (1e-3, 1e-2)
@@ -30,8 +30,11 @@ def init(key: jax.Array) -> dict[str, Any]:
     """A plain network whose recurrent weights have the spectral radius 1.5."""
     key_c, key_h, key_o = jax.random.split(key, 3)
     params = CELL.init(key_c, 2)
-    w_h = sj.Orthogonal(RADIUS)(key_h, (SIZE, SIZE))
-    return {"cell": params._replace(w_h=w_h), "w_o": sj.GlorotUniform()(key_o, (SIZE, 1))}
+    w_h = sj.initializers.Orthogonal(RADIUS)(key_h, (SIZE, SIZE))
+    return {
+        "cell": params._replace(w_h=w_h),
+        "w_o": sj.initializers.GlorotUniform()(key_o, (SIZE, 1)),
+    }
 
 
 def loss_fn(params: Any, key: jax.Array) -> jax.Array:
@@ -52,13 +55,13 @@ def train(optimizer: optax.GradientTransformation, steps: int, key: jax.Array):
     def update(state, n):
         params, moments = state
         loss, grads = jax.value_and_grad(loss_fn)(params, jax.random.fold_in(key_t, n))
-        norm = sj.global_norm(grads)
+        norm = sj.training.global_norm(grads)
         updates, moments = optimizer.update(grads, moments, params)
         return (optax.apply_updates(params, updates), moments), (loss, norm)
 
     state = params, optimizer.init(params)
     (after, _), (losses, norms) = jax.lax.scan(update, state, jnp.arange(steps))
-    return losses, norms, sj.global_norm(after) / sj.global_norm(params)
+    return losses, norms, sj.training.global_norm(after) / sj.training.global_norm(params)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))

@@ -50,7 +50,7 @@ class Model:
         key_e, key_c, key_o = jax.random.split(key, 3)
         width = self.hidden_size if self.tied else self.embedding_size
         scale = 1 / math.sqrt(width)
-        out = sj.GlorotUniform()(key_o, (self.hidden_size, self.vocab_size))
+        out = sj.initializers.GlorotUniform()(key_o, (self.hidden_size, self.vocab_size))
         return ModelParams(
             embedding=scale * jax.random.normal(key_e, (self.vocab_size, width)),
             cell=self.cell.init(key_c, width),
@@ -62,7 +62,9 @@ class Model:
         """The carry before a text begins; with a key dropout is at work."""
         return self.cell.initial_carry(params.cell, batch_size, key=key)
 
-    def unroll(self, params: ModelParams, carry: Any, batch: sj.Batch) -> tuple[Any, jax.Array]:
+    def unroll(
+        self, params: ModelParams, carry: Any, batch: sj.data.Batch
+    ) -> tuple[Any, jax.Array]:
         """Over a window: the next carry and logits [B, T, V]."""
         xs = params.embedding[batch.inputs]
         carry, ys = sj.unroll(
@@ -75,7 +77,7 @@ class Model:
         carry, y = self.cell.step(params.cell, carry, params.embedding[tokens])
         return carry, self._logits(params, y)
 
-    def loss(self, params: ModelParams, carry: Any, batch: sj.Batch, key=None):
+    def loss(self, params: ModelParams, carry: Any, batch: sj.data.Batch, key=None):
         """Mean cross-entropy of a window in nats, and the next carry."""
         carry, logits = self.unroll(params, carry, batch)
         return sj.cross_entropy(logits, batch.targets, mask=batch.mask), carry

@@ -35,7 +35,7 @@ def train_with_progress(run: Run, console: Console) -> None:
         for step, metrics in run.steps():
             if step % EVERY and step != history.total_steps:
                 continue
-            bits = float(sj.bits_per_character(metrics.loss))
+            bits = float(sj.losses.bits_per_character(metrics.loss))
             norm = float(metrics.grad_norm)
             if not metrics.skipped:
                 history.train.append([step, bits])
@@ -49,7 +49,7 @@ def _describe(run: Run, step: int, loss: float, norm: float) -> str:
     tokens = run.config.batch_size * run.config.window
     speed = step * tokens / max(run.history.seconds, 1e-9)
     valid = f" valid {run.history.valid[-1][1]:.3f}" if run.history.valid else ""
-    bits = float(sj.bits_per_character(loss))
+    bits = float(sj.losses.bits_per_character(loss))
     return f"loss {loss:.3f} bpc {bits:.3f}{valid} |g| {norm:.2f} {speed:,.0f} chars/s"
 
 

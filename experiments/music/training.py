@@ -93,7 +93,7 @@ class Run:
             )
         self.state, self.history = saved.state, history
 
-    def steps(self) -> Iterator[tuple[int, sj.Metrics]]:
+    def steps(self) -> Iterator[tuple[int, sj.training.Metrics]]:
         """Trains to the end of the plan or of the time, one step at a time; saves at the end."""
         total = self.history.total_steps
         train_step = self._train_step(total)
@@ -137,11 +137,11 @@ class Run:
         for batch in corpus:
             carry, loss = self._evaluate(params, carry, batch)
             total, count = total + float(loss.total), count + int(loss.tokens)
-        return float(sj.bits_per_character(jnp.float32(total / count)))
+        return float(sj.losses.bits_per_character(jnp.float32(total / count)))
 
     def _window_loss(self, params, carry, batch):
         carry, logits = self.model.unroll(params, carry, batch)
-        return carry, sj.cross_entropy_sum(logits, batch.targets, mask=batch.mask)
+        return carry, sj.losses.cross_entropy_sum(logits, batch.targets, mask=batch.mask)
 
     def _validate(self, step: int) -> None:
         value = self.bits(self.state.params, self.data.valid)

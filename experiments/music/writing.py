@@ -114,7 +114,7 @@ def beam_text(
             eos=BOUNDARY,
             beam_size=BEAM_SIZE,
             max_len=max_len,
-            length_penalty=sj.GNMTLengthPenalty(1.0),
+            length_penalty=sj.decoding.GNMTLengthPenalty(1.0),
             processors=processors,
             prompt=tokens if prompt else None,
         )

@@ -18,7 +18,7 @@ CASES: tuple[tuple[str, Any, Any], ...] = (
     ("Elman, quasi-newton", sj.Elman, "quasi-newton"),
     ("GRU, newton", sj.GRU, "newton"),
     ("GRU, quasi-newton", sj.GRU, "quasi-newton"),
-    ("DiagonalGRU, block-newton", sj.DiagonalGRU, "block-newton"),
+    ("DiagonalGRU, block-newton", sj.cells.DiagonalGRU, "block-newton"),
 )
 
 
@@ -64,10 +64,10 @@ def one(cell: Any, method: Any, length: int, key: jax.Array, gain: jax.Array):
     params = cell.init(key_p, INPUT_SIZE)
     params = params._replace(w_h=gain * params.w_h)
     xs = 0.5 * jax.random.normal(key_x, (BATCH_SIZE, length, INPUT_SIZE))
-    found = sj.newton_unroll(
+    found = sj.newton.unroll(
         cell, params, xs, method=method, tolerance=TOLERANCE, max_iters=length, fallback=False
     )
-    exponent = sj.lyapunov_exponents(cell, params, xs, skip=min(20, length - 1))
+    exponent = sj.diagnostics.lyapunov_exponents(cell, params, xs, skip=min(20, length - 1))
     return exponent[:, 0], found.iterations, found.converged
 
 
@@ -78,15 +78,15 @@ def times(length: int = 1000, rounds: int = 7) -> list[dict[str, Any]]:
         (sj.GRU(8), "newton"),
         (sj.GRU(32), "newton"),
         (sj.GRU(32), "quasi-newton"),
-        (sj.DiagonalGRU(32), "block-newton"),
-        (sj.DiagonalLSTM(32), "block-newton"),
+        (sj.cells.DiagonalGRU(32), "block-newton"),
+        (sj.cells.DiagonalLSTM(32), "block-newton"),
     ]
     for cell, method in cases:
         params = cell.init(jax.random.key(0), 16)
         xs = jax.random.normal(jax.random.key(1), (8, length, 16))
 
         def newton(params, xs, cell=cell, method=method):
-            found = sj.newton_unroll(cell, params, xs, method=method)
+            found = sj.newton.unroll(cell, params, xs, method=method)
             return jnp.sum(found.ys), found.iterations
 
         def plain(params, xs, cell=cell):

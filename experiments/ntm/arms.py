@@ -27,10 +27,10 @@ class Plan:
     max_norm: float = 0.1
 
 
-def ntm(hidden_size: int = 100, heads: int = 1) -> sj.NTM:
+def ntm(hidden_size: int = 100, heads: int = 1) -> sj.cells.NTM:
     """The paper's feed-forward set-up: 128 slots of 20, shifts by one."""
-    controller = sj.Feedforward(hidden_size)
-    return sj.NTM(controller, slots=128, width=20, read_heads=heads, write_heads=heads)
+    controller = sj.cells.Feedforward(hidden_size)
+    return sj.cells.NTM(controller, slots=128, width=20, read_heads=heads, write_heads=heads)
 
 
 PLANS = {
@@ -44,7 +44,7 @@ PLANS = {
 
 def network(cell: Any, problem: Problem) -> sj.Stack:
     """A cell and its read-out."""
-    return sj.Stack((cell, sj.Feedforward(problem.outputs, "identity")))
+    return sj.Stack((cell, sj.cells.Feedforward(problem.outputs, "identity")))
 
 
 def costs(net: sj.Stack, params: Any, rows: Rows) -> jax.Array:

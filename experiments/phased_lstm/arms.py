@@ -38,7 +38,7 @@ class Arm:
         key_c, key_o = jax.random.split(key)
         return {
             "cell": self.cell.init(key_c, self.input_size),
-            "w_o": sj.GlorotUniform()(key_o, (self.cell.hidden_size, 1)),
+            "w_o": sj.initializers.GlorotUniform()(key_o, (self.cell.hidden_size, 1)),
             "b_o": jnp.zeros(1),
         }
 
@@ -50,7 +50,7 @@ class Arm:
 
     def correct(self, params: Any, waves: Waves) -> jax.Array:
         """[B] bool; without the leak, which is for training."""
-        phased = isinstance(self.cell, sj.PhasedLSTM)
+        phased = isinstance(self.cell, sj.cells.PhasedLSTM)
         cell = replace(self.cell, leak=0.0) if phased else self.cell
         return (self.logits(params, waves, cell) > 0) == waves.special
 
@@ -65,9 +65,9 @@ def with_differences(waves: Waves) -> jax.Array:
     return jnp.stack([waves.values, differences(waves)], axis=-1)
 
 
-def timed(waves: Waves) -> sj.Timed:
+def timed(waves: Waves) -> sj.cells.Timed:
     """Values [B, T, 1] and times apart."""
-    return sj.Timed(waves.values[..., None], waves.times)
+    return sj.cells.Timed(waves.values[..., None], waves.times)
 
 
 # Periods of e to e³ units of time and a ratio of 0.05 are those of the authors' code.
@@ -75,8 +75,8 @@ PERIODS = (math.e, math.e**3)
 ARMS = (
     Arm("LSTM, time as input", sj.LSTM(SIZE), with_times, 2),
     Arm("LSTM, time differences", sj.LSTM(SIZE), with_differences, 2),
-    Arm("Phased LSTM, ratio 0.05", sj.PhasedLSTM(SIZE, PERIODS, open_ratio=0.05), timed, 1),
-    Arm("Phased LSTM, ratio 0.2", sj.PhasedLSTM(SIZE, PERIODS, open_ratio=0.2), timed, 1),
+    Arm("Phased LSTM, ratio 0.05", sj.cells.PhasedLSTM(SIZE, PERIODS, open_ratio=0.05), timed, 1),
+    Arm("Phased LSTM, ratio 0.2", sj.cells.PhasedLSTM(SIZE, PERIODS, open_ratio=0.2), timed, 1),
 )
 
 
@@ -92,7 +92,7 @@ def task(arm: Arm, condition: str, resolution: float | None, steps: int) -> Task
         del split  # other waves, from another key
         waves = draw(key, TEST_ROWS, resolution)
         found = {"accuracy": estimate(arm.correct(params, waves))}
-        if isinstance(arm.cell, sj.PhasedLSTM):
+        if isinstance(arm.cell, sj.cells.PhasedLSTM):
             found["share of updates"] = estimate(updates(arm.cell, params, waves))
         return found
 
@@ -115,7 +115,7 @@ def task(arm: Arm, condition: str, resolution: float | None, steps: int) -> Task
     )
 
 
-def updates(cell: sj.PhasedLSTM, params: Any, waves: Waves) -> jax.Array:
+def updates(cell: sj.cells.PhasedLSTM, params: Any, waves: Waves) -> jax.Array:
     """[B] the share of a row's samples at which a unit is open, on average over units."""
     real = jnp.arange(waves.times.shape[1]) < waves.lengths[:, None]
     one = lambda times, real: cell.open_share(params["cell"], times[None], real[None]).mean()

@@ -22,7 +22,7 @@ def draw_results(
     tasks: list[Task],
     results: dict[str, Any],
     rows_per_epoch: float,
-    phased: tuple[sj.PhasedLSTM, Any, Waves],
+    phased: tuple[sj.cells.PhasedLSTM, Any, Waves],
 ) -> Path:
     """Left the accuracies, right one wave and the gates that it meets.
 
@@ -50,7 +50,7 @@ def draw_results(
     return path
 
 
-def _gates(axis: Any, cell: sj.PhasedLSTM, params: Any, waves: Waves) -> None:
+def _gates(axis: Any, cell: sj.cells.PhasedLSTM, params: Any, waves: Waves) -> None:
     """Gates of some units over time, fastest below; samples as ticks, where they update as dots."""
     count = int(waves.lengths[0])
     samples, values = np.asarray(waves.times[0, :count]), np.asarray(waves.values[0, :count])

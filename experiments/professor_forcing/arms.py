@@ -34,7 +34,7 @@ def generator(vocab_size: int) -> Callable:
         key_c, key_o = jax.random.split(key)
         return {
             "cell": CELL.init(key_c, vocab_size),
-            "w_o": sj.GlorotUniform()(key_o, (HIDDEN, vocab_size)),
+            "w_o": sj.initializers.GlorotUniform()(key_o, (HIDDEN, vocab_size)),
             "b_o": jnp.zeros(vocab_size),
         }
 

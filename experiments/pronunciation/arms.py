@@ -69,7 +69,7 @@ def draw(arm: Arm, network: Network, key: jax.Array, data: Words, rows: int = BA
 
 def score(said, counts, data: Words):
     """Edits [N] to the nearest variant of each word, and how many phones that one has."""
-    edits = sj.edit_distance(said[:, None], data.phones, counts[:, None], data.phone_counts)
+    edits = sj.metrics.edit_distance(said[:, None], data.phones, counts[:, None], data.phone_counts)
     edits = jnp.where(data.phone_counts > 0, edits, jnp.iinfo(jnp.int32).max)
     nearest = jnp.argmin(edits, axis=1)[:, None]
     take = lambda a: jnp.take_along_axis(a, nearest, axis=1)[:, 0]
@@ -85,7 +85,9 @@ def rates(edits, lengths):
 def nearest_spelling(train: Words, data: Words) -> dict[str, float]:
     """What the first pronunciation of the training word spelled most alike gives: no learning."""
     known = jnp.asarray(train.letters), jnp.asarray(train.letter_counts)
-    one = lambda word, n: jnp.argmin(sj.edit_distance(known[0], word[None], known[1], n[None]))
+    one = lambda word, n: jnp.argmin(
+        sj.metrics.edit_distance(known[0], word[None], known[1], n[None])
+    )
     closest = np.asarray(jax.lax.map(lambda row: one(*row), (data.letters, data.letter_counts)))
     edits, lengths = score(train.phones[closest, 0], train.phone_counts[closest, 0], data)
     return {name: float(found.mean) for name, found in rates(edits, lengths).items()}

@@ -31,11 +31,11 @@ class Network:
     @property
     def decoder(self) -> sj.AttentionDecoder:
         """Looks before each step."""
-        return sj.AttentionDecoder(sj.GRU(self.hidden_size), sj.AdditiveAttention(32))
+        return sj.AttentionDecoder(sj.GRU(self.hidden_size), sj.attention.AdditiveAttention(32))
 
     def init(self, key: jax.Array) -> dict[str, Any]:
         """Draws params."""
-        size, glorot = self.hidden_size, sj.GlorotUniform()
+        size, glorot = self.hidden_size, sj.initializers.GlorotUniform()
         key_e, key_d, key_s, key_o = jax.random.split(key, 4)
         return {
             "encoder": self.encoder.init(key_e, len(LETTERS)),

@@ -23,7 +23,7 @@ def init(key: jax.Array) -> dict[str, Any]:
     key_c, key_o = jax.random.split(key)
     return {
         "cell": CELL.init(key_c, 2 * SOURCE.labels + 1),
-        "w_o": sj.GlorotUniform()(key_o, (HIDDEN, SOURCE.labels)),
+        "w_o": sj.initializers.GlorotUniform()(key_o, (HIDDEN, SOURCE.labels)),
         "b_o": jnp.zeros(SOURCE.labels),
     }
 
@@ -107,11 +107,11 @@ def errors(params: dict[str, Any], labels: jax.Array, seen: jax.Array) -> dict[s
     }
 
 
-def gap(params: dict[str, Any], labels: jax.Array, seen: jax.Array) -> sj.ExposureGap:
+def gap(params: dict[str, Any], labels: jax.Array, seen: jax.Array) -> sj.diagnostics.ExposureGap:
     """The exposure gap by place; own labels are the most probable ones."""
     carry = start(params, labels.shape[0])
     how = {"bos": BOS, "key": jax.random.key(0), "temperature": 0.0, "xs": seen}
-    return sj.exposure_gap(tagger(params), carry, labels, **how)
+    return sj.diagnostics.exposure_gap(tagger(params), carry, labels, **how)
 
 
 def task(arm: Arm, steps: int, bound: float, gate: float) -> Task:

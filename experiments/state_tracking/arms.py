@@ -41,15 +41,15 @@ ARMS = (
     Arm("Elman", lambda size: sj.Elman(size), ALL),
     Arm("GRU", lambda size: sj.GRU(size), ALL),
     Arm("LSTM", lambda size: sj.LSTM(size), ALL),
-    Arm("sLSTM", lambda size: sj.SLSTM(size), ALL),
-    Arm("MinGRU", lambda size: sj.MinGRU(size)),
-    Arm("LRU", lambda size: sj.LRU(size)),
-    Arm("Mamba", lambda size: sj.Mamba(size, state_size=4)),
-    Arm("mLSTM", lambda size: sj.MLSTM(size, heads=2), multiple=2),
-    Arm("DeltaNet, 0 to 1", lambda size: sj.DeltaNet(size, heads=2), multiple=2),
+    Arm("sLSTM", lambda size: sj.cells.SLSTM(size), ALL),
+    Arm("MinGRU", lambda size: sj.linear.MinGRU(size)),
+    Arm("LRU", lambda size: sj.linear.LRU(size)),
+    Arm("Mamba", lambda size: sj.linear.Mamba(size, state_size=4)),
+    Arm("mLSTM", lambda size: sj.linear.MLSTM(size, heads=2), multiple=2),
+    Arm("DeltaNet, 0 to 1", lambda size: sj.linear.DeltaNet(size, heads=2), multiple=2),
     Arm(
         "DeltaNet, -1 to 1",
-        lambda size: sj.DeltaNet(size, heads=2, negative_eigenvalues=True),
+        lambda size: sj.linear.DeltaNet(size, heads=2, negative_eigenvalues=True),
         ("parity", "swaps of five"),
         multiple=2,
     ),
@@ -73,7 +73,7 @@ class Network:
     def init(self, key: jax.Array) -> dict[str, Any]:
         """Draws params."""
         keys = jax.random.split(key, 4)
-        dense = lambda key, rows, columns: sj.GlorotUniform()(key, (rows, columns))
+        dense = lambda key, rows, columns: sj.initializers.GlorotUniform()(key, (rows, columns))
         return {
             "embed": jax.random.normal(keys[0], (self.problem.letters, self.size)),
             "cell": self.cell.init(keys[1], self.size),

@@ -51,13 +51,15 @@ class Classifier:
     @property
     def cell(self) -> sj.Bidirectional:
         """Plain networks, whose memory fades: a state has to be read where its cue is near."""
-        return sj.Bidirectional(sj.Elman(self.hidden_size, w_h_init=sj.GlorotUniform()))
+        return sj.Bidirectional(
+            sj.Elman(self.hidden_size, w_h_init=sj.initializers.GlorotUniform())
+        )
 
     def init(self, key: jax.Array) -> dict[str, Any]:
         """Draws params."""
         key_c, key_o = jax.random.split(key)
         width = self.hidden_size * (2 if self.reading in (BOTH, LAST_OUTPUT) else 1)
-        w_o = sj.GlorotUniform()(key_o, (width, CLASSES))
+        w_o = sj.initializers.GlorotUniform()(key_o, (width, CLASSES))
         return {
             "cell": self.cell.init(key_c, CLASSES + NOISE),
             "w_o": w_o,

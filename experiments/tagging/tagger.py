@@ -39,7 +39,7 @@ class Tagger:
         """Draws params."""
         key_c, key_o = jax.random.split(key)
         width = self.hidden_size * (1 + self.both)
-        w_o = sj.GlorotUniform()(key_o, (width, STATES))
+        w_o = sj.initializers.GlorotUniform()(key_o, (width, STATES))
         return {"cell": self.cell.init(key_c, SYMBOLS), "w_o": w_o, "b_o": jnp.zeros(STATES)}
 
     def log_probs(self, params: dict[str, Any], symbols: jax.Array) -> jax.Array:

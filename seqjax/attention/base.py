@@ -58,7 +58,7 @@ class Attention(Protocol):
     Example:
       >>> import seqjax as sj
       >>> memory = jnp.arange(6.0).reshape(1, 3, 2)
-      >>> attention, beams = sj.DotAttention(), jnp.eye(2) * 9
+      >>> attention, beams = sj.attention.DotAttention(), jnp.eye(2) * 9
       >>> prepared = attention.prepare((), memory, jnp.array([[True, True, False]]))
       >>> seen, state = attention.attend((), prepared, beams, ())
       >>> print(seen.context.round(2).tolist())

@@ -113,7 +113,7 @@ class AttentionDecoder:
 
     Example:
       >>> import seqjax as sj
-      >>> decoder = sj.AttentionDecoder(sj.GRU(3), sj.AdditiveAttention(4))
+      >>> decoder = sj.AttentionDecoder(sj.GRU(3), sj.attention.AdditiveAttention(4))
       >>> params = decoder.init(jax.random.key(0), input_size=2, memory_size=5)
       >>> bound = decoder.bind(params, jnp.ones((2, 7, 5)))
       >>> carry, ys = sj.unroll(decoder, bound, jnp.ones((2, 6, 2)))

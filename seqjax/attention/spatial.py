@@ -50,7 +50,8 @@ class SpatialAttention:
 
     Example:
       >>> import seqjax as sj
-      >>> attention = SpatialAttention(sj.AdditiveAttention(8, v_init=sj.Normal(0.0)))
+      >>> flat = sj.attention.AdditiveAttention(8, v_init=sj.initializers.Normal(0.0))
+      >>> attention = SpatialAttention(flat)
       >>> params = attention.init(jax.random.key(0), query_size=3, memory_size=4)
       >>> prepared = attention.prepare(params, jnp.ones((2, 5, 5, 4)))
       >>> seen, state = attention.attend(params, prepared, jnp.ones((2, 3)), ())

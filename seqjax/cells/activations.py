@@ -99,9 +99,9 @@ GATE = "gate "  # what the names of gates begin with in a traced step
 def name_gate(gate: jax.Array, name: str) -> jax.Array:
     """A gate's values [..., H] as they are, marked for `gate_values` and `gate_saturation`.
 
-    A cell of one's own writes `f = sj.name_gate(jax.nn.sigmoid(a), "f")`. In a compiled program
-    nothing is left of it. It is a mark as by `jax.ad_checkpoint.checkpoint_name`. What one reads
-    off such values: Karpathy, Johnson and Fei-Fei 2016.
+    A cell of your own writes `f = sj.cells.name_gate(jax.nn.sigmoid(a), "f")`. The mark compiles
+    to nothing; see `jax.ad_checkpoint.checkpoint_name`. For how to read such values, see Karpathy,
+    Johnson and Fei-Fei 2016.
 
     Args:
       gate: [..., H] in 0..1.
@@ -123,7 +123,8 @@ def name_gate(gate: jax.Array, name: str) -> jax.Array:
       ...         f = name_gate(jax.nn.sigmoid(params + x), "f")
       ...         return f * carry + (1 - f) * x, carry
       >>> import seqjax as sj
-      >>> print(sj.gate_values(Leaky(), jnp.zeros(1), jnp.zeros((1, 2, 1)))["f"][0, :, 0])
+      >>> gates = sj.diagnostics.gate_values(Leaky(), jnp.zeros(1), jnp.zeros((1, 2, 1)))
+      >>> print(gates["f"][0, :, 0])
       [0.5 0.5]
     """
     ok = isinstance(name, str) and name != "" and name == "".join(name.split())

@@ -12,7 +12,7 @@ from seqjax.cells.lstm import LSTMCarry, lstm_bias
 from seqjax.cells.peephole import remember
 from seqjax.core.cell import RecurrentCell
 from seqjax.core.products import Affine, accumulator, add_bias
-from seqjax.initializers import GlorotUniform, Initializer, Orthogonal, blocks
+from seqjax.initializers import Gates, GlorotUniform, Initializer, Orthogonal, blocks
 
 
 class ConvLSTMParams(NamedTuple):
@@ -33,6 +33,8 @@ class ConvLSTMParams(NamedTuple):
     p_i: jax.Array | None
     p_f: jax.Array | None
     p_o: jax.Array | None
+
+    GATES = Gates("ifgo", keep="f", write="i")
 
 
 @final

@@ -11,7 +11,7 @@ from seqjax.cells.activations import squash
 from seqjax.cells.lstm import LSTMCarry, zero_lstm_carry
 from seqjax.core.cell import RecurrentCell
 from seqjax.core.products import Affine
-from seqjax.initializers import GlorotUniform, Initializer, Orthogonal, blocks
+from seqjax.initializers import Gates, GlorotUniform, Initializer, Orthogonal, blocks
 
 
 class CoupledLSTMParams(NamedTuple):
@@ -26,6 +26,8 @@ class CoupledLSTMParams(NamedTuple):
     w_x: jax.Array
     w_h: jax.Array
     b: jax.Array
+
+    GATES = Gates("fgo", keep="f")
 
 
 @final

@@ -11,7 +11,7 @@ from seqjax.cells.activations import name_gate
 from seqjax.cells.lstm import LSTMCarry
 from seqjax.core.cell import RecurrentCell
 from seqjax.core.products import Affine, accumulator
-from seqjax.initializers import GlorotUniform, Initializer, Uniform, blocks
+from seqjax.initializers import Gates, GlorotUniform, Initializer, Uniform, blocks
 
 
 class DiagonalGRUParams(NamedTuple):
@@ -27,6 +27,8 @@ class DiagonalGRUParams(NamedTuple):
     w_h: jax.Array
     b: jax.Array | None
 
+    GATES = Gates("rzn", keep="z")
+
 
 @final
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class DiagonalGRU(RecurrentCell):
         n = tanh(xₜ W_n + u_n ⊙ (r ⊙ hₜ₋₁) + b_n)
         hₜ = (1 - z) ⊙ n + z ⊙ hₜ₋₁,   yₜ = hₜ
 
-    dhₜ/dhₜ₋₁ is diagonal, so that `newton_unroll(..., method="block-newton")` is exact Newton at
+    dhₜ/dhₜ₋₁ is diagonal, so that `newton.unroll(..., method="block-newton")` is exact Newton at
     the cost of an elementwise recurrence. Units meet in the next layer only. z = 1 keeps the past,
     as in `GRU`. The carry is h [B, H], kept in at least float32.
 
@@ -117,6 +119,8 @@ class DiagonalLSTMParams(NamedTuple):
     w_c: jax.Array
     b: jax.Array | None
 
+    GATES = Gates("fgo", keep="f")
+
 
 @final
 @dataclass(frozen=True)
@@ -128,7 +132,7 @@ class DiagonalLSTM(RecurrentCell):
         o = σ(xₜ W_o + u_o ⊙ hₜ₋₁ + p_o ⊙ cₜ + b_o),   hₜ = o ⊙ tanh(cₜ),   yₜ = hₜ
 
     A unit's (h, c) have a Jacobian of 2 x 2 numbers, and all others are zero, so that
-    `newton_unroll(..., method="block-newton")` is exact Newton. The carry is
+    `newton.unroll(..., method="block-newton")` is exact Newton. The carry is
     `LSTMCarry(h [B, H], c [B, H])`, both in at least float32.
 
     Attributes:

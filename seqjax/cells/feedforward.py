@@ -46,7 +46,7 @@ class Feedforward:
 
     Example:
       >>> import seqjax as sj
-      >>> cell = sj.Stack((sj.LSTM(8), sj.Feedforward(3, "identity")))
+      >>> cell = sj.Stack((sj.LSTM(8), sj.cells.Feedforward(3, "identity")))
       >>> params = cell.init(jax.random.key(0), input_size=2)
       >>> carry, ys = sj.unroll(cell, params, jnp.ones((4, 5, 2)))
       >>> ys.shape

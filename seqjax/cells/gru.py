@@ -10,7 +10,7 @@ from seqjax._internal import checks
 from seqjax.cells.activations import squash, tanh
 from seqjax.core.cell import RecurrentCell
 from seqjax.core.products import Affine, accumulator
-from seqjax.initializers import GlorotUniform, Initializer, Orthogonal, blocks
+from seqjax.initializers import Gates, GlorotUniform, Initializer, Orthogonal, blocks
 
 
 class GRUParams(NamedTuple):
@@ -27,6 +27,8 @@ class GRUParams(NamedTuple):
     w_h: jax.Array
     b: jax.Array | None
     b_n: jax.Array | None
+
+    GATES = Gates("rzn", keep="z")
 
 
 @final

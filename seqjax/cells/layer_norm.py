@@ -11,7 +11,7 @@ from seqjax.cells.activations import squash
 from seqjax.cells.lstm import LSTMCarry, lstm_bias, zero_lstm_carry
 from seqjax.core.cell import RecurrentCell
 from seqjax.core.products import Affine, add_bias, dot
-from seqjax.initializers import GlorotUniform, Initializer, Orthogonal, blocks
+from seqjax.initializers import Gates, GlorotUniform, Initializer, Orthogonal, blocks
 
 
 class LayerNormLSTMParams(NamedTuple):
@@ -34,6 +34,8 @@ class LayerNormLSTMParams(NamedTuple):
     scale_h: jax.Array
     scale_c: jax.Array
     bias_c: jax.Array
+
+    GATES = Gates("ifgo", keep="f", write="i")
 
 
 @final

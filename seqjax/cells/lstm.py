@@ -10,7 +10,7 @@ from seqjax._internal import checks
 from seqjax.cells.activations import squash
 from seqjax.core.cell import RecurrentCell
 from seqjax.core.products import Affine, accumulator
-from seqjax.initializers import GlorotUniform, Initializer, Orthogonal, blocks
+from seqjax.initializers import Gates, GlorotUniform, Initializer, Orthogonal, blocks
 
 
 class LSTMParams(NamedTuple):
@@ -25,6 +25,8 @@ class LSTMParams(NamedTuple):
     w_x: jax.Array
     w_h: jax.Array
     b: jax.Array | None
+
+    GATES = Gates("ifgo", keep="f", write="i")
 
 
 class LSTMCarry(NamedTuple):

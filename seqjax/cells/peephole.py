@@ -11,7 +11,7 @@ from seqjax.cells.activations import name_gate, sigmoid, squash
 from seqjax.cells.lstm import LSTMCarry, lstm_bias, zero_lstm_carry
 from seqjax.core.cell import RecurrentCell
 from seqjax.core.products import Affine
-from seqjax.initializers import GlorotUniform, Initializer, Orthogonal, blocks
+from seqjax.initializers import Gates, GlorotUniform, Initializer, Orthogonal, blocks
 
 
 class PeepholeLSTMParams(NamedTuple):
@@ -32,6 +32,8 @@ class PeepholeLSTMParams(NamedTuple):
     p_i: jax.Array
     p_f: jax.Array
     p_o: jax.Array
+
+    GATES = Gates("ifgo", keep="f", write="i")
 
 
 @final

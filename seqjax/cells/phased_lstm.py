@@ -14,7 +14,7 @@ from seqjax.cells.lstm import LSTMCarry, lstm_bias, zero_lstm_carry
 from seqjax.cells.peephole import remember
 from seqjax.core.cell import RecurrentCell
 from seqjax.core.products import Affine, accumulator, add_bias, dot
-from seqjax.initializers import GlorotUniform, Initializer, Orthogonal, blocks, default_dtype
+from seqjax.initializers import Gates, GlorotUniform, Initializer, Orthogonal, blocks, default_dtype
 
 # What keeps the logistic function's slope and the gate's, 2 / r, finite.
 SMALLEST_RATIO = 1e-6
@@ -56,6 +56,8 @@ class PhasedLSTMParams(NamedTuple):
     p_i: jax.Array | None
     p_f: jax.Array | None
     p_o: jax.Array | None
+
+    GATES = Gates("ifgo", keep="f", write="i")
 
 
 @final

@@ -11,7 +11,7 @@ from seqjax.cells.activations import squash
 from seqjax.cells.lstm import LSTMCarry, lstm_bias, zero_lstm_carry
 from seqjax.core.cell import RecurrentCell
 from seqjax.core.products import Affine
-from seqjax.initializers import GlorotUniform, Initializer, blocks
+from seqjax.initializers import Gates, GlorotUniform, Initializer, blocks
 
 
 class ProjectedLSTMParams(NamedTuple):
@@ -28,6 +28,8 @@ class ProjectedLSTMParams(NamedTuple):
     w_h: jax.Array
     b: jax.Array
     w_p: jax.Array
+
+    GATES = Gates("ifgo", keep="f", write="i")
 
 
 @final

@@ -64,8 +64,8 @@ class Schedule:
 
     Example:
       >>> import seqjax as sj
-      >>> schedule = sj.Schedule(length=20, slots=3)
-      >>> schedule == sj.binomial_schedule(20, slots=3), schedule.advances
+      >>> schedule = sj.core.Schedule(length=20, slots=3)
+      >>> schedule == sj.core.binomial_schedule(20, slots=3), schedule.advances
       (True, 45)
     """
 

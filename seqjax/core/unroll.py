@@ -155,8 +155,8 @@ def tape_cost(cell: Any, params: Any, xs: Any, *, block: int = 1, key=None) -> i
     Example:
       >>> import seqjax as sj
       >>> cell, xs = sj.LSTM(hidden_size=3), jnp.ones((2, 100, 2))
-      >>> cost = sj.tape_cost(cell, cell.init(jax.random.key(0), input_size=2), xs, block=5)
-      >>> cost > 5, sj.mixed_schedule(100, 4 * cost, cost, block=5).tapes
+      >>> cost = sj.core.tape_cost(cell, cell.init(jax.random.key(0), input_size=2), xs, block=5)
+      >>> cost > 5, sj.core.mixed_schedule(100, 4 * cost, cost, block=5).tapes
       (True, 3)
     """
     check_cell_like("cell", cell)

@@ -59,7 +59,6 @@ from seqjax.decoding.particles.resampling import systematic_resampling as system
 from seqjax.decoding.processors.constraints import Accept as Accept
 from seqjax.decoding.processors.constraints import Allow as Allow
 from seqjax.decoding.processors.constraints import AllowByState as AllowByState
-from seqjax.decoding.processors.constraints import keep_accepted as keep_accepted
 from seqjax.decoding.processors.given_tokens import ForcedTokens as ForcedTokens
 from seqjax.decoding.processors.given_tokens import MinLength as MinLength
 from seqjax.decoding.processors.given_tokens import SuppressTokens as SuppressTokens
@@ -75,6 +74,7 @@ from seqjax.decoding.sampling.sample import sample as sample
 from seqjax.decoding.sampling.speculative import speculative_sample as speculative_sample
 from seqjax.decoding.sampling.stream import stream as stream
 from seqjax.decoding.selection import best_of as best_of
+from seqjax.decoding.selection import keep_accepted as keep_accepted
 from seqjax.decoding.selection import majority as majority
 from seqjax.decoding.steps.contrastive import ContrastiveStep as ContrastiveStep
 from seqjax.decoding.steps.ensembles import Ensemble as Ensemble

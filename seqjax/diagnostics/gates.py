@@ -48,7 +48,8 @@ def gate_values(cell: Any, params: Any, xs: Any, *, carry: Any = None) -> dict[s
     Example:
       >>> import seqjax as sj
       >>> cell = sj.GRU(3)
-      >>> gates = sj.gate_values(cell, cell.init(jax.random.key(0), 2), jnp.ones((4, 5, 2)))
+      >>> params = cell.init(jax.random.key(0), 2)
+      >>> gates = sj.diagnostics.gate_values(cell, params, jnp.ones((4, 5, 2)))
       >>> {name: gate.shape for name, gate in gates.items()}
       {'r': (4, 5, 3), 'z': (4, 5, 3)}
     """
@@ -93,7 +94,8 @@ def gate_saturation(
     Example:
       >>> import seqjax as sj
       >>> cell = sj.LSTM(2, forget_bias=5.0)
-      >>> found = sj.gate_saturation(cell, cell.init(jax.random.key(0), 1), jnp.ones((1, 9, 1)))
+      >>> params = cell.init(jax.random.key(0), 1)
+      >>> found = sj.diagnostics.gate_saturation(cell, params, jnp.ones((1, 9, 1)))
       >>> print(found["f"].right, found["f"].left)
       [1. 1.] [0. 0.]
     """

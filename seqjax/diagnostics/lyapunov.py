@@ -38,9 +38,10 @@ def lyapunov_exponents(
 
     Example:
       >>> import seqjax as sj
-      >>> cell = sj.Elman(2, "identity", w_h_init=sj.Orthogonal(0.5))
+      >>> cell = sj.Elman(2, "identity", w_h_init=sj.initializers.Orthogonal(0.5))
       >>> params = cell.init(jax.random.key(0), input_size=1)
-      >>> print(sj.lyapunov_exponents(cell, params, jnp.ones((1, 100, 1)), count=2).round(3))
+      >>> xs = jnp.ones((1, 100, 1))
+      >>> print(sj.diagnostics.lyapunov_exponents(cell, params, xs, count=2).round(3))
       [[-0.693 -0.693]]
     """
     batch_size, length = check_xs(xs)

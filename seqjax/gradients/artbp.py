@@ -43,9 +43,7 @@ def power_law_truncation(mean: float, exponent: float = 4.0) -> Callable[[jax.Ar
     return lambda age: (exponent - 1) / ((exponent - 2) * mean + age)
 
 
-def artbp_value_and_grad(
-    loss_fn: Callable[..., Any], window: int, truncation: Truncation
-) -> Callable[..., Any]:
+def artbp(loss_fn: Callable[..., Any], window: int, truncation: Truncation) -> Callable[..., Any]:
     """Sums losses and unbiased estimates of their gradients, by randomly truncated backpropagation.
 
         δₙ₋₁ = wₙ (∂hₙ/∂hₙ₋₁)ᵀ δₙ + ∂ℓₙ/∂hₙ₋₁,   wₙ = 0 with probability cₙ, else 1 / (1 - cₙ)
@@ -85,7 +83,7 @@ def artbp_value_and_grad(
       >>> def loss_fn(decay, carry, xs, key):  # a leaky sum of xs [B, 1] should be 1
       ...     carry = decay * carry + xs[:, 0]
       ...     return jnp.sum((carry - 1) ** 2), carry
-      >>> value_and_grad = artbp_value_and_grad(loss_fn, window=1, truncation=0.5)
+      >>> value_and_grad = artbp(loss_fn, window=1, truncation=0.5)
       >>> args = jnp.float32(0.5), jnp.zeros(1), jnp.ones((1, 3))
       >>> draws = jax.vmap(lambda key: value_and_grad(*args, key)[1])
       >>> print(draws(jax.random.split(jax.random.key(0), 4000)).mean().round(1))  # exactly 4

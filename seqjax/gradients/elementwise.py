@@ -14,15 +14,15 @@ from seqjax.gradients.truncated_bptt import scan_windows
 from seqjax.gradients.vectors import check_params
 
 
-def elementwise_rtrl_value_and_grad(loss_fn: Callable[..., Any], window: int = 1) -> Callable:
-    """`rtrl_value_and_grad` for one layer of units that have no state of one another's.
+def elementwise_rtrl(loss_fn: Callable[..., Any], window: int = 1) -> Callable:
+    """`rtrl` for one layer of units that have no state of one another's.
 
         eₙ = (∂hₙ/∂hₙ₋₁) ⊙ eₙ₋₁ + ∂hₙ/∂θ,   a number for each parameter, row and leaf of the carry
         dL/dθ = Σₙ ∂ℓₙ/∂θ + (∂ℓₙ/∂hₙ₋₁) ⊙ eₙ₋₁
 
     Zucchet et al. 2023, section 3.2; Irie et al. 2023. Where unit j's next state depends on its own
     state and its own params alone, of dh/dθ only that unit's entries are not zero, and they are all
-    that is kept: memory is B times that of params, where `rtrl_value_and_grad` needs H times more,
+    that is kept: memory is B times that of params, where `rtrl` needs H times more,
     and time that of a backward pass of a window for each row and leaf. The objective and its
     gradient are the same, and exact.
 
@@ -52,7 +52,7 @@ def elementwise_rtrl_value_and_grad(loss_fn: Callable[..., Any], window: int = 1
       >>> def loss_fn(decay, carry, xs, key):  # leaky sums of xs [B, 1] should be 1
       ...     carry = decay * carry + xs
       ...     return jnp.sum((carry - 1) ** 2), carry
-      >>> value_and_grad = elementwise_rtrl_value_and_grad(loss_fn)
+      >>> value_and_grad = elementwise_rtrl(loss_fn)
       >>> args = jnp.array([0.5, 0.0]), jnp.zeros((1, 2)), jnp.ones((1, 3))
       >>> _, gradient = value_and_grad(*args)
       >>> print(gradient)
@@ -114,7 +114,7 @@ def _states(carry: Any) -> tuple[jax.Array, Any]:
     checks.require(
         ok,
         f"carry has leaves of shapes {checks.describe(carry)}; expected floats [B, H] in all, a "
-        "number of each unit. Use rtrl_value_and_grad.",
+        "number of each unit. Use rtrl.",
     )
     wide = jnp.result_type(*[accumulator(leaf.dtype) for leaf in leaves])
     return jnp.stack([leaf.astype(wide) for leaf in leaves], axis=-1), structure
@@ -141,5 +141,5 @@ def _check_owned(function: Callable, leaves: list, states: jax.Array, owned: lis
         checks.require(
             divides or not any(depend_on(traced, [var])),
             f"params have a leaf {list(leaf.shape)} on which the state depends; expected a last "
-            f"axis of H = {states.shape[1]}, or of blocks of H. Use rtrl_value_and_grad.",
+            f"axis of H = {states.shape[1]}, or of blocks of H. Use rtrl.",
         )

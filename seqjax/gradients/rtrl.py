@@ -12,7 +12,7 @@ from seqjax.gradients.vectors import Vectors
 
 
 class Influenced(NamedTuple):
-    """A carry and what params did to it, for `rtrl_value_and_grad` to go on from.
+    """A carry and what params did to it, for `rtrl` to go on from.
 
     Fields:
       carry: as a loss function takes it.
@@ -46,7 +46,7 @@ def begin_rtrl(params: Any, carry: Any) -> Influenced:
     return Influenced(carry, jnp.zeros(shape, jnp.result_type(vectors.h, vectors.theta)))
 
 
-def rtrl_value_and_grad(loss_fn: Callable[..., Any], window: int = 1) -> Callable[..., Any]:
+def rtrl(loss_fn: Callable[..., Any], window: int = 1) -> Callable[..., Any]:
     """Sums losses and their exact gradients, going forward through time only.
 
         Pₙ = (∂hₙ/∂hₙ₋₁) Pₙ₋₁ + ∂hₙ/∂θ,   Pₙ = dhₙ/dθ,   P₀ = 0
@@ -60,7 +60,7 @@ def rtrl_value_and_grad(loss_fn: Callable[..., Any], window: int = 1) -> Callabl
     Time is N backward passes of a window and a product [N, N] by [N, P]: for one row and H units,
     H⁴ a step. So it is for small networks, for endless streams, and as the truth beside estimates.
     Do not use it where T steps fit into memory: backpropagation gives the same for the price of one
-    pass. `uoro_value_and_grad` costs a few passes a step, and is noisy.
+    pass. `uoro` costs a few passes a step, and is noisy.
 
     Args:
       loss_fn: (params, carry, batch, key) -> (loss [], carry), of one window, as for
@@ -81,7 +81,7 @@ def rtrl_value_and_grad(loss_fn: Callable[..., Any], window: int = 1) -> Callabl
       >>> def loss_fn(decay, carry, xs, key):  # a leaky sum of xs [B, 1] should be 1
       ...     carry = decay * carry + xs[:, 0]
       ...     return jnp.sum((carry - 1) ** 2), carry
-      >>> value_and_grad = rtrl_value_and_grad(loss_fn)
+      >>> value_and_grad = rtrl(loss_fn)
       >>> (loss, carry), gradient = value_and_grad(jnp.float32(0.5), jnp.zeros(1), jnp.ones((1, 3)))
       >>> print(loss, carry, gradient)
       0.8125 [1.75] 4.0

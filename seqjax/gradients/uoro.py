@@ -12,7 +12,7 @@ from seqjax.gradients.vectors import Vectors
 
 
 class RankOne(NamedTuple):
-    """A carry and an estimate of what params did to it, for `uoro_value_and_grad` to go on from.
+    """A carry and an estimate of what params did to it, for `uoro` to go on from.
 
     Fields:
       carry: as a loss function takes it.
@@ -47,7 +47,7 @@ def begin_uoro(params: Any, carry: Any) -> RankOne:
     return RankOne(carry, jnp.zeros_like(vectors.h), jnp.zeros_like(vectors.theta))
 
 
-def uoro_value_and_grad(loss_fn: Callable[..., Any], window: int = 1) -> Callable[..., Any]:
+def uoro(loss_fn: Callable[..., Any], window: int = 1) -> Callable[..., Any]:
     """Sums losses and unbiased estimates of their gradients, going forward through time only.
 
         s ← ρ₀ (∂hₙ/∂hₙ₋₁) s + ρ₁ ν,   q ← q / ρ₀ + (νᵀ ∂hₙ/∂θ) / ρ₁,   νᵢ = ±1 at random
@@ -83,7 +83,7 @@ def uoro_value_and_grad(loss_fn: Callable[..., Any], window: int = 1) -> Callabl
       >>> def loss_fn(decay, carry, xs, key):  # a leaky sum of xs [B, 1] should be 1
       ...     carry = decay * carry + xs[:, 0]
       ...     return jnp.sum((carry - 1) ** 2), carry
-      >>> value_and_grad = uoro_value_and_grad(loss_fn)
+      >>> value_and_grad = uoro(loss_fn)
       >>> args = jnp.float32(0.5), jnp.zeros(1), jnp.ones((1, 3))
       >>> draws = jax.vmap(lambda key: value_and_grad(*args, key)[1])
       >>> print(draws(jax.random.split(jax.random.key(0), 4000)).mean().round(1))  # exactly 4

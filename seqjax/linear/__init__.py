@@ -1,14 +1,13 @@
 """Recurrences that are linear in their state, evaluated in parallel over time."""
 
 from seqjax.linear.causal import ConvolvedCarry as ConvolvedCarry
-from seqjax.linear.cell import LinearCell as LinearCell
-from seqjax.linear.chrono import chrono_biases as chrono_biases
 from seqjax.linear.delta_net import DeltaNet as DeltaNet
 from seqjax.linear.delta_net import DeltaNetCarry as DeltaNetCarry
 from seqjax.linear.delta_net import DeltaNetParams as DeltaNetParams
 from seqjax.linear.linear_attention import LinearAttention as LinearAttention
 from seqjax.linear.linear_attention import LinearAttentionCarry as LinearAttentionCarry
 from seqjax.linear.linear_attention import LinearAttentionParams as LinearAttentionParams
+from seqjax.linear.linear_cell import LinearCell as LinearCell
 from seqjax.linear.linear_scan import linear_scan as linear_scan
 from seqjax.linear.lru import LRU as LRU
 from seqjax.linear.lru import LRUParams as LRUParams

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.core.scan import Reset, where_rows, zero_rows
-from seqjax.linear.cell import step_linear, unroll_linear
+from seqjax.linear.linear_cell import step_linear, unroll_linear
 from seqjax.linear.linear_scan import Method
 
 

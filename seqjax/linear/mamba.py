@@ -10,7 +10,7 @@ from seqjax._internal import checks
 from seqjax.core.products import add_bias, dot
 from seqjax.initializers import GlorotUniform, Initializer, Uniform, blocks
 from seqjax.linear.causal import ConvolvedCarry, ConvolvedCell
-from seqjax.linear.cell import check_method
+from seqjax.linear.linear_cell import check_method
 from seqjax.linear.linear_scan import Method
 from seqjax.linear.min_gru import zero_state
 from seqjax.linear.s5 import check_steps, log_uniform

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from seqjax._internal import checks
 from seqjax.cells.activations import name_gate, sigmoid
 from seqjax.core.products import accumulator
-from seqjax.initializers import GlorotUniform, Initializer, blocks
-from seqjax.linear.cell import LinearCell, check_method
+from seqjax.initializers import Gates, GlorotUniform, Initializer, blocks
+from seqjax.linear.linear_cell import LinearCell, check_method
 from seqjax.linear.linear_scan import Method
 
 Candidate = Literal["linear", "positive"]
@@ -26,6 +26,8 @@ class MinGRUParams(NamedTuple):
 
     w_x: jax.Array
     b: jax.Array
+
+    GATES = Gates("zn", write="z")
 
 
 @final

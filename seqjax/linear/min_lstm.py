@@ -8,8 +8,8 @@ import jax.numpy as jnp
 
 from seqjax._internal import checks
 from seqjax.cells.activations import name_gate, sigmoid
-from seqjax.initializers import GlorotUniform, Initializer, blocks
-from seqjax.linear.cell import LinearCell, check_method
+from seqjax.initializers import Gates, GlorotUniform, Initializer, blocks
+from seqjax.linear.linear_cell import LinearCell, check_method
 from seqjax.linear.linear_scan import Method
 from seqjax.linear.min_gru import Candidate, candidate_value, zero_state
 
@@ -24,6 +24,8 @@ class MinLSTMParams(NamedTuple):
 
     w_x: jax.Array
     b: jax.Array
+
+    GATES = Gates("ifg", keep="f", write="i")
 
 
 @final

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from seqjax._internal import checks
 from seqjax.cells.activations import squash
 from seqjax.core.products import add_bias, dot
-from seqjax.initializers import GlorotUniform, Initializer, blocks
+from seqjax.initializers import Gates, GlorotUniform, Initializer, blocks
 from seqjax.linear.causal import ConvolvedCarry, ConvolvedCell
-from seqjax.linear.cell import check_method
+from seqjax.linear.linear_cell import check_method
 from seqjax.linear.linear_scan import Method
 from seqjax.linear.min_gru import zero_state
 
@@ -26,6 +26,8 @@ class QRNNParams(NamedTuple):
 
     w_x: jax.Array
     b: jax.Array
+
+    GATES = Gates("zfo", keep="f")
 
 
 @final

@@ -15,8 +15,8 @@ from seqjax.cells.activations import (
     sigmoid,
 )
 from seqjax.core.products import dot
-from seqjax.initializers import GlorotUniform, Initializer, blocks
-from seqjax.linear.cell import LinearCell, check_method
+from seqjax.initializers import Gates, GlorotUniform, Initializer, blocks
+from seqjax.linear.linear_cell import LinearCell, check_method
 from seqjax.linear.linear_scan import Method
 from seqjax.linear.min_gru import zero_state
 
@@ -31,6 +31,8 @@ class SRUParams(NamedTuple):
 
     w_x: jax.Array
     b: jax.Array
+
+    GATES = Gates("fr", keep="f")
 
 
 @final

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from seqjax._internal import checks, trees
 from seqjax.core.scan import check_flags, swap_time, zero_rows
-from seqjax.losses.checks import (
+from seqjax.losses.labels import (
     LOG_ZERO,
     check_floats,
     check_ids,

@@ -9,7 +9,7 @@ import optax
 from jax.experimental import checkify
 
 from seqjax._internal import checks
-from seqjax.losses.checks import (
+from seqjax.losses.labels import (
     LOG_ZERO,
     check_blank,
     check_floats,

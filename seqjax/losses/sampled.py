@@ -11,7 +11,7 @@ from seqjax._internal import checks
 from seqjax.core.noise import check_key
 from seqjax.core.products import dot
 from seqjax.core.scan import zero_rows
-from seqjax.losses.checks import check_ids, check_integers, widened
+from seqjax.losses.labels import check_ids, check_integers, widened
 
 
 class Proposal(NamedTuple):

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
-from seqjax.losses.checks import check_ids, widened
+from seqjax.losses.labels import check_ids, widened
 
 
 class LossSum(NamedTuple):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from seqjax._internal import checks
 from seqjax.core.scan import zero_rows
-from seqjax.losses.checks import (
+from seqjax.losses.labels import (
     check_blank,
     check_ids,
     check_labels,

@@ -18,8 +18,8 @@ Method = Literal["newton", "quasi-newton", "block-newton"]
 KINDS: dict[str, Kind] = {"newton": "dense", "quasi-newton": "diagonal", "block-newton": "units"}
 
 
-class NewtonUnroll(NamedTuple):
-    """What `newton_unroll` found.
+class Solution(NamedTuple):
+    """What `newton.unroll` found.
 
     Attributes:
       carry: after each row's last real step, as `unroll` returns it.
@@ -38,7 +38,7 @@ class NewtonUnroll(NamedTuple):
     converged: jax.Array
 
 
-def newton_unroll(
+def unroll(
     cell: Any,
     params: Any,
     xs: Any,
@@ -53,7 +53,7 @@ def newton_unroll(
     max_iters: int = 100,
     guess: Any = None,
     fallback: bool = True,
-) -> NewtonUnroll:
+) -> Solution:
     """Runs a cell over a batch of sequences with all steps in parallel.
 
         hᵏ⁺¹ₜ = f(hᵏₜ₋₁, xₜ) + Jₜ (hᵏ⁺¹ₜ₋₁ - hᵏₜ₋₁),   Jₜ = ∂f(hᵏₜ₋₁, xₜ)/∂h
@@ -94,7 +94,7 @@ def newton_unroll(
         whole batch pay for it; under `vmap` it is always paid for.
 
     Returns:
-      `NewtonUnroll`: carry and ys as `unroll` returns them, carries, iterations, converged.
+      `Solution`: carry and ys as `unroll` returns them, carries, iterations, converged.
 
     Raises:
       ValueError: as `unroll`; if cell has no step or a carry that is empty or not of floats, or
@@ -106,7 +106,7 @@ def newton_unroll(
       >>> cell = sj.GRU(hidden_size=3)
       >>> params = cell.init(jax.random.key(0), input_size=2)
       >>> xs = jax.random.normal(jax.random.key(1), (4, 50, 2))
-      >>> found = newton_unroll(cell, params, xs)
+      >>> found = sj.newton.unroll(cell, params, xs)
       >>> _, ys = sj.unroll(cell, params, xs)
       >>> bool(found.converged.all()), bool(jnp.allclose(found.ys, ys, atol=1e-5))
       (True, True)
@@ -127,7 +127,7 @@ def newton_unroll(
     _, ys = evaluate(solver, task, states_before(task, states))
     ys = ys if given.mask is None else zero_rows(given.mask, ys)
     ends = jnp.concatenate([task.start[:, None], states], axis=1)[:, -1]
-    return NewtonUnroll(
+    return Solution(
         carry=layout.unpack(ends),
         ys=given.restore(ys),
         carries=layout.unpack(states),

@@ -49,7 +49,7 @@ def drop_weights(params: Any, key: jax.Array, rate: Any, names: Sequence[str] = 
     Example:
       >>> import seqjax as sj
       >>> params = sj.LSTM(4).init(jax.random.key(0), input_size=2)
-      >>> dropped = sj.drop_weights(params, jax.random.key(1), rate=0.5)
+      >>> dropped = sj.training.drop_weights(params, jax.random.key(1), rate=0.5)
       >>> sorted(set(jnp.abs(dropped.w_h / params.w_h).round(1).ravel().tolist()))
       [0.0, 2.0]
       >>> bool((dropped.w_x == params.w_x).all())

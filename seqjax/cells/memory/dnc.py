@@ -126,7 +126,7 @@ class DNC:
 
     Example:
       >>> import seqjax as sj
-      >>> cell = sj.DNC(sj.LSTM(16), slots=8, width=4, read_heads=2)
+      >>> cell = sj.cells.DNC(sj.LSTM(16), slots=8, width=4, read_heads=2)
       >>> params = cell.init(jax.random.key(0), input_size=3)
       >>> carry, ys = sj.unroll(cell, params, jnp.ones((2, 5, 3)))
       >>> ys.shape, carry.links.shape

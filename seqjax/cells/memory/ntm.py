@@ -119,7 +119,7 @@ class NTM:
 
     Example:
       >>> import seqjax as sj
-      >>> cell = sj.NTM(sj.LSTM(16), slots=8, width=4)
+      >>> cell = sj.cells.NTM(sj.LSTM(16), slots=8, width=4)
       >>> params = cell.init(jax.random.key(0), input_size=3)
       >>> carry, ys = sj.unroll(cell, params, jnp.ones((2, 5, 3)))
       >>> ys.shape, carry.memory.shape, carry.read_weights.shape

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from seqjax.core.noise import Noise, check_key, fold_in_rows
 from seqjax.core.scan import swap_time
 from seqjax.decoding.engine.rows import ASIDE
-from seqjax.losses.checks import LOG_ZERO
 from seqjax.losses.crf import Chain, CRFParams, check_chain, forward
+from seqjax.losses.labels import LOG_ZERO
 
 
 class Tagging(NamedTuple):

@@ -28,7 +28,7 @@ from seqjax.decoding.lattices.prefixes import (
     merge_grown,
     select,
 )
-from seqjax.losses.checks import check_blank, check_floats, check_integers, check_lengths, within
+from seqjax.losses.labels import check_blank, check_floats, check_integers, check_lengths, within
 
 
 def ctc_collapse(paths: Any, *, lengths: Any = None, blank: int = 0) -> tuple[jax.Array, jax.Array]:

@@ -28,7 +28,7 @@ from seqjax.decoding.lattices.prefixes import (
     merge_grown,
     select,
 )
-from seqjax.losses.checks import check_blank, check_lengths, widened, within
+from seqjax.losses.labels import check_blank, check_lengths, widened, within
 from seqjax.losses.transducer import Joint
 
 

@@ -13,10 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from seqjax._internal.checks import concrete, positive_int, require
-from seqjax.core.scan import zero_rows
 from seqjax.decoding.automata.automaton import FAR, Automaton
-from seqjax.decoding.beam.beam import Beams
-from seqjax.decoding.engine.carries import pick
 
 
 class AcceptState(NamedTuple):
@@ -70,7 +67,7 @@ class Accept:
     start: Any = 0
 
     def __post_init__(self):
-        _check_ends(self.automaton, self.eos)
+        check_ends(self.automaton, self.eos)
         if self.max_len is not None:
             positive_int("max_len", self.max_len)
         start, states = concrete(self.start), len(self.automaton.accepting)
@@ -180,53 +177,6 @@ class AllowByState:
         return _keep(logits, self.allowed(state))
 
 
-def keep_accepted(results: Any, automaton: Automaton, *, eos: Any, start: Any = 0) -> Any:
-    """Blanks the sequences that an automaton does not accept, so that an impossible one shows.
-
-    Args:
-      results: `Beams` or `Samples`: tokens [B, ..., L], log_probs and lengths [B, ...].
-      automaton: what the sequences, without their eos, were to be accepted by.
-      eos: the token that ends a sequence, or a tuple of them.
-      start: the state each row started in, an integer or [B].
-
-    Returns:
-      The results, in which what is not accepted has log_probs (and scores) -inf, length 0 and
-      tokens that are all eos; of a beam those come last, and the others keep their order.
-
-    Raises:
-      ValueError: if the automaton has transitions by eos.
-
-    Example:
-      >>> log_probs = jnp.array([[-1.0, -2.0]])
-      >>> tokens = jnp.array([[[1, 0, 0], [1, 1, 0]]])
-      >>> beams = Beams(tokens, log_probs, log_probs, jnp.array([[2, 3]]))
-      >>> even = Automaton([[-1, 1], [-1, 0]], [True, False])
-      >>> keep_accepted(beams, even, eos=0).log_probs.tolist()
-      [[-2.0, -inf]]
-    """
-    ends = _check_ends(automaton, eos)
-    tokens, lengths = results.tokens, results.lengths
-    start = jnp.asarray(start, jnp.int32)
-    start = start.reshape(start.shape + (1,) * (lengths.ndim - start.ndim if start.ndim else 0))
-    last = jnp.take_along_axis(tokens, jnp.maximum(lengths - 1, 0)[..., None], axis=-1)[..., 0]
-    ended = (lengths > 0) & jnp.isin(last, jnp.array(ends, jnp.int32))
-    states = automaton.read(tokens, jnp.where(ended, lengths - 1, lengths), start)
-    accepting = jnp.append(jnp.asarray(automaton.accepting), False)  # the last is that of -1
-    refused = ~accepting[states] | (results.log_probs == -jnp.inf)
-    blank = {
-        "tokens": jnp.where(refused[..., None], ends[0], tokens),
-        "log_probs": jnp.where(refused, -jnp.inf, results.log_probs),
-        "lengths": jnp.where(refused, 0, lengths),
-    }
-    if not isinstance(results, Beams):
-        return results._replace(**blank)
-    scores = jnp.where(refused, -jnp.inf, results.scores)
-    order = jnp.argsort(refused, axis=1, stable=True)
-    kept = results._replace(scores=scores, outputs=(), **blank)
-    outputs = zero_rows(~refused, results.outputs)
-    return jax.tree.map(lambda leaf: pick(leaf, order), kept._replace(outputs=outputs))
-
-
 def _keep(logits: jax.Array, allowed: Any) -> jax.Array:
     shape, dtype = jnp.shape(allowed), jnp.result_type(allowed)
     require(
@@ -237,7 +187,7 @@ def _keep(logits: jax.Array, allowed: Any) -> jax.Array:
     return jnp.where(allowed, logits, -jnp.inf)
 
 
-def _check_ends(automaton: Automaton, eos: Any) -> tuple[int, ...]:
+def check_ends(automaton: Automaton, eos: Any) -> tuple[int, ...]:
     """The ending tokens, none of which may be a letter of the automaton."""
     ends = tuple(eos) if isinstance(eos, (tuple, list)) else (eos,)
     known = [isinstance(end, (int, np.integer)) and 0 <= end < automaton.vocab_size for end in ends]
