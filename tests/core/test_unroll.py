@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from loops import assert_same, loop, random_case
+from support.loops import assert_same, loop, random_case
 
 import seqjax as sj
 from seqjax.core.noise import has_noise

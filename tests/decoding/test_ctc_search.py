@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from alignments import collapse, ctc_probabilities, labellings
+from support.alignments import collapse, ctc_probabilities, labellings
 
 import seqjax as sj
 from seqjax.decoding import LanguageModel, ctc_beam_search, ctc_collapse, ctc_greedy

@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks import readme
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 PAGES = [
     "README.md",

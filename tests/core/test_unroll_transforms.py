@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.experimental import checkify
-from loops import assert_same
+from support.loops import assert_same
 
 import seqjax as sj
 

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import resumable
+from support import resumable
 
 import seqjax as sj
 from seqjax.training.saving import latest_checkpoint, restore_checkpoint, save_checkpoint
@@ -245,7 +245,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one(uninterrupted, tmp_path):
 
 def start_worker(directory, cache):
     """The run as a process of its own, with the promotion rule of the tests."""
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     environment = {
         **os.environ,
         "JAX_NUMPY_DTYPE_PROMOTION": "strict",

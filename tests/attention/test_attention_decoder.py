@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from attending import DECODERS, Attending
+from support.attending import DECODERS, Attending
 
 import seqjax as sj
 from seqjax.testing import check_cell

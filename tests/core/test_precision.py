@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from zoo import CELLS
+from support.zoo import CELLS
 
 import seqjax as sj
 

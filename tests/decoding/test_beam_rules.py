@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from decoding_searches import (
+from support.decoding_searches import (
     GNMT,
     assert_same,
     attending,

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from decoding_models import random_rows, step
+from support.decoding_models import random_rows, step
 from scipy import stats
 
 from seqjax.decoding import (

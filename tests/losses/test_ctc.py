@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from alignments import collapse, ctc_probabilities
+from support.alignments import collapse, ctc_probabilities
 from jax.experimental import checkify
 
 import seqjax as sj

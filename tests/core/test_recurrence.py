@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from zoo import CELLS
+from support.zoo import CELLS
 
 import seqjax as sj
 

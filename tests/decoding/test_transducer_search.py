@@ -5,7 +5,7 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from alignments import labellings, log_softmax, transducer_log_prob
+from support.alignments import labellings, log_softmax, transducer_log_prob
 
 from seqjax.decoding import LanguageModel, transducer_beam_search, transducer_greedy
 

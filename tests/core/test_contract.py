@@ -9,7 +9,7 @@ import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
 import pytest
-from zoo import CELLS
+from support.zoo import CELLS
 
 import seqjax as sj
 from seqjax.testing import check_cell

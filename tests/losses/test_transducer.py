@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from alignments import log_softmax, transducer_log_prob
+from support.alignments import log_softmax, transducer_log_prob
 
 import seqjax as sj
 

@@ -11,7 +11,7 @@ from golden.convert import CONVERTERS, under
 
 import seqjax as sj
 
-FOLDER = Path(__file__).parent / "golden"
+FOLDER = Path(__file__).parents[1] / "golden"
 TOLERANCE = {np.dtype(np.float64): 1e-9, np.dtype(np.float32): 2e-5}
 
 

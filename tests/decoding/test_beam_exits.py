@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from decoding_searches import GNMT, assert_same, model, narrow, search
+from support.decoding_searches import GNMT, assert_same, model, narrow, search
 
 from seqjax.decoding import GNMTLengthPenalty, PowerLengthPenalty, beam_search
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hand_backpropagation import RULES, backpropagate
+from support.hand_backpropagation import RULES, backpropagate
 
 import seqjax as sj
 from seqjax.losses import cross_entropy, cross_entropy_sum
