@@ -1,7 +1,6 @@
 """Proof, in one line, that a cell keeps the contract: `check_cell(MyCell(8))`.
 
-Everything here is compared with plain NumPy assertions, so that it needs no package that seqjax
-does not need itself.
+It compares by plain NumPy assertions, so it needs no package that seqjax does not need itself.
 """
 
 import functools
@@ -128,7 +127,7 @@ def _check_spec(cell) -> None:
     _hold("the spec is hashable (make it a frozen dataclass)", isinstance(cell, Hashable))
     _hold("equal specs hash equally", hash(copy) == hash(cell))
     rooms = attention, cells, core, initializers, linear
-    names = dict(item for room in rooms for item in vars(room).items())
+    names = {name: value for room in rooms for name, value in vars(room).items()}
     names[type(cell).__name__] = type(cell)
     try:
         rebuilt = eval(repr(cell), names)

@@ -17,7 +17,7 @@ from seqjax.attention.base import (
     working_dtype,
 )
 from seqjax.core.products import accumulator, add_bias, dot
-from seqjax.initializers import GlorotUniform, Initializer
+from seqjax.initializers.weights import GlorotUniform, Initializer
 
 SMALLEST = 1e-24  # of a squared length: far enough from 0 for a finite derivative
 

@@ -11,7 +11,7 @@ from seqjax.attention.additive import AdditiveAttention, energies, prepare_keys
 from seqjax.attention.base import Attended, PreparedMemory, look_softly, split_rows
 from seqjax.attention.location import no_alignment
 from seqjax.core.products import accumulator, add_bias, dot
-from seqjax.initializers import GlorotUniform, Initializer
+from seqjax.initializers.weights import GlorotUniform, Initializer
 
 
 class CoverageAttentionParams(NamedTuple):

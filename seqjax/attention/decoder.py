@@ -12,7 +12,7 @@ from seqjax.core.cell import RecurrentCell, check_cell_like, run, run_steps
 from seqjax.core.noise import fold_in
 from seqjax.core.products import dot
 from seqjax.core.scan import Reset, zero_rows
-from seqjax.initializers import GlorotUniform
+from seqjax.initializers.weights import GlorotUniform
 
 QUERIES = "previous", "current"
 

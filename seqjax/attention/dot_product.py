@@ -18,7 +18,7 @@ from seqjax.attention.base import (
     split_rows,
     working_dtype,
 )
-from seqjax.initializers import GlorotUniform, Initializer
+from seqjax.initializers.weights import GlorotUniform, Initializer
 
 
 @final

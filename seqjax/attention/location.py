@@ -17,7 +17,7 @@ from seqjax.attention.base import (
     working_dtype,
 )
 from seqjax.core.products import add_bias, dot
-from seqjax.initializers import GlorotUniform, Initializer
+from seqjax.initializers.weights import GlorotUniform, Initializer
 
 
 class LocationAttentionParams(NamedTuple):

@@ -19,7 +19,7 @@ from seqjax.attention.base import (
 )
 from seqjax.core.noise import Noise, draw_rows, fold_in_rows
 from seqjax.core.products import add_bias, dot
-from seqjax.initializers import GlorotUniform, Initializer
+from seqjax.initializers.weights import GlorotUniform, Initializer
 
 
 class MonotonicAttentionParams(NamedTuple):

@@ -19,7 +19,7 @@ from seqjax.attention.base import (
     working_dtype,
 )
 from seqjax.core.products import dot
-from seqjax.initializers import GlorotUniform, Initializer, blocks
+from seqjax.initializers.weights import GlorotUniform, Initializer, blocks
 
 
 class MultiHeadAttentionParams(NamedTuple):

@@ -10,7 +10,7 @@ from seqjax._internal import checks
 from seqjax.attention.base import Attended, check_attention
 from seqjax.attention.coverage import check_alignments
 from seqjax.core.products import add_bias, dot
-from seqjax.initializers import GlorotUniform
+from seqjax.initializers.weights import GlorotUniform
 
 
 class SpatialAttentionParams(NamedTuple):

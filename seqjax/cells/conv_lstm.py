@@ -12,7 +12,8 @@ from seqjax.cells.lstm import LSTMCarry, lstm_bias
 from seqjax.cells.peephole import remember
 from seqjax.core.cell import RecurrentCell
 from seqjax.core.products import Affine, accumulator, add_bias
-from seqjax.initializers import Gates, GlorotUniform, Initializer, Orthogonal, blocks
+from seqjax.initializers.gate_biases import Gates
+from seqjax.initializers.weights import GlorotUniform, Initializer, Orthogonal, blocks
 
 
 class ConvLSTMParams(NamedTuple):

@@ -11,7 +11,8 @@ from seqjax.cells.activations import name_gate
 from seqjax.cells.lstm import LSTMCarry
 from seqjax.core.cell import RecurrentCell
 from seqjax.core.products import Affine, accumulator
-from seqjax.initializers import Gates, GlorotUniform, Initializer, Uniform, blocks
+from seqjax.initializers.gate_biases import Gates
+from seqjax.initializers.weights import GlorotUniform, Initializer, Uniform, blocks
 
 
 class DiagonalGRUParams(NamedTuple):

@@ -10,7 +10,7 @@ from seqjax._internal import checks
 from seqjax.cells.activations import Activation, activation_function, named_activation
 from seqjax.core.products import add_bias, dot
 from seqjax.core.scan import zero_rows
-from seqjax.initializers import GlorotUniform, Initializer
+from seqjax.initializers.weights import GlorotUniform, Initializer
 
 
 class FeedforwardParams(NamedTuple):

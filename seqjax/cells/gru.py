@@ -10,7 +10,8 @@ from seqjax._internal import checks
 from seqjax.cells.activations import squash, tanh
 from seqjax.core.cell import RecurrentCell
 from seqjax.core.products import Affine, accumulator
-from seqjax.initializers import Gates, GlorotUniform, Initializer, Orthogonal, blocks
+from seqjax.initializers.gate_biases import Gates
+from seqjax.initializers.weights import GlorotUniform, Initializer, Orthogonal, blocks
 
 
 class GRUParams(NamedTuple):

@@ -10,7 +10,7 @@ from seqjax._internal import checks
 from seqjax.cells.activations import Activation, activation_function, named_activation
 from seqjax.core.cell import RecurrentCell
 from seqjax.core.products import Affine
-from seqjax.initializers import GlorotUniform
+from seqjax.initializers.weights import GlorotUniform
 
 
 class JordanParams(NamedTuple):

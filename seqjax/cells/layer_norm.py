@@ -11,7 +11,8 @@ from seqjax.cells.activations import squash
 from seqjax.cells.lstm import LSTMCarry, lstm_bias, zero_lstm_carry
 from seqjax.core.cell import RecurrentCell
 from seqjax.core.products import Affine, add_bias, dot
-from seqjax.initializers import Gates, GlorotUniform, Initializer, Orthogonal, blocks
+from seqjax.initializers.gate_biases import Gates
+from seqjax.initializers.weights import GlorotUniform, Initializer, Orthogonal, blocks
 
 
 class LayerNormLSTMParams(NamedTuple):

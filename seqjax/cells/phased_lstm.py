@@ -14,7 +14,14 @@ from seqjax.cells.lstm import LSTMCarry, lstm_bias, zero_lstm_carry
 from seqjax.cells.peephole import remember
 from seqjax.core.cell import RecurrentCell
 from seqjax.core.products import Affine, accumulator, add_bias, dot
-from seqjax.initializers import Gates, GlorotUniform, Initializer, Orthogonal, blocks, default_dtype
+from seqjax.initializers.gate_biases import Gates
+from seqjax.initializers.weights import (
+    GlorotUniform,
+    Initializer,
+    Orthogonal,
+    blocks,
+    default_dtype,
+)
 
 # What keeps the logistic function's slope and the gate's, 2 / r, finite.
 SMALLEST_RATIO = 1e-6

@@ -10,7 +10,7 @@ from seqjax._internal import checks
 from seqjax.cells.activations import name_gate
 from seqjax.core.cell import RecurrentCell
 from seqjax.core.products import Affine, accumulator, add_bias, dot
-from seqjax.initializers import GlorotUniform, Initializer, Orthogonal, blocks
+from seqjax.initializers.weights import GlorotUniform, Initializer, Orthogonal, blocks
 
 
 class SLSTMParams(NamedTuple):

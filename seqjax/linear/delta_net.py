@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from seqjax._internal import checks
 from seqjax.cells.activations import name_gate
 from seqjax.core.products import accumulator
-from seqjax.initializers import GlorotUniform, Initializer
+from seqjax.initializers.weights import GlorotUniform, Initializer
 from seqjax.linear.chunks import Write
 from seqjax.linear.matrix_memory import (
     MatrixMemory,

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from seqjax._internal import checks
 from seqjax.core.products import add_bias, dot
-from seqjax.initializers import GlorotUniform, Initializer, Uniform, blocks
+from seqjax.initializers.weights import GlorotUniform, Initializer, Uniform, blocks
 from seqjax.linear.causal import ConvolvedCarry, ConvolvedCell
 from seqjax.linear.linear_cell import check_method
 from seqjax.linear.linear_scan import Method

@@ -10,7 +10,7 @@ from seqjax._internal import checks
 from seqjax.core.cell import run_steps
 from seqjax.core.products import add_bias, dot
 from seqjax.core.scan import Reset, where_rows, zero_rows
-from seqjax.initializers import Initializer
+from seqjax.initializers.weights import Initializer
 from seqjax.linear.chunks import Write, larger, running_maxima, write_chunks, write_step
 
 

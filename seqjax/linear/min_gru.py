@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from seqjax._internal import checks
 from seqjax.cells.activations import name_gate, sigmoid
 from seqjax.core.products import accumulator
-from seqjax.initializers import Gates, GlorotUniform, Initializer, blocks
+from seqjax.initializers.gate_biases import Gates
+from seqjax.initializers.weights import GlorotUniform, Initializer, blocks
 from seqjax.linear.linear_cell import LinearCell, check_method
 from seqjax.linear.linear_scan import Method
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from seqjax._internal import checks
 from seqjax.cells.activations import name_gate, sigmoid
 from seqjax.core.products import add_bias, dot
-from seqjax.initializers import GlorotUniform, Initializer, blocks, default_dtype
+from seqjax.initializers.weights import GlorotUniform, Initializer, blocks, default_dtype
 from seqjax.linear.linear_cell import LinearCell, check_method
 from seqjax.linear.linear_scan import Method
 from seqjax.linear.lru import check_ring

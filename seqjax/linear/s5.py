@@ -9,7 +9,7 @@ import numpy as np
 
 from seqjax._internal import checks
 from seqjax.core.products import accumulator, dot
-from seqjax.initializers import GlorotUniform, Initializer, default_dtype
+from seqjax.initializers.weights import GlorotUniform, Initializer, default_dtype
 from seqjax.linear.linear_cell import LinearCell, check_method
 from seqjax.linear.linear_scan import Method
 from seqjax.linear.min_gru import zero_state

@@ -15,7 +15,8 @@ from seqjax.cells.activations import (
     sigmoid,
 )
 from seqjax.core.products import dot
-from seqjax.initializers import Gates, GlorotUniform, Initializer, blocks
+from seqjax.initializers.gate_biases import Gates
+from seqjax.initializers.weights import GlorotUniform, Initializer, blocks
 from seqjax.linear.linear_cell import LinearCell, check_method
 from seqjax.linear.linear_scan import Method
 from seqjax.linear.min_gru import zero_state

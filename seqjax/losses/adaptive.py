@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from seqjax._internal import checks
 from seqjax.core.products import dot
-from seqjax.initializers import GlorotUniform, Initializer
+from seqjax.initializers.weights import GlorotUniform, Initializer
 from seqjax.losses.sampled import check_positions
 
 

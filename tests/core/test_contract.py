@@ -9,6 +9,7 @@ import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
 import pytest
+from support.public import public_names, rooms
 from support.zoo import CELLS
 
 import seqjax as sj
@@ -40,7 +41,8 @@ def test_the_zoo_holds_every_public_cell():
     protocols.add(sj.decoding.NeuralCache)  # which has no params: test_neural_cache.py
     public = {
         value
-        for value in vars(sj).values()
+        for room in rooms().values()
+        for value in public_names(room).values()
         if isinstance(value, type) and hasattr(value, "initial_carry")
     }
     assert public - protocols == {cell for cell in members(tuple(CELLS.values())) if cell in public}

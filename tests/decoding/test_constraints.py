@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support.decoding_models import random_rows, step
 from scipy import stats
+from support.decoding_models import random_rows, step
 
 from seqjax.decoding import (
     Accept,

@@ -116,7 +116,7 @@ BAD = {
     ),
     "no gates": (
         lambda: sj.initializers.chrono_biases(sj.Elman(2).init(KEY, 1), KEY, 9),
-        "params is a ElmanParams with no params of a gated cell; expected those of one of Conv",
+        "params is a ElmanParams in which nothing says its gates; expected params of a gated cell",
     ),
     "no bias": (
         lambda: sj.initializers.chrono_biases(sj.GRU(2, use_bias=False).init(KEY, 1), KEY, 9),

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support.alignments import collapse, ctc_probabilities
 from jax.experimental import checkify
+from support.alignments import collapse, ctc_probabilities
 
 import seqjax as sj
 

@@ -1,8 +1,9 @@
 """Imports run one way: what lies lower never imports what lies higher."""
 
 import ast
-import inspect
 from pathlib import Path
+
+from support.public import public_names, rooms
 
 import seqjax
 
@@ -105,15 +106,11 @@ def test_the_top_has_the_rooms_and_what_a_first_program_needs():
 def test_a_name_has_one_home():
     """Each public name of a room is in no other room; the top repeats some of them."""
     homes: dict[str, list[str]] = {}
-    rooms = {name: getattr(seqjax, name) for name in seqjax.__all__ if name in vars(seqjax)}
-    for room, module in rooms.items():
-        if inspect.ismodule(module):
-            for name, value in vars(module).items():
-                if not name.startswith("_") and inspect.getmodule(value) is not None:
-                    if not inspect.ismodule(value) and value.__module__.startswith("seqjax."):
-                        homes.setdefault(name, []).append(room)
+    for room, module in rooms().items():
+        for name in public_names(module):
+            homes.setdefault(name, []).append(room)
     twice = {name: found for name, found in homes.items() if len(found) > 1}
-    assert twice == {"unroll": ["core", "newton"]}  # the same, sequentially and by Newton's method
+    assert twice == {"unroll": ["core", "newton"]}  # the same, step by step and by Newton's method
 
 
 def test_no_file_name_stands_for_two_ideas():

@@ -5,22 +5,14 @@ import re
 from pathlib import Path
 
 import pytest
+from support.public import public_names, rooms
 
 import seqjax as sj
 from seqjax.testing import check_cell
 
 ROOT = str(Path(sj.__file__).parent)
-PUBLIC = {
-    name: value
-    for module in (sj, sj.decoding, sj.losses, sj.objectives)
-    for name, value in vars(module).items()
-    if not name.startswith("_") and not inspect.ismodule(value)
-} | {"check_cell": check_cell}
-PUBLIC |= {
-    name: value
-    for name, value in vars(sj.metrics).items()
-    if not name.startswith("_") and getattr(value, "__module__", "") == sj.metrics.__name__
-}
+PUBLIC = {n: v for room in rooms().values() for n, v in public_names(room).items()}
+PUBLIC["check_cell"] = check_cell
 FUNCTIONS = {name for name, value in PUBLIC.items() if inspect.isfunction(value)}
 CELLS = {name for name, value in PUBLIC.items() if hasattr(value, "initial_carry")}
 # Named tuples, shown by the example of what takes or gives them. Noise is made by hand.

@@ -171,5 +171,5 @@ THREE: Any = np.int64(3)
 def test_spec_is_a_value():
     assert sj.training.TriggeredAverage(3) == sj.training.TriggeredAverage(THREE)
     assert eval(
-        repr(sj.training.TriggeredAverage(3)), dict(vars(sj))
+        repr(sj.training.TriggeredAverage(3)), dict(vars(sj.training))
     ) == sj.training.TriggeredAverage(3)

@@ -24,7 +24,7 @@ from seqjax.cells.memory.controllers import (
     parts,
 )
 from seqjax.core.products import accumulator, affine
-from seqjax.initializers import GlorotUniform, Initializer
+from seqjax.initializers.weights import GlorotUniform, Initializer
 
 
 class DNCParams(NamedTuple):
