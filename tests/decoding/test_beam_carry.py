@@ -2,12 +2,12 @@
 
 from typing import Any
 
-import decoding_models as models
 import jax
 import jax.numpy as jnp
 import numpy as np
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from support import decoding_models as models
 
 from seqjax import GRU, LSTM, Dropout, Stack, Zoneout
 from seqjax.decoding import beam_search

@@ -1,11 +1,11 @@
 """NaN and infinities under beam_search: kept in their row, and never taken for a hypothesis."""
 
 import chex
-import decoding_models as models
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support import decoding_models as models
 
 from seqjax.decoding import GNMTLengthPenalty, beam_search
 

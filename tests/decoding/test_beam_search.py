@@ -4,11 +4,11 @@ import functools
 from typing import Any
 
 import chex
-import decoding_models as models
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support import decoding_models as models
 
 from seqjax.decoding import GNMTLengthPenalty, PowerLengthPenalty, beam_search, sample
 

@@ -3,11 +3,11 @@
 import functools
 from typing import Any
 
-import decoding_models as models
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support import decoding_models as models
 
 from seqjax.decoding import beam_search
 from seqjax.decoding.engine.candidates import NARROW, extend, extend_groups

@@ -3,12 +3,12 @@
 from typing import Any
 
 import chex
-import decoding_models as models
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import special
+from support import decoding_models as models
 
 from seqjax.decoding import ContrastiveStep, beam_search, sample
 

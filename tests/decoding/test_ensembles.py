@@ -2,11 +2,11 @@
 
 from typing import Any
 
-import decoding_models as models
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support import decoding_models as models
 
 from seqjax.decoding import Ensemble, beam_search, sample
 

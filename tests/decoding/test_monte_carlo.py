@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import chex
-import decoding_models as models
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
+from support import decoding_models as models
 
 from seqjax.decoding import (
     Accept,

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import chex
-import decoding_models as models
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support import decoding_models as models
 
 from seqjax.decoding import (
     beam_search,

@@ -3,11 +3,11 @@
 from typing import Any
 
 import chex
-import decoding_models as models
 import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy import stats
+from support import decoding_models as models
 
 from seqjax.decoding import sample
 from seqjax.decoding.processors.truncation import keep_min_p, keep_top_k, keep_top_p

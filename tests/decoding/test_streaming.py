@@ -3,11 +3,11 @@
 from typing import Any
 
 import chex
-import decoding_models as models
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support import decoding_models as models
 
 from seqjax.decoding import GNMTLengthPenalty, Truncation, beam_search, sample, stream
 

@@ -3,12 +3,12 @@
 from typing import Any
 
 import chex
-import decoding_models as models
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
+from support import decoding_models as models
 
 from seqjax.decoding import Truncation, beam_search, sample
 from seqjax.decoding.processors.truncation import Law, keep_eta, keep_typical

@@ -3,10 +3,10 @@
 import functools
 from typing import Any
 
-import decoding_models as models
 import jax
 import jax.numpy as jnp
 import numpy as np
+from support import decoding_models as models
 
 from seqjax.decoding import CoveragePenalty, GNMTLengthPenalty, beam_search
 
