@@ -19,8 +19,8 @@ from seqjax import _checks
 
 # Numbered in the order of writing, not by training step: a save never has to replace another
 # one, and a new run in an old directory is not older than what it finds there.
-_COMPLETE = re.compile(r"checkpoint-(\d{8})")
-_LEFTOVER = re.compile(r"checkpoint-\d{8}\..*")
+_COMPLETE = re.compile(r"checkpoint-([0-9]{8,})")
+_LEFTOVER = re.compile(r"checkpoint-[0-9]{8,}\..*")
 
 
 class Restored(NamedTuple):
@@ -74,7 +74,7 @@ def save_checkpoint(
     directory = _made(directory)
     _remove_leftovers(directory)
     done = _checkpoints(directory)
-    number = int(done[-1].name.removeprefix("checkpoint-")) + 1 if done else 1
+    number = _number(done[-1]) + 1 if done else 1
     target = directory / f"checkpoint-{number:08d}"
     try:
         _write(target, arrays, {**meta, "leaves": forms})
@@ -249,7 +249,12 @@ def _checkpoints(directory: Path) -> list[Path]:
     """The complete checkpoints, oldest first."""
     if not directory.is_dir():
         return []
-    return sorted(path for path in directory.iterdir() if _COMPLETE.fullmatch(path.name))
+    paths = [path for path in directory.iterdir() if _COMPLETE.fullmatch(path.name)]
+    return sorted(paths, key=_number)
+
+
+def _number(path: Path) -> int:
+    return int(path.name.removeprefix("checkpoint-"))
 
 
 def _made(directory: str | Path) -> Path:

@@ -117,6 +117,15 @@ def test_the_newest_are_kept_and_the_newest_is_the_last_written(tmp_path):
     assert positions() == [6]
 
 
+def test_numbers_may_have_more_than_eight_digits(tmp_path):
+    save_checkpoint(tmp_path, (), spec=SPEC, position=1).rename(tmp_path / "checkpoint-99999999")
+    for number in (100_000_000, 100_000_001):
+        path = save_checkpoint(tmp_path, (), spec=SPEC, position=number, keep=2)
+        assert path == tmp_path / f"checkpoint-{number}" == latest_checkpoint(tmp_path)
+        assert restore_checkpoint(tmp_path, (), spec=SPEC).position == number
+    assert not (tmp_path / "checkpoint-99999999").exists()
+
+
 def test_half_written_and_half_removed_are_ignored_then_cleaned_up(tmp_path):
     state = {"w": jnp.arange(3.0)}
     save_checkpoint(tmp_path, state, spec=SPEC, position=1)
