@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seqjax import _checks
+from seqjax import _checks, _fingerprints
 
 # Numbered in the order of writing, not by training step: a save never has to replace another
 # one, and a new run in an old directory is not older than what it finds there.
@@ -45,7 +45,8 @@ def save_checkpoint(
     Args:
       directory: where the run's checkpoints are; made if it does not exist.
       state: a pytree of arrays [...], typed keys and Python numbers, such as a `TrainState`.
-      spec: the model's configuration; its `repr` must be equal when the run resumes.
+      spec: the model's configuration, such as a cell or a frozen dataclass of numbers, strings,
+        arrays and functions; its content must be equal when the run resumes.
       position: where the data goes on, any value that JSON keeps as it is; often an int.
       keep: how many checkpoints to keep, the newest ones; None keeps all.
 
@@ -54,7 +55,8 @@ def save_checkpoint(
 
     Raises:
       ValueError: if directory cannot be written, a leaf is not an array, JSON would change
-        position, the spec's repr changes from run to run, or keep is not a positive integer.
+        position, the spec has a value such as a lambda that no other process knows again, or
+        keep is not a positive integer.
 
     Example:
       >>> import tempfile
@@ -120,12 +122,7 @@ def restore_checkpoint(directory: str | Path, like: Any, *, spec: Any) -> Restor
         saved_spec, saved_forms, position = meta["spec"], meta["leaves"], meta["position"]
     except Exception as error:
         raise _unreadable(path, error) from error
-    _checks.require(
-        saved_spec == _spec(spec),
-        f"checkpoint {path} was saved for another spec.\n  saved:    {saved_spec}\n"
-        f"  expected: {_spec(spec)}\nRestore it with the spec it was saved for, or use another "
-        "directory.",
-    )
+    _check_spec(path, saved_spec, _spec(spec))
     leaves, structure = jax.tree_util.tree_flatten_with_path(like)
     names = ["state" + jax.tree_util.keystr(key_path) for key_path, _ in leaves]
     forms = [_form(name, leaf) for name, (_, leaf) in zip(names, leaves, strict=True)]
@@ -191,6 +188,17 @@ def _decode(form: dict, array: np.ndarray, like: Any) -> Any:
     if sharding is None or (isinstance(like, jax.Array) and not like.committed):
         return value
     return jax.device_put(value, sharding)
+
+
+def _check_spec(path: Path, saved: dict, expected: dict) -> None:
+    """Refuses a checkpoint of another spec, shows both, and says where they differ first."""
+    difference = _fingerprints.first_difference(saved["fields"], expected["fields"])
+    _checks.require(
+        not difference,
+        f"checkpoint {path} was saved for another spec.\n  saved:    {saved['repr']}\n"
+        f"  expected: {expected['repr']}\nThe first difference is {difference}. Restore it with "
+        "the spec it was saved for, or use another directory.",
+    )
 
 
 def _check_forms(path: Path, saved: list[dict], expected: list[dict]) -> None:
@@ -287,14 +295,9 @@ def _unreadable(path: Path, error: Exception) -> ValueError:
     )
 
 
-def _spec(spec: Any) -> str:
-    text = repr(spec)
-    _checks.require(
-        not re.search(r" at 0x[0-9a-f]+", text),
-        f"spec is {text}, whose repr changes from run to run; expected a value such as a cell or "
-        "a frozen dataclass.",
-    )
-    return text
+def _spec(spec: Any) -> dict:
+    """What JSON keeps of a spec: its fields to compare, its repr to show."""
+    return {"repr": repr(spec), "fields": _fingerprints.spec_fields(spec)}
 
 
 def _json(name: str, value: Any) -> Any:
