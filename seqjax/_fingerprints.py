@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from seqjax import _checks
@@ -19,7 +20,7 @@ _PLAIN = {type(None), bool, int, float, complex, str, bytes}
 def array_checksum(array: np.ndarray) -> str:
     """The SHA-256 of an array's dtype, shape and bytes, in hexadecimal."""
     checksum = hashlib.sha256(f"{array.dtype}{array.shape}".encode())
-    checksum.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+    checksum.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return checksum.hexdigest()
 
 
@@ -59,8 +60,9 @@ def _parts(path: str, value: Any) -> dict[str, Any] | None:
         return {f".{name}": getattr(value, name) for name in names}
     if isinstance(value, functools.partial):
         return {".func": value.func, ".args": value.args, ".keywords": value.keywords}
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return {f".{name}": part for name, part in zip(value._fields, value, strict=True)}
+    names = getattr(value, "_fields", None)
+    if isinstance(value, tuple) and names is not None:
+        return {f".{name}": part for name, part in zip(names, value, strict=True)}
     if isinstance(value, (set, frozenset)):
         value = sorted(value, key=lambda part: list(_fields(path, part)))
     if isinstance(value, (tuple, list)):
@@ -80,7 +82,7 @@ def _text(path: str, value: Any) -> str:
     if isinstance(value, np.generic):
         return f"{value.dtype} {value.item()!r}"
     if isinstance(value, (np.ndarray, jax.Array)):
-        is_key = jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key)
+        is_key = jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
         array = np.asarray(jax.random.key_data(value) if is_key else value)
         if not array.dtype.hasobject:
             return f"{value.dtype}{list(value.shape)} sha256 {array_checksum(array)}"

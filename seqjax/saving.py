@@ -1,13 +1,10 @@
 """Saving a training run and resuming it, bit for bit, after any kind of end.
 
-A checkpoint is a directory `checkpoint-N` that Orbax writes under another name and renames when
-it is complete: a run killed at any moment leaves the older checkpoints and, at most, leftovers
-that the next save removes. It holds arrays and JSON; nothing in it is ever unpickled.
+A run killed at any moment leaves the older checkpoints and, at most, an unfinished one that the
+next save removes. A checkpoint is arrays and JSON; nothing in it is ever unpickled.
 """
 
 import json
-import re
-import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,12 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seqjax import _checks, _fingerprints
-
-# Numbered in the order of writing, not by training step: a save never has to replace another
-# one, and a new run in an old directory is not older than what it finds there.
-_COMPLETE = re.compile(r"checkpoint-([0-9]{8,})")
-_LEFTOVER = re.compile(r"checkpoint-[0-9]{8,}\..*")
+from seqjax import _checkpoints, _checks, _fingerprints
 
 
 class Restored(NamedTuple):
@@ -66,7 +58,7 @@ def save_checkpoint(
     """
     if keep is not None:
         _checks.positive_int("keep", keep, "None keeps all.")
-    meta = {"format": 1, "spec": _spec(spec), "position": _json("position", position)}
+    meta = {"format": 2, "spec": _spec(spec), "position": _json("position", position)}
     forms, arrays = [], {}
     for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]:
         form, array = _encode("state" + jax.tree_util.keystr(path), leaf)
@@ -74,18 +66,16 @@ def save_checkpoint(
             arrays[f"leaf-{len(forms):05d}"] = array
         forms.append(form)
     directory = _made(directory)
-    _remove_leftovers(directory)
-    done = _checkpoints(directory)
-    number = _number(done[-1]) + 1 if done else 1
-    target = directory / f"checkpoint-{number:08d}"
+    _checkpoints.remove_unfinished(directory)
+    done = _checkpoints.complete(directory)
     try:
-        _write(target, arrays, {**meta, "leaves": forms})
+        path = _checkpoints.write(directory, arrays, {**meta, "leaves": forms})
     except (OSError, ValueError) as error:  # a full disk is the latter
         raise ValueError(f"directory {str(directory)!r} cannot be written: {error}.") from error
     if keep is not None:
         for old in done[: max(0, len(done) + 1 - keep)]:
-            _remove(old)
-    return target
+            _checkpoints.remove(old)
+    return path
 
 
 def restore_checkpoint(directory: str | Path, like: Any, *, spec: Any) -> Restored:
@@ -118,21 +108,17 @@ def restore_checkpoint(directory: str | Path, like: Any, *, spec: Any) -> Restor
             "without resuming."
         )
     try:
-        meta = _read(path, [])["meta"]
-        saved_spec, saved_forms, position = meta["spec"], meta["leaves"], meta["position"]
-    except Exception as error:
+        content = _checkpoints.read(path)
+    except ValueError as error:
         raise _unreadable(path, error) from error
-    _check_spec(path, saved_spec, _spec(spec))
+    _check_spec(path, content["spec"], _spec(spec))
     leaves, structure = jax.tree_util.tree_flatten_with_path(like)
     names = ["state" + jax.tree_util.keystr(key_path) for key_path, _ in leaves]
     forms = [_form(name, leaf) for name, (_, leaf) in zip(names, leaves, strict=True)]
-    _check_forms(path, saved_forms, forms)
-    try:
-        arrays = _read_arrays(path, saved_forms)
-    except Exception as error:
-        raise _unreadable(path, error) from error
-    parts = zip(saved_forms, arrays, (leaf for _, leaf in leaves), strict=True)
-    return Restored(structure.unflatten([_decode(*part) for part in parts]), position)
+    _check_forms(path, content["leaves"], forms)
+    arrays = _read_arrays(path, content)
+    parts = zip(content["leaves"], arrays, (leaf for _, leaf in leaves), strict=True)
+    return Restored(structure.unflatten([_decode(*part) for part in parts]), content["position"])
 
 
 def latest_checkpoint(directory: str | Path) -> Path | None:
@@ -148,7 +134,7 @@ def latest_checkpoint(directory: str | Path) -> Path | None:
       >>> print(latest_checkpoint("no/such/directory"))
       None
     """
-    done = _checkpoints(Path(directory).absolute())
+    done = _checkpoints.complete(Path(directory).absolute())
     return done[-1] if done else None
 
 
@@ -218,51 +204,20 @@ def _check_forms(path: Path, saved: list[dict], expected: list[dict]) -> None:
     _checks.require(not lines, "\n".join([message, *shortened]))
 
 
-# Orbax, imported where it is used: it takes longer to import than the rest of seqjax.
-
-
-def _write(target: Path, arrays: dict, meta: dict) -> None:
-    import orbax.checkpoint as ocp
-
-    items: dict[str, Any] = {"meta": ocp.args.JsonSave(meta)}
-    if arrays:
-        items["arrays"] = ocp.args.PyTreeSave(arrays)
-    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
-        checkpointer.save(target, args=ocp.args.Composite(**items))
-
-
-def _read(path: Path, names: list[str]) -> Any:
-    """The checkpoint's `meta`, and its `arrays` of these names where there are any."""
-    import orbax.checkpoint as ocp
-
-    items: dict[str, Any] = {"meta": ocp.args.JsonRestore()}
-    if names:
-        kinds = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in names}
-        items["arrays"] = ocp.args.PyTreeRestore(restore_args=kinds)
-    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
-        return checkpointer.restore(path, args=ocp.args.Composite(**items))
-
-
-def _read_arrays(path: Path, forms: list[dict]) -> list[np.ndarray]:
+def _read_arrays(path: Path, content: dict) -> list[np.ndarray]:
+    """The arrays that stand for the leaves."""
+    forms = content["leaves"]
     names = {i: f"leaf-{i:05d}" for i, form in enumerate(forms) if 0 not in form["shape"]}
-    arrays = _read(path, list(names.values()))["arrays"] if names else {}
+    try:
+        arrays = _checkpoints.read_arrays(path, list(names.values()))
+    except Exception as error:  # whatever Orbax makes of a damaged file
+        changed = ", ".join(_checkpoints.changed(path, content))
+        raise _unreadable(path, changed or error) from error
     empty = lambda form: np.zeros(form["shape"], jnp.dtype(form["dtype"]))
     return [arrays[names[i]] if i in names else empty(form) for i, form in enumerate(forms)]
 
 
-# Directories.
-
-
-def _checkpoints(directory: Path) -> list[Path]:
-    """The complete checkpoints, oldest first."""
-    if not directory.is_dir():
-        return []
-    paths = [path for path in directory.iterdir() if _COMPLETE.fullmatch(path.name)]
-    return sorted(paths, key=_number)
-
-
-def _number(path: Path) -> int:
-    return int(path.name.removeprefix("checkpoint-"))
+# What is kept beside the leaves.
 
 
 def _made(directory: str | Path) -> Path:
@@ -275,23 +230,10 @@ def _made(directory: str | Path) -> Path:
     return path
 
 
-def _remove(path: Path) -> None:
-    """Removes a checkpoint; one that is half removed no longer has a checkpoint's name."""
-    doomed = path.with_name(path.name + ".removed")
-    path.rename(doomed)
-    shutil.rmtree(doomed, ignore_errors=True)
-
-
-def _remove_leftovers(directory: Path) -> None:
-    for path in directory.iterdir():
-        if _LEFTOVER.fullmatch(path.name):
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def _unreadable(path: Path, error: Exception) -> ValueError:
+def _unreadable(path: Path, reason: Any) -> ValueError:
     return ValueError(
-        f"checkpoint {path} cannot be read ({type(error).__name__}: {error}). It was changed after "
-        "it was saved; remove it to restore the one before it."
+        f"checkpoint {path} cannot be read ({reason}). It was changed after it was saved; remove "
+        "it to restore the one before it."
     )
 
 

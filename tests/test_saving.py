@@ -7,6 +7,7 @@ import math
 import os
 import pickle
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ import pytest
 import resumable
 
 import seqjax as sj
+from seqjax import _checkpoints
 from seqjax._fingerprints import spec_fields
 from seqjax.saving import latest_checkpoint, restore_checkpoint, save_checkpoint
 from seqjax.training import make_train_step
@@ -132,19 +134,83 @@ def test_numbers_may_have_more_than_eight_digits(tmp_path):
     assert not (tmp_path / "checkpoint-99999999").exists()
 
 
-def test_half_written_and_half_removed_are_ignored_then_cleaned_up(tmp_path):
+def stopped(monkeypatch, step, call, *args, **kwargs):
+    """Kills a call where it calls a function of `_checkpoints`."""
+
+    def kill(*args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(_checkpoints, step, kill)
+        call(*args, **kwargs)
+
+
+def names(directory):
+    return sorted(path.name for path in directory.iterdir())
+
+
+@pytest.mark.parametrize("step", ["_write_arrays", "_tree", "_content_checksum"])
+def test_a_half_written_checkpoint_is_ignored_then_removed(tmp_path, monkeypatch, step):
     state = {"w": jnp.arange(3.0)}
     save_checkpoint(tmp_path, state, spec=SPEC, position=1)
-    half = tmp_path / "checkpoint-00000002.orbax-checkpoint-tmp"
-    doomed = tmp_path / "checkpoint-00000000.removed"
-    for path in (half, doomed):
-        (path / "arrays").mkdir(parents=True)
-    (tmp_path / "notes").mkdir()
-    restored = restore_checkpoint(tmp_path, state, spec=SPEC)
-    assert restored.position == 1
-    save_checkpoint(tmp_path, state, spec=SPEC, position=2)
-    assert not half.exists() and not doomed.exists() and (tmp_path / "notes").exists()
-    assert restore_checkpoint(tmp_path, state, spec=SPEC).position == 2
+    stopped(monkeypatch, step, save_checkpoint, tmp_path, state=state, spec=SPEC, position=2)
+    assert names(tmp_path) == ["checkpoint-00000001", "checkpoint-00000002"]
+    assert restore_checkpoint(tmp_path, state, spec=SPEC).position == 1
+    save_checkpoint(tmp_path, state, spec=SPEC, position=3)
+    assert names(tmp_path) == ["checkpoint-00000001", "checkpoint-00000002"]
+    assert restore_checkpoint(tmp_path, state, spec=SPEC).position == 3
+
+
+@pytest.mark.parametrize("step", ["_tree", "_remove_empty"])
+def test_a_half_removed_checkpoint_is_ignored_then_removed(tmp_path, monkeypatch, step):
+    state = {"w": jnp.arange(3.0)}
+    save_checkpoint(tmp_path, state, spec=SPEC, position=1)
+    path = save_checkpoint(tmp_path, state, spec=SPEC, position=2)
+    stopped(monkeypatch, step, _checkpoints.remove, path)
+    assert restore_checkpoint(tmp_path, state, spec=SPEC).position == 1
+    save_checkpoint(tmp_path, state, spec=SPEC, position=3)
+    assert names(tmp_path) == ["checkpoint-00000001", "checkpoint-00000002"]
+    assert restore_checkpoint(tmp_path, state, spec=SPEC).position == 3
+
+
+def foreign_files(run, elsewhere, text):
+    """Puts files into every folder of a run, with likely names and beside checkpoints too."""
+    folders = [run, *(path for path in run.rglob("*") if path.is_dir())]
+    files = [folder / name for folder in folders for name in ("notes.txt", "more/checkpoint.json")]
+    for folder in folders:
+        (folder / "link").symlink_to(elsewhere)
+        (folder / "empty").mkdir()
+    part = "arrays/d/0123456789abcdef0123456789abcdef"
+    files += [run / f"checkpoint-00000009/{part}", run / "checkpoint-00000010"]
+    files += [run / "checkpoint-00000011/unfinished", run / f"checkpoint-00000011/{part}"]
+    files += [run / "checkpoint-00000001.orbax-checkpoint-tmp" / part]
+    files += [run / "checkpoint-00000001.removed/checkpoint.json"]
+    files += [run / "checkpoint-00000001/arrays/_METADATA", run / "checkpoint-00000002/unfinished"]
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(text)
+    return files
+
+
+def test_no_file_is_removed_that_a_save_did_not_write(tmp_path, monkeypatch):
+    run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    new = {"state": {"w": jnp.arange(3.0)}, "spec": SPEC}
+    for position in range(1, 6):
+        save_checkpoint(run, **new, position=position, keep=None)
+    (run / "checkpoint-00000003").rename(elsewhere)  # to a larger disk, say
+    (run / "checkpoint-00000003").symlink_to(elsewhere)
+    stopped(monkeypatch, "_tree", save_checkpoint, run, **new)
+    ours = [path for path in run.rglob("*") if path.is_file() and path.name != "unfinished"]
+    files = foreign_files(run, elsewhere, b"my notes")
+    kept = {path for path in run.rglob("*") if path.name in ("empty", "link")}
+    kept |= {*files, *elsewhere.rglob("*"), *(run / "checkpoint-00000002").rglob("*")}
+    for position in (6, 7):
+        path = save_checkpoint(run, **new, position=position, keep=1)
+        assert restore_checkpoint(run, new["state"], spec=SPEC).position == position
+    assert path == run / "checkpoint-00000013"
+    assert {file.read_bytes() for file in files} == {b"my notes"}
+    assert [path for path in kept if not path.exists()] == []
+    assert [path for path in ours if path.exists() and path not in kept] == []
 
 
 def test_another_spec_is_refused_and_both_are_shown(tmp_path):
@@ -268,14 +334,18 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
         save_checkpoint(tmp_path, state, spec=SPEC, position=position)
     newest = latest_checkpoint(tmp_path)
     assert newest is not None
-    for path in sorted((newest / "arrays").rglob("*")):
-        if path.is_file():
-            path.write_bytes(b"")
-    with pytest.raises(ValueError, match=f"{newest} cannot be read .*remove it to restore"):
+    (newest / "arrays" / "manifest.ocdbt").write_bytes(b"")
+    with pytest.raises(ValueError) as caught:
         restore_checkpoint(tmp_path, state, spec=SPEC)
-    (newest / "meta" / "metadata").write_text("{")
-    with pytest.raises(ValueError, match=f"{newest} cannot be read"):
+    assert str(caught.value) == (
+        f"checkpoint {newest} cannot be read (arrays/manifest.ocdbt). It was changed after it was "
+        "saved; remove it to restore the one before it."
+    )
+    (newest / "checkpoint.json").write_text("{")
+    with pytest.raises(ValueError, match=f"{newest} cannot be read .*checkpoint.json"):
         restore_checkpoint(tmp_path, state, spec=SPEC)
+    shutil.rmtree(newest)
+    assert restore_checkpoint(tmp_path, state, spec=SPEC).position == 2
 
 
 def test_a_failed_write_leaves_the_older_one(tmp_path, monkeypatch):
@@ -285,7 +355,7 @@ def test_a_failed_write_leaves_the_older_one(tmp_path, monkeypatch):
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("seqjax.saving._write", full)
+    monkeypatch.setattr("seqjax._checkpoints._write_arrays", full)
     with pytest.raises(ValueError, match="cannot be written: .*No space left on device"):
         save_checkpoint(tmp_path, state, spec=SPEC, position=2, keep=1)
     assert restore_checkpoint(tmp_path, state, spec=SPEC).position == 1
@@ -351,7 +421,7 @@ def kill_during(worker, directory, delay):
     assert worker.stdout.readline(), worker.communicate()[1]
     if delay is None:
         deadline = time.monotonic() + 60
-        while not list(directory.glob("*.orbax-checkpoint-tmp")):
+        while not list(directory.glob("*/unfinished")):
             assert worker.poll() is None and time.monotonic() < deadline
     else:
         time.sleep(delay)
@@ -377,6 +447,7 @@ def test_killed_and_resumed_until_done_equals_the_uninterrupted_run(uninterrupte
         assert worker.returncode == (0 if delay == "never" else -signal.SIGKILL)
     assert set(seen) <= set(lines)
     assert seen[-1] == lines[-1]
+    assert len(names(directory)) == 2
     state, position = restore_checkpoint(directory, states[-1], spec=resumable.CELL)
     assert position == resumable.STEPS
     assert raw(state) == raw(states[-1])

@@ -1,0 +1,184 @@
+"""Checkpoints on disk: folders `checkpoint-N` with a record in JSON and arrays that Orbax writes.
+
+A folder has a mark from its making until its record is written, and again while it is removed. So
+a run killed at any moment leaves complete checkpoints and marked folders, which the next save
+removes. Nothing is removed but what a save wrote: the record lists its files with checksums.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+_NAME = re.compile(r"checkpoint-([0-9]{8,})")
+_RECORD = "checkpoint.json"
+_MARK = "unfinished"
+_MARK_TEXT = b"This checkpoint of seqjax is not complete; the next save removes it.\n"
+# What may be in a marked folder without a record, where no list says what the save wrote.
+_PARTS = re.compile(
+    r"""arrays(\.orbax-checkpoint-tmp)?(/ocdbt\.process_[0-9]+)?(/(
+    d|(d/[0-9a-f]{32}|manifest\.ocdbt)(\.__lock)?|_METADATA|_CHECKPOINT_METADATA|commit_success\.txt
+    ))?""",
+    re.VERBOSE,
+)
+
+
+def complete(directory: Path) -> list[Path]:
+    """The complete checkpoints, oldest first.
+
+    They are numbered in the order of writing, not by training step: a save never has to replace
+    another one, and a new run in an old directory is not older than what it finds there.
+    """
+    return [path for path in _named(directory) if (path / _RECORD).is_file() and not _marked(path)]
+
+
+def write(directory: Path, arrays: dict[str, np.ndarray], content: dict[str, Any]) -> Path:
+    """Writes a checkpoint, complete when this returns; the content is what JSON can keep."""
+    named = _named(directory)
+    folder = directory / f"checkpoint-{_number(named[-1]) + 1 if named else 1:08d}"
+    folder.mkdir()
+    _write_file(folder / _MARK, _MARK_TEXT)
+    if arrays:
+        _write_arrays(folder / "arrays", arrays)
+    files = {_name(folder, path): _checksum(path) for path in _tree(folder)}
+    del files[_MARK]
+    content = {**content, "files": files}
+    record = {"sha256": _content_checksum(content), "content": content}
+    _write_file(folder / _RECORD, json.dumps(record, indent=1).encode())
+    (folder / _MARK).unlink()
+    return folder
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """The content of a checkpoint's record; raises ValueError if it was changed."""
+    try:
+        record = json.loads((folder / _RECORD).read_bytes())
+        content, checksum = record["content"], record["sha256"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{_RECORD}: {type(error).__name__}: {error}") from error
+    if checksum != _content_checksum(content):
+        raise ValueError(f"{_RECORD} does not have the checksum that it was saved with")
+    return content
+
+
+def changed(folder: Path, content: dict[str, Any]) -> list[str]:
+    """The names of a checkpoint's files that are not as they were saved."""
+    files = content["files"].items()
+    return [name for name, checksum in files if _checksum(folder / name) != checksum]
+
+
+def remove(folder: Path) -> None:
+    """Removes a complete checkpoint, apart from what the save did not write or was changed since.
+
+    A checkpoint whose record was changed stays.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        read(folder)
+        if not folder.is_symlink():
+            _write_file(folder / _MARK, _MARK_TEXT)
+            _remove_marked(folder)
+
+
+def remove_unfinished(directory: Path) -> None:
+    """Removes what killed saves left."""
+    for folder in _named(directory):
+        with contextlib.suppress(OSError):
+            if _marked(folder) and not folder.is_symlink():
+                _remove_marked(folder)
+
+
+# Orbax, imported where it is used: it takes longer to import than the rest of seqjax.
+
+
+def _write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    import orbax.checkpoint as ocp
+
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        checkpointer.save(path, args=ocp.args.PyTreeSave(arrays))
+
+
+def read_arrays(folder: Path, names: list[str]) -> dict[str, np.ndarray]:
+    """A checkpoint's arrays of these names."""
+    import orbax.checkpoint as ocp
+
+    kinds = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in names}
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        args = ocp.args.PyTreeRestore(restore_args=kinds)
+        return checkpointer.restore(folder / "arrays", args=args) if names else {}
+
+
+# Folders and files.
+
+
+def _named(directory: Path) -> list[Path]:
+    """Whatever has a checkpoint's name, by number."""
+    paths = directory.iterdir() if directory.is_dir() else []
+    return sorted((path for path in paths if _NAME.fullmatch(path.name)), key=_number)
+
+
+def _number(path: Path) -> int:
+    return int(path.name.removeprefix("checkpoint-"))
+
+
+def _marked(folder: Path) -> bool:
+    mark = folder / _MARK
+    return mark.is_file() and mark.read_bytes() == _MARK_TEXT
+
+
+def _tree(folder: Path) -> list[Path]:
+    """All that is in a folder, each before the folder it is in."""
+    return sorted(folder.rglob("*"), reverse=True)
+
+
+def _name(folder: Path, path: Path) -> str:
+    return path.relative_to(folder).as_posix()
+
+
+def _checksum(path: Path) -> str | None:
+    """The SHA-256 of a file in hexadecimal, None for a folder or what is not there."""
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _content_checksum(content: dict) -> str:
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def _write_file(path: Path, data: bytes) -> None:
+    """Writes a file that is not there yet, all of it or none."""
+    file = path.open("xb")
+    try:
+        with file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        path.unlink()
+        raise
+
+
+def _remove_marked(folder: Path) -> None:
+    """Removes what a save wrote into a folder, its mark last, and the folder if it is empty."""
+    try:
+        files = read(folder)["files"]
+        ours = lambda path: files.get(_name(folder, path), "") == _checksum(path)
+    except ValueError:
+        ours = lambda path: _PARTS.fullmatch(_name(folder, path))
+    for path in _tree(folder):
+        if not path.is_symlink() and ours(path):
+            _remove_empty(path) if path.is_dir() else path.unlink()
+    (folder / _RECORD).unlink(missing_ok=True)
+    (folder / _MARK).unlink()
+    _remove_empty(folder)
+
+
+def _remove_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):  # something else is in it
+        folder.rmdir()
