@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -66,12 +67,6 @@ def read(folder: Path) -> dict[str, Any]:
     return content
 
 
-def changed(folder: Path, content: dict[str, Any]) -> list[str]:
-    """The names of a checkpoint's files that are not as they were saved."""
-    files = content["files"].items()
-    return [name for name, checksum in files if _checksum(folder / name) != checksum]
-
-
 def remove(folder: Path) -> None:
     """Removes a complete checkpoint, apart from what the save did not write or was changed since.
 
@@ -102,14 +97,15 @@ def _write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
         checkpointer.save(path, args=ocp.args.PyTreeSave(arrays))
 
 
-def read_arrays(folder: Path, names: list[str]) -> dict[str, np.ndarray]:
-    """A checkpoint's arrays of these names."""
+def read_arrays(folder: Path, names: list[str]) -> Iterator[np.ndarray]:
+    """A checkpoint's arrays of these names, one after another: a damaged one fails alone."""
     import orbax.checkpoint as ocp
 
-    kinds = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in names}
     with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-        args = ocp.args.PyTreeRestore(restore_args=kinds)
-        return checkpointer.restore(folder / "arrays", args=args) if names else {}
+        for name in names:
+            kinds = {name: ocp.RestoreArgs(restore_type=np.ndarray)}
+            args = ocp.args.PyTreeRestore({name: 0}, restore_args=kinds, partial_restore=True)
+            yield checkpointer.restore(folder / "arrays", args=args)[name]
 
 
 # Folders and files.

@@ -5,6 +5,7 @@ next save removes. A checkpoint is arrays and JSON; nothing in it is ever unpick
 """
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -116,7 +117,7 @@ def restore_checkpoint(directory: str | Path, like: Any, *, spec: Any) -> Restor
     names = ["state" + jax.tree_util.keystr(key_path) for key_path, _ in leaves]
     forms = [_form(name, leaf) for name, (_, leaf) in zip(names, leaves, strict=True)]
     _check_forms(path, content["leaves"], forms)
-    arrays = _read_arrays(path, content)
+    arrays = _read_arrays(path, content["leaves"])
     parts = zip(content["leaves"], arrays, (leaf for _, leaf in leaves), strict=True)
     return Restored(structure.unflatten([_decode(*part) for part in parts]), content["position"])
 
@@ -157,7 +158,9 @@ def _encode(name: str, leaf: Any) -> tuple[dict, np.ndarray]:
     if form["dtype"].startswith("key<"):
         form["key"] = str(jax.random.key_impl(leaf))
         leaf = jax.random.key_data(leaf)
-    return form, np.asarray(leaf)
+    array = np.asarray(leaf)
+    form["sha256"] = _fingerprints.array_checksum(array)
+    return form, array
 
 
 def _decode(form: dict, array: np.ndarray, like: Any) -> Any:
@@ -204,17 +207,19 @@ def _check_forms(path: Path, saved: list[dict], expected: list[dict]) -> None:
     _checks.require(not lines, "\n".join([message, *shortened]))
 
 
-def _read_arrays(path: Path, content: dict) -> list[np.ndarray]:
-    """The arrays that stand for the leaves."""
-    forms = content["leaves"]
-    names = {i: f"leaf-{i:05d}" for i, form in enumerate(forms) if 0 not in form["shape"]}
-    try:
-        arrays = _checkpoints.read_arrays(path, list(names.values()))
-    except Exception as error:  # whatever Orbax makes of a damaged file
-        changed = ", ".join(_checkpoints.changed(path, content))
-        raise _unreadable(path, changed or error) from error
-    empty = lambda form: np.zeros(form["shape"], jnp.dtype(form["dtype"]))
-    return [arrays[names[i]] if i in names else empty(form) for i, form in enumerate(forms)]
+def _read_arrays(path: Path, forms: list[dict]) -> Iterator[np.ndarray]:
+    """The arrays that stand for the leaves, each equal to what was saved."""
+    stored = [f"leaf-{i:05d}" for i, form in enumerate(forms) if 0 not in form["shape"]]
+    arrays = _checkpoints.read_arrays(path, stored)
+    for form in forms:
+        try:
+            is_empty = 0 in form["shape"]
+            array = np.zeros(form["shape"], form["dtype"]) if is_empty else next(arrays)
+        except Exception as error:  # whatever Orbax makes of a damaged file
+            raise _unreadable(path, f"{form['name']}: {type(error).__name__}") from error
+        if _fingerprints.array_checksum(array) != form["sha256"]:
+            raise _unreadable(path, f"{form['name']} does not have the checksum it was saved with")
+        yield array
 
 
 # What is kept beside the leaves.

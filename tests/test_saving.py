@@ -338,7 +338,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
     with pytest.raises(ValueError) as caught:
         restore_checkpoint(tmp_path, state, spec=SPEC)
     assert str(caught.value) == (
-        f"checkpoint {newest} cannot be read (arrays/manifest.ocdbt). It was changed after it was "
+        f"checkpoint {newest} cannot be read (state['w']: ValueError). It was changed after it was "
         "saved; remove it to restore the one before it."
     )
     (newest / "checkpoint.json").write_text("{")
@@ -346,6 +346,35 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
         restore_checkpoint(tmp_path, state, spec=SPEC)
     shutil.rmtree(newest)
     assert restore_checkpoint(tmp_path, state, spec=SPEC).position == 2
+
+
+def test_a_flipped_bit_is_refused_or_harmless(tmp_path, capfd):
+    rng = np.random.default_rng(0)
+    w = jnp.asarray(rng.normal(size=10_000), jnp.float32)
+    state = {"b": jnp.ones(3, jnp.bfloat16), "key": jax.random.key(5), "w": w}
+    path = save_checkpoint(tmp_path, state, spec=SPEC, position=7)
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    largest = max(files, key=lambda file: file.stat().st_size)
+    refused = {}
+    for file in files:
+        good = np.fromfile(file, np.uint8)
+        for _ in range(5):
+            bad = good.copy()
+            bad[rng.integers(len(good))] ^= 1 << rng.integers(8)
+            bad.tofile(file)
+            try:
+                restored = restore_checkpoint(tmp_path, state, spec=SPEC)
+                assert restored.position == 7 and raw(restored.state) == raw(state)
+            except ValueError as error:
+                refused.setdefault(file, []).append(str(error))
+        good.tofile(file)
+    assert len(refused[path / "checkpoint.json"]) == len(refused[largest]) == 5
+    assert all(
+        "cannot be read (checkpoint.json" in text for text in refused[path / "checkpoint.json"]
+    )
+    assert all("cannot be read (state['w']" in text for text in refused[largest])
+    assert capfd.readouterr() == ("", "")
+    assert raw(restore_checkpoint(tmp_path, state, spec=SPEC).state) == raw(state)
 
 
 def test_a_failed_write_leaves_the_older_one(tmp_path, monkeypatch):
