@@ -8,6 +8,7 @@ removes. Nothing is removed but what a save wrote: the record lists its files wi
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -93,8 +94,20 @@ def remove_unfinished(directory: Path) -> None:
 def _write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     import orbax.checkpoint as ocp
 
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+    with _no_log_of_errors(), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
         checkpointer.save(path, args=ocp.args.PyTreeSave(arrays))
+
+
+@contextlib.contextmanager
+def _no_log_of_errors() -> Iterator[None]:
+    """Keeps the tracebacks of Orbax's threads out of the log: it raises their errors too."""
+    keeps = lambda record: record.levelno < logging.ERROR or "orbax" not in record.pathname
+    logger = logging.getLogger("absl")
+    logger.addFilter(keeps)
+    try:
+        yield
+    finally:
+        logger.removeFilter(keeps)
 
 
 def read_arrays(folder: Path, names: list[str]) -> Iterator[np.ndarray]:

@@ -71,8 +71,8 @@ def save_checkpoint(
     done = _checkpoints.complete(directory)
     try:
         path = _checkpoints.write(directory, arrays, {**meta, "leaves": forms})
-    except (OSError, ValueError) as error:  # a full disk is the latter
-        raise ValueError(f"directory {str(directory)!r} cannot be written: {error}.") from error
+    except (OSError, ValueError) as error:  # a full disk is the latter, with a long traceback
+        raise ValueError(f"directory {str(directory)!r} cannot be written: {error}.") from None
     if keep is not None:
         for old in done[: max(0, len(done) + 1 - keep)]:
             _checkpoints.remove(old)

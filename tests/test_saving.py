@@ -7,12 +7,14 @@ import math
 import os
 import pickle
 import random
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+import traceback
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -377,17 +379,23 @@ def test_a_flipped_bit_is_refused_or_harmless(tmp_path, capfd):
     assert raw(restore_checkpoint(tmp_path, state, spec=SPEC).state) == raw(state)
 
 
-def test_a_failed_write_leaves_the_older_one(tmp_path, monkeypatch):
-    state = {"w": jnp.arange(3.0)}
+def test_a_failed_write_leaves_the_older_one_and_says_one_sentence(tmp_path, capfd):
+    state = {"w": np.random.default_rng(0).normal(size=10_000)}
     save_checkpoint(tmp_path, state, spec=SPEC, position=1, keep=1)
-
-    def full(*args, **kwargs):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("seqjax._checkpoints._write_arrays", full)
-    with pytest.raises(ValueError, match="cannot be written: .*No space left on device"):
-        save_checkpoint(tmp_path, state, spec=SPEC, position=2, keep=1)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        with pytest.raises(ValueError) as caught:
+            save_checkpoint(tmp_path, state, spec=SPEC, position=2, keep=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert str(caught.value).startswith(f"directory {str(tmp_path)!r} cannot be written: ")
+    assert "File too large" in str(caught.value)
+    assert len("".join(traceback.format_exception(caught.value)).splitlines()) < 12
+    assert capfd.readouterr() == ("", "")
     assert restore_checkpoint(tmp_path, state, spec=SPEC).position == 1
+    save_checkpoint(tmp_path, state, spec=SPEC, position=3, keep=1)
+    assert names(tmp_path) == ["checkpoint-00000002"]
 
 
 # Resuming.
