@@ -91,6 +91,17 @@ def remove_unfinished(directory: Path) -> None:
 # Orbax, imported where it is used: it takes longer to import than the rest of seqjax.
 
 
+def can_store(dtype: np.dtype) -> bool:
+    """Whether arrays of this dtype can be written."""
+    import tensorstore  # with which Orbax writes arrays
+
+    try:
+        tensorstore.dtype(dtype)
+    except ValueError:
+        return False
+    return True
+
+
 def _write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     import orbax.checkpoint as ocp
 

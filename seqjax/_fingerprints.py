@@ -32,7 +32,7 @@ def spec_fields(spec: Any) -> dict[str, str]:
     move. Fields that a dataclass does not compare are left out.
 
     Raises:
-      ValueError: if a value cannot be known again in another process, such as a lambda.
+      ValueError: if another process cannot recognise a value, such as a lambda.
     """
     return dict(_fields("spec", spec))
 
@@ -93,8 +93,8 @@ def _text(path: str, value: Any) -> str:
         found = getattr(found, part, None)
     _checks.require(
         found is value,
-        f"{path} is {value!r}, which cannot be known again in another process; expected numbers, "
-        "strings, arrays, functions and classes that can be imported, or dataclasses, lists and "
-        "dicts of those. Give a field that does not count dataclasses.field(compare=False).",
+        f"{path} is {value!r}, which another process cannot recognise; expected numbers, strings, "
+        "arrays, functions and classes that can be imported, or dataclasses, lists and dicts of "
+        "those. Declare a field that does not matter with dataclasses.field(compare=False).",
     )
     return f"{module}.{name}"

@@ -33,7 +33,8 @@ def save_checkpoint(
 ) -> Path:
     """Saves everything a run needs to go on.
 
-    One process at a time writes to a directory.
+    One process at a time writes to a directory. It removes older checkpoints and unfinished ones,
+    but only the files that a save wrote: yours stay, and so does any file that you changed.
 
     Args:
       directory: where the run's checkpoints are; made if it does not exist.
@@ -47,9 +48,9 @@ def save_checkpoint(
       The path of the checkpoint.
 
     Raises:
-      ValueError: if directory cannot be written, a leaf is not an array, JSON would change
-        position, the spec has a value such as a lambda that no other process knows again, or
-        keep is not a positive integer.
+      ValueError: if directory cannot be written, a leaf is not an array, its dtype cannot be
+        saved (as NumPy's longdouble), JSON would change position, the spec has a value that
+        another process cannot recognise (as a lambda), or keep is not a positive integer.
 
     Example:
       >>> import tempfile
@@ -159,6 +160,11 @@ def _encode(name: str, leaf: Any) -> tuple[dict, np.ndarray]:
         form["key"] = str(jax.random.key_impl(leaf))
         leaf = jax.random.key_data(leaf)
     array = np.asarray(leaf)
+    _checks.require(
+        _checkpoints.can_store(array.dtype),
+        f"{name} has dtype {array.dtype}, which cannot be saved. Convert it to float32, say.",
+    )
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)  # as it is read back
     form["sha256"] = _fingerprints.array_checksum(array)
     return form, array
 
@@ -168,7 +174,8 @@ def _decode(form: dict, array: np.ndarray, like: Any) -> Any:
     if isinstance(like, (bool, int, float, complex)):
         return type(like)(array.item())
     if isinstance(like, (np.ndarray, np.generic)):
-        return np.array(array) if isinstance(like, np.ndarray) else array[()]
+        array = np.array(array, like.dtype)  # in its byte order
+        return array if isinstance(like, np.ndarray) else array[()]
     # A copy: a train step may donate it, and what NumPy owns is not its to reuse.
     value = jnp.array(array, copy=True)
     if "key" in form:

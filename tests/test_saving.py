@@ -54,7 +54,18 @@ def everything():
             "key": jax.random.key(5),
             "keys": jax.random.split(jax.random.key(6, impl="rbg"), 3),
         },
-        b=[(), None, {}, 3, True, 0.1, np.arange(3), np.float64(1 / 3), Pair((), jnp.array(1))],
+        b=[
+            (),
+            None,
+            {},
+            3,
+            True,
+            0.1,
+            np.arange(3),
+            np.arange(3, dtype=">f4"),
+            np.float64(1 / 3),
+            Pair((), jnp.array(1)),
+        ],
     )
 
 
@@ -81,6 +92,18 @@ def test_everything_survives_bit_for_bit_without_a_word(tmp_path, capfd):
     save_checkpoint(tmp_path, state.a, spec=SPEC)
     assert raw(restore_checkpoint(tmp_path, abstract, spec=SPEC).state) == raw(state.a)
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_dtype_that_cannot_be_saved_is_named_with_its_leaf(tmp_path, capfd):
+    for dtype in ("float6_e2m3fn", "uint4", "longdouble"):
+        array = np.ones(3, jnp.dtype(dtype))
+        with pytest.raises(ValueError) as caught:
+            save_checkpoint(tmp_path / "run", {"a": np.ones(3), "b": [array]}, spec=SPEC)
+        assert str(caught.value) == (
+            f"state['b'][0] has dtype {array.dtype}, which cannot be saved. Convert it to float32, "
+            "say."
+        )
+    assert not (tmp_path / "run").exists() and capfd.readouterr() == ("", "")
 
 
 def test_float64_survives(tmp_path, x64):
@@ -321,7 +344,7 @@ def test_errors(tmp_path):
     refused("directory '/proc/nowhere' cannot be made", save_checkpoint, "/proc/nowhere", ())
     refused("keep is 0; expected", save_checkpoint, tmp_path, (), keep=0)
     for value in (lambda: 0, object(), SPEC.step, np.array([None]), {(1, 2): 0}, iter(())):
-        message = r"spec\.value\[0\] is .*known again .*expected numbers"
+        message = r"spec\.value\[0\] is .*cannot recognise; expected numbers"
         refused(message, save_checkpoint, tmp_path, (), spec=Spec([value]))
     for position in ((1, 2), {1: 2}, np.int64(3), float("nan"), object()):
         refused("position is .*int", save_checkpoint, tmp_path, (), position=position)
