@@ -2,7 +2,8 @@
 
 A folder has a mark from its making until its record is written, and again while it is removed. So
 a run killed at any moment leaves complete checkpoints and marked folders, which the next save
-removes. Nothing is removed but what a save wrote: the record lists its files with checksums.
+removes. Nothing is removed but what a save wrote: the record lists its files with checksums. The
+mark is an empty folder, which is there at once where a file would be empty for a moment.
 """
 
 import contextlib
@@ -19,8 +20,7 @@ import numpy as np
 
 _NAME = re.compile(r"checkpoint-([0-9]{8,})")
 _RECORD = "checkpoint.json"
-_MARK = "unfinished"
-_MARK_TEXT = b"This checkpoint of seqjax is not complete; the next save removes it.\n"
+_MARK = "seqjax-unfinished"
 # What may be in a marked folder without a record, where no list says what the save wrote.
 _PARTS = re.compile(
     r"""arrays(\.orbax-checkpoint-tmp)?(/ocdbt\.process_[0-9]+)?(/(
@@ -44,15 +44,18 @@ def write(directory: Path, arrays: dict[str, np.ndarray], content: dict[str, Any
     named = _named(directory)
     folder = directory / f"checkpoint-{_number(named[-1]) + 1 if named else 1:08d}"
     folder.mkdir()
-    _write_file(folder / _MARK, _MARK_TEXT)
+    (folder / _MARK).mkdir()
     if arrays:
         _write_arrays(folder / "arrays", arrays)
     files = {_name(folder, path): _checksum(path) for path in _tree(folder)}
     del files[_MARK]
     content = {**content, "files": files}
     record = {"sha256": _content_checksum(content), "content": content}
-    _write_file(folder / _RECORD, json.dumps(record, indent=1).encode())
-    (folder / _MARK).unlink()
+    with (folder / _RECORD).open("x") as file:
+        json.dump(record, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    (folder / _MARK).rmdir()
     return folder
 
 
@@ -71,13 +74,14 @@ def read(folder: Path) -> dict[str, Any]:
 def remove(folder: Path) -> None:
     """Removes a complete checkpoint, apart from what the save did not write or was changed since.
 
-    A checkpoint whose record was changed stays.
+    A checkpoint stays if its record was changed, or if it is a link to a folder elsewhere.
     """
+    if folder.is_symlink():
+        return
     with contextlib.suppress(OSError, ValueError):
         read(folder)
-        if not folder.is_symlink():
-            _write_file(folder / _MARK, _MARK_TEXT)
-            _remove_marked(folder)
+        (folder / _MARK).mkdir()
+        _remove_marked(folder)
 
 
 def remove_unfinished(directory: Path) -> None:
@@ -146,8 +150,7 @@ def _number(path: Path) -> int:
 
 
 def _marked(folder: Path) -> bool:
-    mark = folder / _MARK
-    return mark.is_file() and mark.read_bytes() == _MARK_TEXT
+    return (folder / _MARK).is_dir()
 
 
 def _tree(folder: Path) -> list[Path]:
@@ -171,19 +174,6 @@ def _content_checksum(content: dict) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
-def _write_file(path: Path, data: bytes) -> None:
-    """Writes a file that is not there yet, all of it or none."""
-    file = path.open("xb")
-    try:
-        with file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError:
-        path.unlink()
-        raise
-
-
 def _remove_marked(folder: Path) -> None:
     """Removes what a save wrote into a folder, its mark last, and the folder if it is empty."""
     try:
@@ -192,10 +182,14 @@ def _remove_marked(folder: Path) -> None:
     except ValueError:
         ours = lambda path: _PARTS.fullmatch(_name(folder, path))
     for path in _tree(folder):
-        if not path.is_symlink() and ours(path):
-            _remove_empty(path) if path.is_dir() else path.unlink()
+        if path.is_symlink() or not ours(path):
+            continue
+        if path.is_dir():
+            _remove_empty(path)
+        else:
+            path.unlink()
     (folder / _RECORD).unlink(missing_ok=True)
-    (folder / _MARK).unlink()
+    _remove_empty(folder / _MARK)
     _remove_empty(folder)
 
 
