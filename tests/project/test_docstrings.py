@@ -1,7 +1,9 @@
 """Every public name says what it is: shapes, errors, a source, an example."""
 
+import importlib
 import inspect
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -109,3 +111,22 @@ def test_what_refuses_says_so(name):
 def test_public_methods_have_docstrings(name):
     for method, function in own_code(name):
         assert method.startswith("_") or function.__doc__, f"{method} has no docstring"
+
+
+def resolves(path: str) -> bool:
+    """Whether a dotted path below seqjax names something, be it in a module not yet imported."""
+    parts, value = path.split("."), sj
+    for i, part in enumerate(parts):
+        if not hasattr(value, part) and find_spec(".".join(["seqjax", *parts[: i + 1]])):
+            importlib.import_module(".".join(["seqjax", *parts[: i + 1]]))
+        if not hasattr(value, part):
+            return False
+        value = getattr(value, part)
+    return True
+
+
+def test_names_in_prose_lead_somewhere():
+    files = [*Path(ROOT).rglob("*.py"), *(Path(ROOT).parent / "docs").rglob("*.md")]
+    for file in files:
+        for path in re.findall(r"`(?:sj|seqjax)\.([\w.]*\w)", file.read_text()):
+            assert resolves(path), f"{file}: {path}"
