@@ -1,12 +1,11 @@
 """Experiments that are lists of tasks: which of them to run, all of them in turn, the report."""
 
 import time
-from pathlib import Path
 
 import jax
 
 from experiments import report
-from experiments.folders import writable
+from experiments.lab.folder import RunFolder
 from experiments.sweeps import Task, sweep
 
 
@@ -19,15 +18,16 @@ def chosen(tasks: list[Task], only: str) -> list[Task]:
     return found
 
 
-def run_tasks(tasks: list[Task], out: Path, picture: str, seeds: int, threads: int = 1) -> int:
-    """Every task in turn, then table, results.json and picture in the folder `out`.
+def run_tasks(
+    tasks: list[Task], folder: RunFolder, picture: str, seeds: int, threads: int = 1
+) -> int:
+    """Every task in turn, then table, results.json and picture in the run's folder.
 
     A seed that misses its task's gate is a result, not an error: it is named in a line of its own.
 
     Returns:
       1 where a loss lies below what is possible, else 0.
     """
-    folder = writable(out)
     begun = time.perf_counter()
     results = {}
     for task in tasks:
@@ -39,6 +39,7 @@ def run_tasks(tasks: list[Task], out: Path, picture: str, seeds: int, threads: i
     print(f"\non test data, {seeds} seeds, learning rate chosen on validation data:")
     print(report.table(tasks, results))
     report.write_results(folder, tasks, results, seconds)
-    report.draw(folder / picture, tasks, results)
-    print(f"{seconds:.0f} s; results.json and {picture} are in {folder}")
+    with folder.writing(picture) as path:
+        report.draw(path, tasks, results)
+    print(f"{seconds:.0f} s; results.json and {picture} are in {folder.path}")
     return report.conclude(results)

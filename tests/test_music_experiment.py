@@ -22,6 +22,7 @@ pytest.importorskip("rich")
 from rich.console import Console
 
 from experiments import commands
+from experiments.lab.folder import RunFolder
 from experiments.music import __main__ as command
 from experiments.music import writing
 from experiments.music.config import Config, parse
@@ -170,7 +171,8 @@ def test_tunes_are_written_as_abc_and_midi_and_the_share_is_counted(tmp_path, mo
     monkeypatch.setattr(writing, "beam_text", lambda *args, **options: sampled[0])
     splits = Splits(("x" + TUNE[:30],), ("y",), ("z",))
     data = SimpleNamespace(model=None, vocabulary=None, prompt="", splits=splits)
-    written = command.write_samples(Config(samples=3), data, None, tmp_path / "samples")
+    folder = RunFolder(tmp_path, "music")
+    written = command.write_samples(Config(samples=3), data, None, folder, "samples")
     names = ["sample-00", "sample-01", "sample-02", "beam-00"]
     assert [Path(one.path) for one in written] == [
         tmp_path / "samples" / f"{name}.abc" for name in names
@@ -188,7 +190,7 @@ def test_tunes_are_written_as_abc_and_midi_and_the_share_is_counted(tmp_path, mo
     assert written[0].longest_copy == TUNE[:30] and written[0].log_prob == -9
     console = Console(record=True, width=200, file=io.StringIO())
     results = {"baseline": {"test": 2.0}, "model": {"test": 1.5}}
-    command.summarise(console, results, written, tmp_path)
+    command.summarise(console, results, written, folder)
     said = console.export_text()
     assert "2 of 3 sampled tunes convert to MIDI" in said
     assert "0.5000 bits per character better" in said
@@ -259,7 +261,7 @@ def test_errors_of_the_command_line(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("method", "message"), [("read_text", "cannot be read"), ("touch", "cannot write to")]
+    ("method", "message"), [("read_text", "cannot be read"), ("mkdir", "cannot write to")]
 )
 def test_denied_files_and_folders_are_named(config, capsys, monkeypatch, method, message):
     def denied(*args, **options):

@@ -18,6 +18,7 @@ pytest.importorskip("tyro")
 pytest.importorskip("matplotlib")
 pytest.importorskip("rich")
 
+from experiments.lab.folder import RunFolder
 from experiments.music import __main__ as command
 from experiments.music import data as music_data
 from experiments.music import report, training
@@ -51,7 +52,8 @@ def data(config):
 
 def planned(config, data, **changes) -> Run:
     """A run that was planned without a clock."""
-    run = Run(replace(config, **changes), data.model, data.windows)
+    config = replace(config, **changes)
+    run = Run(config, data.model, data.windows, RunFolder(config.out, "music"))
     run.history.total_steps = STEPS
     return run
 
@@ -105,6 +107,7 @@ def test_training_stops_when_the_minutes_are_over_and_goes_on_with_more(config, 
     run = planned(config, data, minutes=0.5, out=out)
     assert [step for step, _ in run.steps()] == [1, 2, 3, 4, 5]  # 35 s
     assert [step for step, _ in run.history.valid] == [4, 5]
+    run.folder.close()
     longer = planned(config, data, minutes=0.8, out=out)
     longer.resume()
     assert int(longer.state.step) == 5 and longer.history.seconds == 35
@@ -114,22 +117,21 @@ def test_training_stops_when_the_minutes_are_over_and_goes_on_with_more(config, 
 def test_the_plan_fits_the_minutes_and_clears_an_older_run(config, data, monkeypatch):
     tick(monkeypatch, 1)  # 60 steps in a second, and a second for each of five validations
     run = planned(config, data, minutes=0.5, out=config.out / "plan")
-    old = config.out / "plan" / "best" / "old"
-    old.mkdir(parents=True)
+    old = run.folder.write_text("best/old", "")
     run.start()
     assert run.history.total_steps == round(0.8 * (30 - 5) * 60)
     assert int(run.state.step) == 0 and not old.exists()
 
 
 def test_an_interrupted_run_goes_on_to_the_same_end(config, data):
-    whole, first, second = (
-        planned(config, data, out=config.out / name) for name in ("whole", "parts", "parts")
-    )
+    whole, first = (planned(config, data, out=config.out / name) for name in ("whole", "parts"))
     list(whole.steps())
     with pytest.raises(KeyboardInterrupt):
         for step, _ in first.steps():
             if step == 3:
                 os.kill(os.getpid(), signal.SIGINT)
+    first.folder.close()
+    second = planned(config, data, out=config.out / "parts")
     second.resume()
     assert int(second.state.step) == 3
     assert [step for step, _ in second.steps()] == list(range(4, STEPS + 1))
@@ -176,7 +178,7 @@ def test_ctrl_c_and_resume_at_the_command_line(config, capsys, monkeypatch):
 
 
 def test_ctrl_c_before_anything_was_saved(config, capsys, monkeypatch):
-    def interrupted(config):
+    def interrupted(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(music_data, "load", interrupted)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.commands import check_counts, run_command
+from experiments.lab.folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -28,14 +29,14 @@ def main(args: list[str] | None = None) -> int:
     return run_command(run_experiment, Config, args, "python -m experiments.adding")
 
 
-def run_experiment(config: Config) -> int:
+def run_experiment(config: Config, folder: RunFolder) -> int:
     """Every arm in turn, then the report; a seed that misses the gate is named in it."""
     from experiments.adding.arms import ARMS, task
     from experiments.suites import chosen, run_tasks
 
     check_counts(config, "seeds", "steps", "threads")
     tasks = chosen([task(arm, config.steps) for arm in ARMS], config.only)
-    return run_tasks(tasks, config.out, "adding.png", config.seeds, config.threads)
+    return run_tasks(tasks, folder, "adding.png", config.seeds, config.threads)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.commands import check_counts, run_command
+from experiments.lab.folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -24,14 +25,14 @@ def main(args: list[str] | None = None) -> int:
     return run_command(run_experiment, Config, args, "python -m experiments.basics")
 
 
-def run_experiment(config: Config) -> int:
+def run_experiment(config: Config, folder: RunFolder) -> int:
     """Every task in turn, then the report; 1 where a loss lies below what is possible."""
     from experiments.basics import lags, streams, topologies, transfer
     from experiments.suites import chosen, run_tasks
 
     check_counts(config, "seeds")
     everything = streams.tasks() + topologies.tasks() + transfer.tasks() + lags.tasks()
-    return run_tasks(chosen(everything, config.only), config.out, "basics.png", config.seeds)
+    return run_tasks(chosen(everything, config.only), folder, "basics.png", config.seeds)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.commands import check_counts, run_command
+from experiments.lab.folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ def main(args: list[str] | None = None) -> int:
     return run_command(run_experiment, Config, args, "python -m experiments.dropout")
 
 
-def run_experiment(config: Config) -> int:
+def run_experiment(config: Config, folder: RunFolder) -> int:
     """Every arm in turn, then the report; a seed that misses its gate is named in it."""
     from experiments.dropout import problems
     from experiments.dropout.arms import ARMS
@@ -39,7 +40,7 @@ def run_experiment(config: Config) -> int:
     everything = [problems.text_task(arm, text, config.steps) for arm in ARMS]
     tasks = chosen(everything + [problems.probe(arm, config.steps) for arm in ARMS], config.only)
     print(f"{len(text.train)} characters to train on, {len(text.held_out[1])} to test on")
-    return run_tasks(tasks, config.out, "dropout.png", config.seeds, config.threads)
+    return run_tasks(tasks, folder, "dropout.png", config.seeds, config.threads)
 
 
 if __name__ == "__main__":

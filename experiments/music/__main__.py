@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from experiments.commands import installed
+from experiments.lab.folder import RunFolder
 
 EXTRA = ("matplotlib", "music21", "rich", "tyro")
 
@@ -18,7 +19,9 @@ def main(args: list[str] | None = None) -> int:
 
     config = parse(args)
     try:
-        run_experiment(config.resolved())
+        config.check()
+        with RunFolder(config.out, "music") as folder:
+            run_experiment(config.resolved(), folder)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -30,24 +33,21 @@ def main(args: list[str] | None = None) -> int:
     return 0
 
 
-def run_experiment(config) -> dict:
+def run_experiment(config, folder: RunFolder) -> dict:
     """Data, baseline, training, evaluation, samples, report."""
     from rich.console import Console
 
-    from experiments.folders import writable
     from experiments.music import ngram, report
     from experiments.music.data import load
     from experiments.music.training import Run
 
-    config.check()
     console = Console()
     begun = time.perf_counter()
-    folder = writable(config.out)
     data = load(config)
     console.print(f"{data.source}: {data.describe()}", markup=False)
     if config.write_only:
         return write_only(config, data, folder, console)
-    run = Run(config, data.model, data.windows)
+    run = Run(config, data.model, data.windows, folder)
     run.resume() if config.resume else run.start()
     console.print(f"{data.model}\n{run.history.total_steps} steps; Ctrl-C stops, --resume goes on")
     report.train_with_progress(run, console)
@@ -57,7 +57,7 @@ def run_experiment(config) -> dict:
     params = run.best_params()
     console.print("counting n-grams for the baseline ...")
     gram = ngram.baseline(data.encoded, len(data.vocabulary))
-    written = write_samples(config, data, params, folder / "samples")
+    written = write_samples(config, data, params, folder, "samples")
     results = {
         **collect(config, data, run, gram, params),
         "written": [asdict(one) for one in written],
@@ -91,16 +91,15 @@ def collect(config, data, run, gram, params) -> dict:
     }
 
 
-def write_only(config, data, folder: Path, console) -> dict:
+def write_only(config, data, folder: RunFolder, console) -> dict:
     """Writes with the best model of an earlier run, and leaves everything else of it alone."""
     import jax
 
     import seqjax as sj
 
     template = data.model.init(jax.random.key(0))
-    params = sj.restore_checkpoint(folder / "best", template, spec=data.model).state
-    places = folder / "written"
-    written = write_samples(config, data, params, places)
+    params = sj.restore_checkpoint(folder.directory("best"), template, spec=data.model).state
+    written = write_samples(config, data, params, folder, "written")
     shares = [one.complete_bars for one in written if one.complete_bars is not None]
     if shares:
         whole = sum(share == 1 for share in shares)
@@ -109,21 +108,18 @@ def write_only(config, data, folder: Path, console) -> dict:
             "tunes have nothing but complete bars"
         )
     console.print(Path(written[-1].path).read_text("utf-8"), markup=False, highlight=False)
-    console.print(f"{len(written)} texts are in {places}")
+    console.print(f"{len(written)} texts are in {Path(written[0].path).parent}")
     return {"written": [asdict(one) for one in written]}
 
 
-def write_samples(config, data, params, places: Path) -> list:
-    """Texts in a folder: sampled ones, one found by beam search, or both."""
+def write_samples(config, data, params, folder: RunFolder, place: str) -> list:
+    """Texts in a subfolder: sampled ones, one found by beam search, or both; the last ones go."""
     import jax
 
     from experiments.music.copying import TrainingText
     from experiments.music.writing import beam_text, in_metre, sample_texts, write
 
-    places.mkdir(exist_ok=True)
-    for old in places.iterdir():
-        if old.suffix in (".abc", ".mid", ".txt"):
-            old.unlink()
+    folder.remove(place)
     training = TrainingText(data.splits.train)
     processors = [in_metre(data.vocabulary, data.prompt)] if config.in_metre else []
     who = (data.model, params, data.vocabulary, data.prompt)
@@ -136,14 +132,14 @@ def write_samples(config, data, params, places: Path) -> list:
             key=jax.random.key(config.seed),
             processors=processors,
         )
-        written += write(sampled, "sample", places, training, music=music)
+        written += write(sampled, "sample", folder, place, training, music=music)
     if config.decode in ("both", "beam"):
         found = beam_text(*who, processors=processors)
-        written += write([found], "beam", places, training, music=music)
+        written += write([found], "beam", folder, place, training, music=music)
     return written
 
 
-def summarise(console, results: dict, written: list, folder: Path) -> None:
+def summarise(console, results: dict, written: list, folder: RunFolder) -> None:
     """Says what was written, how it compares, and where it is."""
     gap = results["baseline"]["test"] - results["model"]["test"]
     verdict = "better" if gap > 0 else "WORSE"
@@ -159,7 +155,7 @@ def summarise(console, results: dict, written: list, folder: Path) -> None:
         heard = sum(one.midi for one in sampled)
         console.print(f"{heard} of {len(sampled)} sampled tunes convert to MIDI")
     console.print(Path(written[0].path).read_text("utf-8"), markup=False, highlight=False)
-    console.print(f"everything is in {folder}: results.json, curves.png, samples/")
+    console.print(f"everything is in {folder.path}: results.json, curves.png, samples/")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 import seqjax as sj
+from experiments.lab.folder import RunFolder
 from experiments.music.training import History, Run
 
 EVERY = 10  # steps between looks at the device, which wait for it
@@ -66,7 +67,7 @@ def show_table(console: Console, results: dict[str, Any]) -> None:
     console.print(table)
 
 
-def write_results(folder: Path, results: dict[str, Any]) -> Path:
+def write_results(folder: RunFolder, results: dict[str, Any]) -> Path:
     """Writes results.json with the versions and the device that made it."""
     made_with = {
         "seqjax": _version("seqjax"),
@@ -74,11 +75,8 @@ def write_results(folder: Path, results: dict[str, Any]) -> Path:
         "python": platform.python_version(),
         "device": jax.devices()[0].device_kind,
     }
-    path = folder / "results.json"
-    path.write_text(
-        json.dumps({**results, "made_with": made_with}, indent=1, default=str) + "\n", "utf-8"
-    )
-    return path
+    content = json.dumps({**results, "made_with": made_with}, indent=1, default=str)
+    return folder.write_text("results.json", content + "\n")
 
 
 def _version(package: str) -> str:
@@ -90,7 +88,7 @@ def _version(package: str) -> str:
         return "unknown"
 
 
-def draw_curves(folder: Path, history: History, baseline: float, order: int) -> Path:
+def draw_curves(folder: RunFolder, history: History, baseline: float, order: int) -> Path:
     """Draws training and validation loss against the n-gram's, and the gradient's norm."""
     figure, (top, bottom) = plt.subplots(
         2, 1, figsize=(8, 6), sharex=True, height_ratios=(3, 1), layout="constrained"
@@ -105,10 +103,10 @@ def draw_curves(folder: Path, history: History, baseline: float, order: int) -> 
     bottom.semilogy(*_columns(history.grad_norm), color="0.5")
     bottom.set_ylabel("gradient norm")
     bottom.set_xlabel("step")
-    path = folder / "curves.png"
-    figure.savefig(path, dpi=120)
+    with folder.writing("curves.png") as path:
+        figure.savefig(path, dpi=120)
     plt.close(figure)
-    return path
+    return folder.written
 
 
 def _columns(points: Iterable) -> tuple[list[float], list[float]]:

@@ -3,7 +3,6 @@
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import seqjax as sj
+from experiments.lab.folder import RunFolder
 from experiments.music.abc_check import check_bars
 from experiments.music.abc_midi import write_midi
 from experiments.music.copying import TrainingText
@@ -124,15 +124,24 @@ def beam_text(
 
 
 def write(
-    texts: list, method: str, folder: Path, training: TrainingText, *, music: bool
+    texts: list,
+    method: str,
+    folder: RunFolder,
+    place: str,
+    training: TrainingText,
+    *,
+    music: bool,
 ) -> list[Written]:
     """Writes texts as METHOD-NN.abc and .mid, or as .txt, and measures them."""
     written = []
     for number, (text, finished, log_prob) in enumerate(texts):
-        path = folder / f"{method}-{number:02d}.{'abc' if music else 'txt'}"
+        name = f"{place}/{method}-{number:02d}"
         shown = f"X:{number + 1}\nT:{method} {number}\n{text}\n" if music else text
-        path.write_text(shown, encoding="utf-8")
-        midi = write_midi(text, path.with_suffix(".mid")) is None if music else None
+        path = folder.write_text(f"{name}.{'abc' if music else 'txt'}", shown)
+        midi = None
+        if music:
+            with folder.writing(f"{name}.mid") as sound:
+                midi = write_midi(text, sound) is None
         written.append(
             Written(
                 method=method,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.commands import check_counts, run_command
+from experiments.lab.folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ def main(args: list[str] | None = None) -> int:
     return run_command(run_experiment, Config, args, "python -m experiments.tagging")
 
 
-def run_experiment(config: Config) -> int:
+def run_experiment(config: Config, folder: RunFolder) -> int:
     """Every arm in turn, then the report; a seed that misses its gate is named in it."""
     from experiments.suites import chosen, run_tasks
     from experiments.tagging import cues, tagger
@@ -40,7 +41,7 @@ def run_experiment(config: Config) -> int:
     for place, name in enumerate(("filter", "smoother")):
         print(f"exact {name}: accuracy {facts['accuracy'][place]:.4f}, ", end="")
         print(f"{facts['nats'][place]:.4f} nats a tag; always the commonest: {facts['guess']:.4f}")
-    return run_tasks(tasks, config.out, "tagging.png", config.seeds, config.threads)
+    return run_tasks(tasks, folder, "tagging.png", config.seeds, config.threads)
 
 
 if __name__ == "__main__":

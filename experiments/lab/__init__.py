@@ -1,0 +1,1 @@
+"""What all experiments share: nothing here knows any one of them."""
