@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from experiments.lab.folder import RunFolder
-from experiments.sweeps import Task
+from experiments.lab.task import Task
 
 COLUMNS = "mean", "min", "max", "optimum", "baseline", "gate", "failed", "rate", "s"
 

@@ -21,7 +21,7 @@ from experiments.decode.alignment import check_weights, show_alignment
 from experiments.decode.pictures import draw_alignment, draw_tree
 from experiments.decode.tree import CUT, END, Hypothesis, prefix_tree, read_beams, show_tree
 from experiments.music.model import Model
-from experiments.music.vocabulary import Vocabulary
+from experiments.sources.vocabulary import Vocabulary
 
 FOUND = [
     Hypothesis(("b", "a", END), -0.5, -1.5),

@@ -28,9 +28,9 @@ from experiments.music import writing
 from experiments.music.config import Config, parse
 from experiments.music.data import cut, load
 from experiments.music.model import Model
-from experiments.music.tunes import Splits
-from experiments.music.vocabulary import BOUNDARY
 from experiments.music.writing import beam_text, sample_texts
+from experiments.sources.text import Splits
+from experiments.sources.vocabulary import BOUNDARY
 
 TEXT = "the cat sat on the mat.\nthe dog lay on the log.\n" * 60
 SMALL = Config(

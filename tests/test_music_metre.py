@@ -17,9 +17,9 @@ from experiments.music.abc_check import check_bars
 from experiments.music.config import Config, parse
 from experiments.music.metre import Header, advance, complete, metre_automaton
 from experiments.music.model import Model
-from experiments.music.tunes import Splits
-from experiments.music.vocabulary import Vocabulary
 from experiments.music.writing import beam_text, in_metre, sample_texts
+from experiments.sources.text import Splits
+from experiments.sources.vocabulary import Vocabulary
 
 HEADER = "M:2/4\nL:1/8\nK:D\n"
 VOCABULARY = Vocabulary.of([HEADER, "^=_,'()3{}<>|:[]12/4z- ABcdefgR"])
@@ -114,7 +114,7 @@ def test_whatever_is_let_through_has_complete_bars(automaton):
 
 def test_real_tunes_are_let_through():
     pytest.importorskip("music21")
-    from experiments.music.tunes import read_music
+    from experiments.sources.tunes import read_music
 
     tunes = read_music().valid
     whole = [text for text in tunes if check_bars(text).share == 1]

@@ -2,8 +2,8 @@
 
 import pytest
 
-from experiments.music.tunes import DataError, read_text_file
-from experiments.music.vocabulary import BOUNDARY, Vocabulary
+from experiments.sources.text import DataError, read_text_file
+from experiments.sources.vocabulary import BOUNDARY, Vocabulary
 
 
 def test_plain_text(tmp_path):

@@ -108,7 +108,7 @@ def show_music(settings: Settings, run: Path, folder: RunFolder) -> list[Path]:
     import jax.numpy as jnp
 
     import seqjax as sj
-    from experiments.music.vocabulary import BOUNDARY
+    from experiments.sources.vocabulary import BOUNDARY
 
     model, params, vocabulary = load_music(run)
     prompt = settings.prompt.replace("\\n", "\n")
@@ -138,8 +138,9 @@ def load_music(run: Path) -> tuple[Any, Any, Any]:
 
     import seqjax as sj
     from experiments.music.model import Model
-    from experiments.music.tunes import read_music, read_text_file
-    from experiments.music.vocabulary import Vocabulary
+    from experiments.sources.text import read_text_file
+    from experiments.sources.tunes import read_music
+    from experiments.sources.vocabulary import Vocabulary
 
     try:
         config = json.loads((run / "results.json").read_text("utf-8"))["config"]

@@ -42,7 +42,8 @@ def main(args: list[str] | None = None) -> int:
 def run_experiment(config: Config, folder: RunFolder) -> None:
     """Trains, measures before and after, counts divergences, and reports."""
     from experiments.gradients import arms, clipping, measure, pictures, report
-    from experiments.sweeps import parameters, sweep
+    from experiments.lab.sweep import sweep
+    from experiments.lab.task import parameters
 
     check_counts(
         config, "seeds", "steps", "budget", "length", "clipping_steps", "clipping_seeds", "threads"

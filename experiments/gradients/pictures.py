@@ -9,10 +9,10 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from experiments.adding.arms import BASELINE
 from experiments.gradients.clipping import TIMES
 from experiments.gradients.report import WHEN
 from experiments.lab.folder import RunFolder
+from experiments.sources.adding import BASELINE
 
 COLORS = {"initial": "0.55", "trained": "C3"}
 TITLES = {"initial": "at initialisation", "trained": "trained"}

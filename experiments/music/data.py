@@ -8,8 +8,9 @@ import seqjax as sj
 from experiments.music.config import Config
 from experiments.music.model import Model
 from experiments.music.training import Data
-from experiments.music.tunes import DataError, Splits, read_music, read_text_file
-from experiments.music.vocabulary import BOUNDARY, Vocabulary
+from experiments.sources.text import DataError, Splits, read_text_file
+from experiments.sources.tunes import read_music
+from experiments.sources.vocabulary import BOUNDARY, Vocabulary
 
 EVALUATION_ROWS = 16  # a document that is cut at the start of a row loses its context there
 

@@ -16,7 +16,7 @@ from experiments.music.abc_midi import write_midi
 from experiments.music.copying import TrainingText
 from experiments.music.metre import metre_automaton
 from experiments.music.model import Model
-from experiments.music.vocabulary import BOUNDARY, Vocabulary
+from experiments.sources.vocabulary import BOUNDARY, Vocabulary
 from seqjax.decoding import Accept
 from seqjax.decoding.logits import Processor
 

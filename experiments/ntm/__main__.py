@@ -35,8 +35,8 @@ def run_experiment(config: Config, folder: RunFolder) -> int:
     import numpy as np
 
     from experiments import report
+    from experiments.lab.sweep import sweep
     from experiments.ntm import arms, pictures
-    from experiments.sweeps import sweep
 
     for name, least in (("seeds", 1), ("steps", 0)):
         value = getattr(config, name)

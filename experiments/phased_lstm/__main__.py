@@ -46,10 +46,10 @@ def run_experiment(config: Config, folder: RunFolder) -> None:
     import numpy as np
 
     from experiments import report
+    from experiments.lab.sweep import sweep
     from experiments.phased_lstm.arms import ARMS, ROWS, task
     from experiments.phased_lstm.pictures import draw_results
     from experiments.phased_lstm.sines import draw
-    from experiments.sweeps import sweep
 
     if config.seeds < 1 or config.steps < 50:
         raise ValueError(f"seeds is {config.seeds} and steps {config.steps}; expected 1 and 50")

@@ -39,9 +39,9 @@ def run_experiment(config: Config, folder: RunFolder) -> None:
     import numpy as np
 
     from experiments import report
+    from experiments.lab.sweep import sweep
     from experiments.professor_forcing import arms, pictures
     from experiments.professor_forcing.text import Text, floor_and_baseline
-    from experiments.sweeps import sweep
 
     check_counts(config, "seeds", "steps", "threads")
     begun = time.perf_counter()

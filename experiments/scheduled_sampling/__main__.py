@@ -37,8 +37,8 @@ def run_experiment(config: Config, folder: RunFolder) -> int:
     import jax.numpy as jnp
 
     from experiments import report
+    from experiments.lab.sweep import sweep
     from experiments.scheduled_sampling import arms, pictures
-    from experiments.sweeps import sweep
 
     check_counts(config, "seeds", "steps", "threads")
     begun = time.perf_counter()

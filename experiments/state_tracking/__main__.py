@@ -34,10 +34,10 @@ def main(args: list[str] | None = None) -> int:
 def run_experiment(config: Config, folder: RunFolder) -> None:
     """Every cell on every problem, and the report."""
     from experiments import report as reports
+    from experiments.lab.sweep import sweep
     from experiments.state_tracking import report
     from experiments.state_tracking.arms import ARMS, task
     from experiments.state_tracking.automata import PROBLEMS
-    from experiments.sweeps import sweep
 
     check_counts(config, "seeds", "steps", "threads")
     pairs = [(arm, problem) for problem in PROBLEMS for arm in ARMS]
