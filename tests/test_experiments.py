@@ -138,7 +138,7 @@ def test_a_terminal_of_ascii_shows_what_it_can(monkeypatch):
     monkeypatch.setattr(command, "listing", lambda: "α is 1")
     assert command.main([]) == 0
     terminal.flush()
-    assert terminal.buffer.getvalue() == b"? is 1\n"  # pyright: ignore[reportAttributeAccessIssue]
+    assert terminal.buffer.getvalue() == b"? is 1\n"
 
 
 def test_a_run_is_taken_into_the_pages_and_nothing_else_is_replaced(tmp_path, monkeypatch):
