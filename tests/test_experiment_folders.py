@@ -16,7 +16,7 @@ pytest.importorskip("tyro")
 pytest.importorskip("matplotlib")
 pytest.importorskip("rich")
 
-from experiments.music import __main__ as music
+from experiments.lab import command
 
 TEXT = "the cat sat on the mat.\nthe dog lay on the log.\n" * 60
 
@@ -157,7 +157,9 @@ def test_music_leaves_every_file_of_the_users(tmp_path, capsys):
     sizes = "--minutes 0.01 --hidden-size 4 --layers 1 --batch-size 4 --window 8 --samples 1"
     text = tmp_path / "text.txt"
     text.write_text(TEXT)
-    call = lambda *args: music.main(["--text", str(text), "--out", str(run), *sizes.split(), *args])
+    call = lambda *args: command.main(
+        ["music", "--text", str(text), "--out", str(run), *sizes.split(), *args]
+    )
     before = put(run, *NAMES)
     for args in ((), ("--resume",), ("--write-only",)):
         assert call(*args) == 2
@@ -171,4 +173,4 @@ def test_music_leaves_every_file_of_the_users(tmp_path, capsys):
     for args in (("--resume",), ("--write-only",), ()):
         assert call(*args) == 0, capsys.readouterr().err
         assert kept(mine, run), args
-    assert json.loads((run / "results-2.json").read_text())["model"]["steps"] > 0
+    assert json.loads((run / "results-2.json").read_text())["measured"]["model"]["steps"] > 0

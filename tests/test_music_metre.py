@@ -11,10 +11,10 @@ import pytest
 
 pytest.importorskip("tyro")
 
-from experiments.music import __main__ as command
+from experiments.lab.folder import RunFolder
 from experiments.music import writing
 from experiments.music.abc_check import check_bars
-from experiments.music.config import Config, parse
+from experiments.music.config import Config
 from experiments.music.metre import Header, advance, complete, metre_automaton
 from experiments.music.model import Model
 from experiments.music.writing import beam_text, in_metre, sample_texts
@@ -138,7 +138,7 @@ def test_an_untrained_model_writes_in_metre():
 
 
 @pytest.mark.parametrize("decode", ["both", "sample", "beam"])
-def test_the_command_line_constrains_whatever_is_written(decode, tmp_path, monkeypatch):
+def test_the_automaton_constrains_whatever_is_written(decode, tmp_path, monkeypatch):
     asked = []
     remember = lambda name, found: (
         lambda *_, processors, **how: asked.append((name, processors)) or found
@@ -147,11 +147,12 @@ def test_the_command_line_constrains_whatever_is_written(decode, tmp_path, monke
     monkeypatch.setattr(writing, "sample_texts", remember("sample", []))
     monkeypatch.setattr(writing, "beam_text", remember("beam", ("", True, 0.0)))
     splits = Splits(("x",), ("y",), ("z",))
-    data = SimpleNamespace(model=None, vocabulary=VOCABULARY, prompt=HEADER, splits=splits)
-    for args, processors in (([], []), (["--in-metre"], [HEADER])):
+    data: Any = SimpleNamespace(model=None, vocabulary=VOCABULARY, prompt=HEADER, splits=splits)
+    folder = RunFolder(tmp_path, "music")
+    for strict, processors in ((False, []), (True, [HEADER])):
         asked.clear()
-        config = parse(["--decode", decode, *args])
-        command.write_samples(config, data, None, tmp_path / "written")
+        config = Config(decode=decode, in_metre=strict)
+        writing.write_samples(config, data, None, folder, "written")
         ways = ["sample", "beam"] if decode == "both" else [decode]
         assert asked == [(way, processors) for way in ways]
 

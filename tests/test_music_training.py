@@ -18,10 +18,10 @@ pytest.importorskip("tyro")
 pytest.importorskip("matplotlib")
 pytest.importorskip("rich")
 
+from experiments.lab import command
 from experiments.lab.folder import RunFolder
-from experiments.music import __main__ as command
 from experiments.music import data as music_data
-from experiments.music import report, training
+from experiments.music import experiment, progress, training
 from experiments.music.config import Config
 from experiments.music.training import History, Run
 
@@ -53,7 +53,7 @@ def data(config):
 def planned(config, data, **changes) -> Run:
     """A run that was planned without a clock."""
     config = replace(config, **changes)
-    run = Run(config, data.model, data.windows, RunFolder(config.out, "music"))
+    run = Run(config, data.model, data.windows, data.identity, RunFolder(config.out, "music"))
     run.history.total_steps = STEPS
     return run
 
@@ -149,9 +149,9 @@ def test_ctrl_c_and_resume_at_the_command_line(config, capsys, monkeypatch):
     folder = config.out.parent / "command"
     other = config.out.parent / "other.txt"
     other.write_text(TEXT + TEXT)
-    args = ["--text", str(config.text), "--out", str(folder), "--prompt", "the "]
+    args = ["music", "--text", str(config.text), "--out", str(folder), "--prompt", "the "]
     args += [word for name, n in SIZES.items() for word in (f"--{name.replace('_', '-')}", str(n))]
-    described, seen = report._describe, []
+    described, seen = progress._describe, []
 
     def describe(run, step, loss, norm):
         seen.append(step)
@@ -160,17 +160,17 @@ def test_ctrl_c_and_resume_at_the_command_line(config, capsys, monkeypatch):
         return described(run, step, loss, norm)
 
     monkeypatch.setattr(Run, "start", lambda run: setattr(run.history, "total_steps", STEPS))
-    monkeypatch.setattr(report, "EVERY", 1)
-    monkeypatch.setattr(report, "_describe", describe)
+    monkeypatch.setattr(progress, "EVERY", 1)
+    monkeypatch.setattr(progress, "_describe", describe)
     monkeypatch.setenv("COLUMNS", "200")
     assert command.main(args) == 130
     assert f"\nstopped; go on with: --resume --out {folder}\n" in capsys.readouterr().err
-    for change in (["--seed", "1"], ["--window", "4"], ["--text", str(other)]):
-        assert command.main([*args, "--resume", *change]) == 2
-        assert "resume it with the same text, --window and --seed" in capsys.readouterr().err
+    for name, value in {"seed": "1", "window": "4", "text": str(other)}.items():
+        assert command.main([*args, "--resume", f"--{name}", value]) == 2
+        assert f"is of another {name}; resume it with the same text" in capsys.readouterr().err
     assert command.main([*args, "--resume"]) == 0
     assert seen == list(range(1, STEPS + 1))
-    results = json.loads((folder / "results.json").read_text())
+    results = json.loads((folder / "results.json").read_text())["measured"]
     assert results["model"]["steps"] == STEPS
     assert [step for step, _ in results["history"]["train"]] == seen
     loss = r"loss \d\.\d{3} bpc \d\.\d{3} valid \d\.\d{3} \|g\| \d\.\d\d [\d,]+ chars/s"
@@ -181,10 +181,10 @@ def test_ctrl_c_before_anything_was_saved(config, capsys, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(music_data, "load", interrupted)
+    monkeypatch.setattr(experiment, "train", interrupted)
     out = config.out.parent / "nothing"
-    assert command.main(["--text", str(config.text), "--out", str(out)]) == 130
-    assert capsys.readouterr().err == "\nstopped; nothing was saved yet\n"
+    assert command.main(["music", "--text", str(config.text), "--out", str(out)]) == 130
+    assert capsys.readouterr().err == "\nstopped; nothing was saved yet\n" and not out.exists()
 
 
 def test_the_progress_in_numbers():
@@ -192,7 +192,7 @@ def test_the_progress_in_numbers():
     config = SimpleNamespace(batch_size=4, window=8)
     history = History(total_steps=9, valid=[[1, 9.0], [2, 1.25]], seconds=2.0)
     run: Any = SimpleNamespace(config=config, history=history)
-    said = report._describe(run, 100, 1.5 * math.log(2), 0.456)
+    said = progress._describe(run, 100, 1.5 * math.log(2), 0.456)
     assert said == "loss 1.040 bpc 1.500 valid 1.250 |g| 0.46 1,600 chars/s"
     history.valid.clear()
-    assert "valid" not in report._describe(run, 100, 1.0, 1.0)
+    assert "valid" not in progress._describe(run, 100, 1.0, 1.0)

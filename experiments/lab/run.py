@@ -51,7 +51,7 @@ def show(report: Report) -> None:
     """Prints a report."""
     for table in report.tables:
         print("\n" + tables.text(table))
-    print("\n" + "\n".join(filter(None, [report.headline, *report.misses])))
+    print("\n" + "\n".join([report.headline, *report.misses, *report.notes]))
 
 
 def conclude(results: Results) -> int:

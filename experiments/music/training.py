@@ -35,7 +35,7 @@ class History:
     """What a run measured, as lists of [step, value]; a plain JSON value."""
 
     total_steps: int
-    data: list = field(default_factory=list)  # what the step's number stands for
+    data: dict = field(default_factory=dict)  # what the step's number stands for
     train: list[list[float]] = field(default_factory=list)  # bits per character
     valid: list[list[float]] = field(default_factory=list)  # bits per character
     grad_norm: list[list[float]] = field(default_factory=list)
@@ -49,11 +49,18 @@ class History:
 class Run:
     """One training run in a folder: `last/` to go on from, `best/` to use."""
 
-    def __init__(self, config: Config, model: Model, data: Data, folder: RunFolder):
-        self.config, self.model, self.data = config, model, data
+    def __init__(
+        self,
+        config: Config,
+        model: Model,
+        data: Data,
+        identity: dict[str, str],
+        folder: RunFolder,
+    ):
+        self.config, self.model, self.data, self.identity = config, model, data, identity
         self.folder = folder
-        self.data_position = [config.seed, config.window, *(c.tokens for c in data)]
-        self.history = History(total_steps=1, data=self.data_position)
+        place = {"seed": config.seed, "window": config.window, "batch_size": config.batch_size}
+        self.history = History(total_steps=1, data=place | identity)
         self.state = self._fresh()
         self._evaluate = jax.jit(self._window_loss)
 
@@ -84,11 +91,11 @@ class Run:
         """
         saved = sj.restore_checkpoint(self.folder.directory("last"), self._fresh(), spec=self.model)
         history = History(**saved.position)
-        if history.data != self.data_position:
+        other = [name for name, value in self.history.data.items() if history.data[name] != value]
+        if other:
             raise ValueError(
-                f"the run in {self.folder.path} has seed, window and numbers of characters "
-                f"{history.data}, not {self.data_position}; resume it with the same text, "
-                "--window and --seed"
+                f"the run in {self.folder.path} is of another {', '.join(other)}; resume it with "
+                "the same text, --window, --batch-size and --seed"
             )
         self.state, self.history = saved.state, history
 
@@ -147,7 +154,9 @@ class Run:
         if math.isfinite(value):
             self.history.valid.append([step, value])
         if better:
-            self.folder.save_checkpoint("best", self.state.params, spec=self.model, keep=1)
+            self.folder.save_checkpoint(
+                "best", self.state.params, spec=self.model, position=self.identity, keep=1
+            )
         self.save()
 
     def _fresh(self) -> sj.TrainState:

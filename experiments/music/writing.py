@@ -13,7 +13,9 @@ import seqjax as sj
 from experiments.lab.folder import RunFolder
 from experiments.music.abc_check import check_bars
 from experiments.music.abc_midi import write_midi
+from experiments.music.config import Config
 from experiments.music.copying import TrainingText
+from experiments.music.data import Loaded
 from experiments.music.metre import metre_automaton
 from experiments.music.model import Model
 from experiments.sources.vocabulary import BOUNDARY, Vocabulary
@@ -162,3 +164,27 @@ def _texts(prompt: str, vocabulary: Vocabulary, tokens, log_probs):
         (prompt + vocabulary.decode(row), bool((row == BOUNDARY).any()), float(log_prob))
         for row, log_prob in zip(np.asarray(tokens), np.asarray(log_probs), strict=True)
     ]
+
+
+def write_samples(
+    config: Config, data: Loaded, params: Any, folder: RunFolder, place: str
+) -> list[Written]:
+    """Texts in a subfolder: sampled ones, one found by beam search, or both; the last ones go."""
+    folder.remove(place)
+    training = TrainingText(data.splits.train)
+    processors = [in_metre(data.vocabulary, data.prompt)] if config.in_metre else []
+    who = (data.model, params, data.vocabulary, data.prompt)
+    written, music = [], config.text is None
+    if config.decode in ("both", "sample"):
+        sampled = sample_texts(
+            *who,
+            count=config.samples,
+            temperature=config.temperature,
+            key=jax.random.key(config.seed),
+            processors=processors,
+        )
+        written += write(sampled, "sample", folder, place, training, music=music)
+    if config.decode in ("both", "beam"):
+        found = beam_text(*who, processors=processors)
+        written += write([found], "beam", folder, place, training, music=music)
+    return written

@@ -1,7 +1,9 @@
 """Text in three splits: what a model is trained, validated and tested on."""
 
 import codecs
+import hashlib
 import io
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +33,11 @@ class Splits:
     def items(self) -> Iterator[tuple[str, tuple[str, ...]]]:
         """The pairs (name, documents) of the three splits."""
         return iter([("train", self.train), ("valid", self.valid), ("test", self.test)])
+
+    def digest(self) -> str:
+        """A hash of the documents, their order and their splits."""
+        content = json.dumps([split for _, split in self.items()])
+        return hashlib.sha256(content.encode()).hexdigest()
 
     def describe(self) -> dict[str, dict[str, int]]:
         """For each split the numbers of documents and of characters."""
