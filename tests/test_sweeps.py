@@ -94,6 +94,19 @@ def test_a_missed_gate_is_a_result_and_a_leak_an_error(tmp_path, capsys):
     assert "square, squared error LEAK" in printed and "the target leaks into the input" in printed
 
 
+def test_an_edited_result_is_the_users(tmp_path, capsys):
+    folder = tmp_path / "run"
+    assert run.run(experiment(square()), settings(tmp_path)) == 0
+    for name in ("results.json", "adding.png", "diary.txt"):
+        (folder / name).write_text("mine")
+    assert run.run(experiment(square()), settings(tmp_path)) == 0
+    assert "adding.png is not this run's to replace; wrote" in capsys.readouterr().out
+    for name in ("results.json", "adding.png", "diary.txt"):
+        assert (folder / name).read_text() == "mine"
+    assert read(folder / "results-2.json")["tasks"]
+    assert (folder / "adding-2.png").stat().st_size > 5000
+
+
 def test_what_is_measured_is_recorded_unless_there_is_nothing(tmp_path):
     def measure(config, results: Results, folder):
         assert folder.path == tmp_path / "run" and results.params["square"]["w"].shape == (1,)

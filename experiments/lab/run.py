@@ -27,11 +27,11 @@ def run(experiment: Experiment, config: Settings) -> int:
     """
     config = experiment.resolved(config)
     config.check()
-    tasks = list(experiment.tasks(config)) if experiment.tasks else []
-    if tasks and isinstance(config, SweepSettings):
-        tasks = chosen(tasks, config.only)
     with RunFolder(config.out or Path("runs") / experiment.name, experiment.name) as folder:
         begun = time.perf_counter()
+        tasks = list(experiment.tasks(config)) if experiment.tasks else []
+        if tasks and isinstance(config, SweepSettings):
+            tasks = chosen(tasks, config.only)
         results = Results(tasks, {}, {}, {})
         for task in tasks:
             results.found[task.name], results.params[task.name] = _train(task, config)
