@@ -97,18 +97,18 @@ class RunFolder:
         self, name: str, state: Any, *, spec: Any, position: Any = None, keep: int
     ) -> Path:
         """`sj.save_checkpoint` into a folder here; the run's older ones go, but for the newest."""
-        directory = self.directory(name)
-        saved = sj.save_checkpoint(directory, state, spec=spec, position=position, keep=None)
+        saved = sj.save_checkpoint(
+            self.directory(name), state, spec=spec, position=position, keep=None
+        )
+        home = self.path.absolute()
         for path in saved.rglob("*"):
             if path.is_file():
-                relative = directory.relative_to(self.path) / path.relative_to(directory.absolute())
-                self._files[relative.as_posix()] = _digest(path)
+                self._files[path.relative_to(home).as_posix()] = _digest(path)
         self._write_mark()
-        prefix = directory.relative_to(self.path).as_posix()
-        depth = prefix.count("/") + 2
-        own = {"/".join(f.split("/")[:depth]) for f in self._files if f.startswith(f"{prefix}/")}
-        for old in sorted(own)[:-keep]:
-            self.remove(old)
+        prefix = saved.parent.relative_to(home).as_posix() + "/"
+        beside = [file.removeprefix(prefix) for file in self._files if file.startswith(prefix)]
+        for old in sorted({file.split("/")[0] for file in beside})[:-keep]:
+            self.remove(prefix + old)
         return saved
 
     def directory(self, name: str) -> Path:
