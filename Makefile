@@ -8,7 +8,7 @@ OLDEST := 0.10.0
 .PHONY: demo test check matrix clean
 
 demo: $(STAMP)  ## train a model that writes tunes; results in runs/music/
-	$(BIN)/python -m experiments.music $(ARGS)
+	$(BIN)/python -m experiments music $(ARGS)
 
 test: $(STAMP)  ## the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q $(ARGS)

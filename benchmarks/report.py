@@ -3,7 +3,8 @@
     python -m benchmarks.report
 
 Each table stands between two comments of a page, `<!-- NAME -->` and `<!-- end -->`, and the text
-around it is written by hand. A test compares the pages with the results.
+around it is written by hand. A test compares the pages with the results. To measure again, run a
+benchmark and copy its runs/benchmarks/NAME/NAME.json to benchmarks/results/NAME-cpu.json.
 """
 
 import argparse
