@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import re
 import sys
 import types
@@ -12,6 +13,8 @@ import pytest
 
 import seqjax as sj
 from benchmarks import report
+from experiments.lab.experiment import find
+from experiments.lab.page import committed
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -118,6 +121,22 @@ def test_the_index_names_every_room_and_every_page():
     for page in PAGES:
         if page.startswith("docs/") and not page.startswith(("docs/index", "docs/decisions/0")):
             assert ROOT / page in linked, page
+
+
+RESULT = re.compile(r"^\| `(\w+)([^`]*)`.*?\| ([\d.]+) \| (.*) \|$", re.MULTILINE)
+
+
+@pytest.mark.parametrize(("name", "settings", "minutes", "cells"), RESULT.findall(README))
+def test_results_are_those_of_the_committed_records(name, settings, minutes, cells):
+    try:
+        experiment = find(name)
+    except ValueError:
+        pytest.skip("has no committed record")
+    record = json.dumps(committed(experiment)["report"], ensure_ascii=False)
+    for number in re.findall(r"\d+\.\d+", cells):
+        assert re.search(rf"(?<![\d.]){re.escape(number)}(?!\d)", record), number
+    if not settings:
+        assert float(minutes) == experiment.minutes
 
 
 @pytest.mark.parametrize("page", report.PAGES, ids=lambda page: page.name)
