@@ -1,5 +1,6 @@
 """Linear-chain conditional random fields: a law over whole taggings, with scores of neighbours."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -9,12 +10,12 @@ from seqjax._internal import checks, trees
 from seqjax.core.ids import check_ids
 from seqjax.core.scan import check_flags, swap_time, zero_rows
 from seqjax.losses.labels import (
-    LOG_ZERO,
     check_floats,
     check_integers,
     check_lengths,
     within,
 )
+from seqjax.losses.log_numbers import LOG_ZERO
 
 
 class CRFParams(NamedTuple):
@@ -193,31 +194,42 @@ class Chain(NamedTuple):
         return self.real & (jnp.cumsum(self.real, axis=1, dtype=jnp.int32) == 1)
 
 
-def forward(chain: Chain, join) -> tuple[jax.Array, jax.Array]:
-    """The scores of all ways to each tag: of the last step [B, K], and of every step [B, T, K].
+class Forward(NamedTuple):
+    """Scores of all ways to each tag, kept near 0, where float32 has the most digits."""
 
-    `join` reduces over the tag before: scores [B, K, K] at [i, j] -> [B, K].
-    """
+    last: jax.Array  # [B, K] of the last step, less the level
+    every: jax.Array  # [B, T, K] of every step, each less some number a row
+    level: jax.Array  # [B] an integer
 
-    def step(alpha, inputs):
+    def scores(self, end: jax.Array, join: Callable[..., jax.Array]) -> jax.Array:
+        """The scores of whole rows [B], joined over the last tag."""
+        return self.level + join(self.last + end, axis=-1)
+
+
+def forward(chain: Chain, join: Callable[..., jax.Array]) -> Forward:
+    """Runs over the steps; `join(scores, axis)` reduces over the tag before, to a sum or a max."""
+
+    def step(carry, inputs):
+        alpha, level = carry
         emission, real, first = inputs
-        moved = join(alpha[:, :, None] + chain.transitions)
+        moved = join(alpha[:, :, None] + chain.transitions, axis=1)
         new = jnp.where(first[:, None], chain.start, moved) + emission
-        alpha = jnp.where(real[:, None], new, alpha)
-        return alpha, alpha
+        up = jnp.floor(jnp.max(new, axis=1))
+        alpha = jnp.where(real[:, None], new - up[:, None], alpha)
+        return (alpha, jnp.where(real, level + up, level)), alpha
 
     emissions = chain.emissions
     begin = jnp.zeros((emissions.shape[0], emissions.shape[2]), emissions.dtype)
+    begin = trees.vary_like((begin, begin[:, 0]), chain)
     xs = swap_time((emissions, chain.real, chain.first))
     step = jax.checkpoint(step, prevent_cse=False)  # else [B, K, K] is stored at every step
-    last, every = jax.lax.scan(step, trees.vary_like(begin, chain), xs)
-    return last, swap_time(every)
+    (last, level), every = jax.lax.scan(step, begin, xs)
+    return Forward(last, swap_time(every), level)
 
 
 def _log_total(chain: Chain) -> jax.Array:
-    """log Z [B], with `LOG_ZERO` for what is."""
-    last, _ = forward(chain, lambda scores: jax.nn.logsumexp(scores, axis=1))
-    total = jax.nn.logsumexp(last + chain.end, axis=-1)
+    """log Z [B], about `LOG_ZERO` or less for log 0."""
+    total = forward(chain, jax.nn.logsumexp).scores(chain.end, jax.nn.logsumexp)
     return jnp.where(jnp.any(chain.real, axis=1), total, 0)
 
 

@@ -9,8 +9,6 @@ from jax.experimental import checkify
 from seqjax._internal import checks
 from seqjax.core.ids import as_ids
 
-LOG_ZERO = -1e30  # stands for log 0 where an infinity would turn a gradient into NaN
-
 
 def check_floats(name: str, x: Any, axes: str) -> jax.Array:
     """x as floats of at least 32 bits with as many axes as `axes` has letters, such as "B T V"."""

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 
 from seqjax._internal import checks
 from seqjax.core.scan import check_flags, zero_rows
-from seqjax.losses.labels import LOG_ZERO, check_integers, widened
+from seqjax.losses.labels import check_integers, widened
+from seqjax.losses.log_numbers import LOG_ZERO
 
 
 def unlikelihood_losses(logits: Any, candidates: Any, *, mask: Any = None) -> jax.Array:

@@ -9,7 +9,7 @@ from seqjax.core.noise import Noise, check_key, fold_in_rows
 from seqjax.core.scan import swap_time
 from seqjax.decoding.engine.rows import ASIDE
 from seqjax.losses.crf import Chain, CRFParams, check_chain, forward
-from seqjax.losses.labels import LOG_ZERO
+from seqjax.losses.log_numbers import LOG_ZERO
 
 
 class Tagging(NamedTuple):
@@ -57,12 +57,11 @@ def crf_viterbi(
       Algorithm, 1967. Lafferty, McCallum and Pereira 2001.
     """
     chain = check_chain(params, emissions, lengths, mask)
-    last, alphas = forward(chain, lambda scores: jnp.max(scores, axis=1))
-    final = last + chain.end
+    found = forward(chain, jnp.max)
     # The tag before is found again from α: no table of pointers is stored.
     best = lambda scores, _: jax.lax.argmax(scores, 1, jnp.int32)
-    tags = _backward(chain, alphas, best(final, None), best, None)
-    scores = jnp.where(jnp.any(chain.real, axis=1), jnp.max(final, axis=1), 0)
+    tags = _backward(chain, found.every, best(found.last + chain.end, None), best, None)
+    scores = jnp.where(jnp.any(chain.real, axis=1), found.scores(chain.end, jnp.max), 0)
     return Tagging(tags, jnp.where(scores < LOG_ZERO / 2, -jnp.inf, scores))
 
 
@@ -109,14 +108,14 @@ def crf_sample(
     rows, steps = chain.real.shape
     check_key(key, rows)
     keys = Noise.from_key(key, rows).key
-    last, alphas = forward(chain, lambda scores: jax.nn.logsumexp(scores, axis=1))
+    found = forward(chain, jax.nn.logsumexp)
 
     def draw(scores, t):
         now = fold_in_rows(keys, jnp.broadcast_to(t, keys.shape))
         return jax.vmap(jax.random.categorical)(now, scores).astype(jnp.int32)
 
     times = jnp.arange(steps, dtype=jnp.int32)
-    return _backward(chain, alphas, draw(last + chain.end, ASIDE), draw, times)
+    return _backward(chain, found.every, draw(found.last + chain.end, ASIDE), draw, times)
 
 
 def _backward(chain: Chain, alphas: jax.Array, last: jax.Array, choose, xs: Any) -> jax.Array:
