@@ -10,7 +10,6 @@ from jax.experimental import checkify
 from seqjax._internal import checks, trees
 from seqjax.core.ids import check_ids
 from seqjax.core.scan import swap_time
-from seqjax.losses import log_numbers
 from seqjax.losses.labels import (
     check_blank,
     check_floats,
@@ -18,7 +17,7 @@ from seqjax.losses.labels import (
     check_lengths,
     within,
 )
-from seqjax.losses.log_numbers import LOG_ZERO, Log
+from seqjax.losses.log_numbers import LOG_ZERO, Log, log_sum
 
 
 def ctc_loss(
@@ -116,20 +115,19 @@ def _log_path_sums(log_probs, real, labels, label_lengths, blank: int) -> jax.Ar
     skips = (states != blank) & (states != before)
     # Before the first frame a path is at the first blank, which reaches both beginnings.
     first = jnp.broadcast_to(jnp.arange(2 * size + 1) == 0, states.shape)
-    start = log_numbers.start_at(first, log_probs.dtype)
-    nowhere = log_numbers.start_at(jnp.zeros_like(first), log_probs.dtype)
+    start = Log.one_where(first, log_probs.dtype)
+    nowhere = Log.one_where(jnp.zeros_like(first), log_probs.dtype)
 
     def step(alpha: Log, inputs):
         log_prob, real = inputs
-        skipped = log_numbers.where(skips, log_numbers.earlier(alpha, 2), nowhere)
-        arrived = log_numbers.plus(alpha, log_numbers.earlier(alpha, 1), skipped)
-        new = log_numbers.times(arrived, jnp.take_along_axis(log_prob, states, axis=1))
-        return log_numbers.where(real[:, None], new, alpha), None
+        skipped = alpha.earlier(2).where(skips, nowhere)
+        arrived = log_sum(alpha, alpha.earlier(1), skipped)
+        new = arrived.times(jnp.take_along_axis(log_prob, states, axis=1))
+        return new.where(real[:, None], alpha), None
 
     start = trees.vary_like(start, (log_probs, real, labels))
     step = jax.checkpoint(step, prevent_cse=False)  # only α is stored at every frame
     alpha, _ = jax.lax.scan(step, start, swap_time((log_probs, real)))
-    in_blank = log_numbers.take(alpha, 2 * label_lengths)
-    in_label = log_numbers.take(alpha, jnp.maximum(2 * label_lengths - 1, 0))
-    some = label_lengths > 0
-    return log_numbers.where(some, log_numbers.plus(in_blank, in_label), in_blank).value
+    in_blank = alpha.take(2 * label_lengths)
+    in_label = alpha.take(jnp.maximum(2 * label_lengths - 1, 0))
+    return log_sum(in_blank, in_label).where(label_lengths > 0, in_blank).value

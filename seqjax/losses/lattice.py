@@ -4,8 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import trees
-from seqjax.losses import log_numbers
-from seqjax.losses.log_numbers import LOG_ZERO, Log
+from seqjax.losses.log_numbers import LOG_ZERO, Log, log_sum
 
 
 def lattice_log_prob(
@@ -31,18 +30,17 @@ def lattice_log_prob(
     diagonals = jnp.arange(1, blanks.shape[1] + size, dtype=jnp.int32)
     inside = diagonals[:, None] <= lengths + label_lengths  # [N, B]
     first = jnp.zeros((blanks.shape[0], size), bool).at[:, 0].set(True)
-    start = log_numbers.start_at(first, blanks.dtype)
+    start = Log.one_where(first, blanks.dtype)
 
     def step(alpha: Log, inputs):
         blank, emit, inside = inputs
-        moved = log_numbers.earlier(log_numbers.times(alpha, emit), 1)
-        new = log_numbers.plus(log_numbers.times(alpha, blank), moved)
-        return log_numbers.where(inside[:, None], new, alpha), None
+        new = log_sum(alpha.times(blank), alpha.times(emit).earlier(1))
+        return new.where(inside[:, None], alpha), None
 
     start = trees.vary_like(start, (blanks, emits, inside))
     step = jax.checkpoint(step, prevent_cse=False)  # only α is stored at every step
     alpha, _ = jax.lax.scan(step, start, (skew(blanks), skew(emits), inside))
-    total = log_numbers.take(alpha, label_lengths).value
+    total = alpha.take(label_lengths).value
     return jnp.where(total < LOG_ZERO / 2, -jnp.inf, total)
 
 

@@ -9,7 +9,7 @@ and every operation rounds the part alone: an error of 1e-7, however small p is.
 """
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,46 +23,42 @@ class Log(NamedTuple):
     whole: jax.Array
     part: jax.Array
 
+    @classmethod
+    def one_where(cls, place: jax.Array, dtype: Any) -> "Log":
+        """log 1 where `place` is True, else log 0."""
+        whole = jnp.where(place, 0, LOG_ZERO).astype(dtype)
+        return cls(whole, jnp.zeros_like(whole))
+
     @property
     def value(self) -> jax.Array:
-        """The logarithm itself [...], rounded once; about `LOG_ZERO` or less for that of 0."""
+        """The logarithm itself [...], rounded once; about `LOG_ZERO` or less for log 0."""
         return self.whole + self.part
 
+    def times(self, factor: jax.Array) -> "Log":
+        """The logarithm of the product with numbers given by their logarithms [...]."""
+        part = self.part + jnp.maximum(factor, LOG_ZERO)
+        up = jnp.floor(part)
+        return Log(self.whole + up, part - up)
 
-def start_at(place: jax.Array, dtype) -> Log:
-    """log 1 where `place` is True, else log 0."""
-    whole = jnp.where(place, 0, LOG_ZERO).astype(dtype)
-    return Log(whole, jnp.zeros_like(whole))
+    def earlier(self, steps: int) -> "Log":
+        """What is `steps` places before on the last axis, log 0 at its beginning."""
+        width = self.whole.shape[-1]
+        pad = [(0, 0)] * (self.whole.ndim - 1) + [(steps, 0)]
+        move = lambda x, fill: jnp.pad(x, pad, constant_values=fill)[..., :width]
+        return Log(move(self.whole, LOG_ZERO), move(self.part, 0))
+
+    def where(self, condition: jax.Array, other: "Log") -> "Log":
+        """These numbers where the condition is True, else the other ones."""
+        return Log(*(jnp.where(condition, a, b) for a, b in zip(self, other, strict=True)))
+
+    def take(self, index: jax.Array) -> "Log":
+        """The number of each row [B, N] at index [B]."""
+        pick = lambda x: jnp.take_along_axis(x, index[:, None], axis=-1)[:, 0]
+        return Log(pick(self.whole), pick(self.part))
 
 
-def times(log: Log, factor: jax.Array) -> Log:
-    """The logarithm of a product, one factor of which is given by its logarithm."""
-    part = log.part + jnp.maximum(factor, LOG_ZERO)
-    up = jnp.floor(part)
-    return Log(log.whole + up, part - up)
-
-
-def plus(*logs: Log) -> Log:
-    """The logarithm of a sum."""
+def log_sum(*logs: Log) -> Log:
+    """The logarithm of a sum of numbers."""
     top = functools.reduce(jnp.maximum, (log.whole for log in logs))
     total = functools.reduce(jnp.add, (jnp.exp(log.whole - top + log.part) for log in logs))
-    return times(Log(top, jnp.zeros_like(top)), jnp.log(total))
-
-
-def earlier(log: Log, steps: int) -> Log:
-    """What stands `steps` places before on the last axis, log 0 at its beginning."""
-    width = log.whole.shape[-1]
-    pad = [(0, 0)] * (log.whole.ndim - 1) + [(steps, 0)]
-    move = lambda x, fill: jnp.pad(x, pad, constant_values=fill)[..., :width]
-    return Log(move(log.whole, LOG_ZERO), move(log.part, 0))
-
-
-def where(condition: jax.Array, log: Log, other: Log) -> Log:
-    """One or the other by a condition that broadcasts."""
-    return Log(*(jnp.where(condition, a, b) for a, b in zip(log, other, strict=True)))
-
-
-def take(log: Log, index: jax.Array) -> Log:
-    """The entry of each row's last axis at index [B]: [B]."""
-    pick = lambda x: jnp.take_along_axis(x, index[:, None], axis=-1)[:, 0]
-    return Log(pick(log.whole), pick(log.part))
+    return Log(top, jnp.zeros_like(top)).times(jnp.log(total))
