@@ -265,7 +265,13 @@ class Corpus:
 
 def _ids(name: str, values: Any, vocab_size: int | None) -> np.ndarray:
     """The values as int32 ids; raises where they are none."""
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        raise ValueError(
+            f"{name} has rows of unequal lengths; expected a 1-D array of integer ids. Rows that "
+            "are texts of their own are documents: Corpus.from_documents."
+        ) from None
     # An empty list has no dtype of its own (NumPy says float64).
     empty = array.ndim == 1 and array.size == 0
     checks.require(

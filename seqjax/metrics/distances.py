@@ -1,4 +1,4 @@
-"""Distances between sequences of tokens: edits, the same by kind, positions that differ.
+"""Distances between sequences of tokens: edits, edits by kind, positions that differ.
 
 All are jittable and take rows of unequal lengths. `...` are leading axes, which broadcast: the n
 best hypotheses [B, K, L] meet their references as [B, 1, S].
@@ -176,40 +176,6 @@ def hamming_distance(hypotheses, references, lengths=None) -> jax.Array:
     _leading(hyp.shape[:-1], ref.shape[:-1])
     real = jnp.arange(hyp.shape[-1], dtype=jnp.int32) < lengths[..., None]
     return jnp.sum((hyp != ref) & real, axis=-1, dtype=jnp.int32)
-
-
-def error_rate(distances, reference_lengths) -> jax.Array:
-    """Edits per token of the references, over a whole corpus: WER, CER, PER.
-
-        Σ distances / Σ reference_lengths
-
-    A mean of the rates of single rows is another number; it weighs short rows more.
-
-    Args:
-      distances: [...] as of `edit_distance`.
-      reference_lengths: [...] tokens of the references, of the same shape.
-
-    Returns:
-      [] a float that may exceed 1; where the references are empty, 0 without edits, else inf.
-
-    Raises:
-      ValueError: if the shapes differ.
-
-    Example:
-      >>> print(error_rate(jnp.array([1, 0, 3]), jnp.array([4, 4, 2])))
-      0.4
-
-    References:
-      Wagner and Fischer, The string-to-string correction problem, 1974, for the distance.
-    """
-    distances, lengths = jnp.asarray(distances), jnp.asarray(reference_lengths)
-    checks.require(
-        distances.shape == lengths.shape,
-        f"distances has shape {distances.shape} and reference_lengths {lengths.shape}; expected "
-        "the same, a distance a reference.",
-    )
-    edits, tokens = (jnp.sum(x).astype(float) for x in (distances, lengths))
-    return jnp.where(edits == 0, 0.0, edits / tokens)
 
 
 def check_tokens(name: str, tokens: Any, lengths_name: str, lengths: Any):

@@ -22,6 +22,7 @@ import numpy as np
 from jax.experimental import checkify
 
 from seqjax._internal import checks
+from seqjax.core.ids import as_ids
 from seqjax.core.noise import Noise, draw_rows, fold_in_rows
 from seqjax.metrics.distances import check_tokens
 
@@ -166,7 +167,8 @@ def payoff_log_probs(
       [B, ...] floats; at τ = 0 it is 0 for d = 0 and -inf for the rest.
 
     Raises:
-      ValueError: if temperature is negative or NaN, or the unit is none of these.
+      ValueError: if shapes or dtypes do not fit, temperature is negative or NaN, or the unit is not
+        one of these.
 
     Example:
       >>> counts = hamming_log_counts(jnp.array([10]), vocab_size=20, width=10)
@@ -182,11 +184,17 @@ def payoff_log_probs(
       Norouzi et al., Reward Augmented Maximum Likelihood for Neural Structured Prediction, 2016,
       section 2.
     """
-    cost = edit_cost(temperature, unit, vocab_size, jnp.asarray(lengths))
+    distances, lengths = as_ids("distances", distances), as_ids("lengths", lengths)
     log_counts = jnp.asarray(log_counts)
+    rows = lengths.shape
+    checks.require(
+        len(rows) == 1 and log_counts.shape[:-1] == rows and distances.shape[:1] == rows,
+        f"distances, log_counts and lengths have the shapes {distances.shape}, {log_counts.shape} "
+        f"and {rows}; expected [B, ...], [B, D] and [B]. For one target add an axis of 1 to each.",
+    )
+    cost = edit_cost(temperature, unit, vocab_size, lengths)
     places = jnp.broadcast_to(jnp.arange(log_counts.shape[1]), log_counts.shape)
     total = jax.nn.logsumexp(log_counts + _penalty(cost, places), axis=1)
-    distances = jnp.asarray(distances)
     wide = (slice(None), *(None,) * (distances.ndim - 1))
     return _penalty(cost, distances) - total[wide]
 
