@@ -212,6 +212,22 @@ class Corpus:
         inputs, targets = self.inputs[index], self.targets[index]
         return Corpus(inputs, targets, starts, self.batch_size, self.window)
 
+    def stacked(self) -> Batch:
+        """All windows as one `Batch` of arrays [N, B, T], in order.
+
+        For a `lax.scan` over all of them in one program, where the corpus fits into the memory of
+        the device.
+
+        Returns:
+          `Batch` with N = len(corpus) windows; `jax.tree.map(lambda a: a[k], batch)` is corpus[k].
+
+        Example:
+          >>> corpus = Corpus.from_stream(np.arange(12), batch_size=2, window=4)
+          >>> corpus.stacked().inputs.shape
+          (2, 2, 4)
+        """
+        return Batch(*(np.stack(windows) for windows in zip(*self, strict=True)))
+
     @property
     def padding(self) -> float:
         """The share of padded steps in all windows; packed rows have them at their end only.

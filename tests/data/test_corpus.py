@@ -132,6 +132,17 @@ def documents_with(**change) -> Any:
     return Corpus.from_documents(arguments.pop("documents"), **arguments)
 
 
+def test_stacked_windows_are_the_windows():
+    stream = np.arange(23)
+    corpus = Corpus.from_stream(stream, batch_size=2, window=4)
+    whole = corpus.stacked()
+    for k, batch in enumerate(corpus):
+        for stacked, alone in zip(whole, batch, strict=True):
+            np.testing.assert_array_equal(stacked[k], alone)
+            assert stacked.dtype == alone.dtype
+    assert whole.mask.sum() == corpus.tokens
+
+
 @pytest.mark.parametrize(
     ("change", "text"),
     [
