@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from seqjax._internal import checks
 from seqjax.core.products import dot
 from seqjax.initializers.weights import GlorotUniform, Initializer
+from seqjax.losses.labels import to_rank
 from seqjax.losses.sampled import check_positions
 
 
@@ -160,7 +161,9 @@ class AdaptiveSoftmax:
 
 def _head_logits(params: AdaptiveSoftmaxParams, hidden: jax.Array) -> jax.Array:
     logits = dot("hidden", hidden, params.w)
-    return logits if params.b is None else logits + params.b.astype(logits.dtype)
+    if params.b is None:
+        return logits
+    return logits + to_rank(params.b.astype(logits.dtype), logits.ndim)
 
 
 def _tail_logits(tail: Tail, hidden: jax.Array) -> jax.Array:

@@ -13,6 +13,7 @@ from seqjax.losses.labels import (
     check_floats,
     check_integers,
     check_lengths,
+    to_rank,
     within,
 )
 from seqjax.losses.log_numbers import LOG_ZERO
@@ -203,7 +204,7 @@ class Forward(NamedTuple):
 
     def scores(self, end: jax.Array, join: Callable[..., jax.Array]) -> jax.Array:
         """The scores of whole rows [B], joined over the last tag."""
-        return self.level + join(self.last + end, axis=-1)
+        return self.level + join(self.last + end[None], axis=-1)
 
 
 def forward(chain: Chain, join: Callable[..., jax.Array]) -> Forward:
@@ -212,8 +213,8 @@ def forward(chain: Chain, join: Callable[..., jax.Array]) -> Forward:
     def step(carry, inputs):
         alpha, level = carry
         emission, real, first = inputs
-        moved = join(alpha[:, :, None] + chain.transitions, axis=1)
-        new = jnp.where(first[:, None], chain.start, moved) + emission
+        moved = join(alpha[:, :, None] + to_rank(chain.transitions, 3), axis=1)
+        new = jnp.where(first[:, None], chain.start[None], moved) + emission
         up = jnp.floor(jnp.max(new, axis=1))
         alpha = jnp.where(real[:, None], new - up[:, None], alpha)
         return (alpha, jnp.where(real, level + up, level)), alpha

@@ -25,6 +25,11 @@ def widened(x: jax.Array) -> jax.Array:
     return x.astype(jnp.float32) if jnp.finfo(x.dtype).bits < 32 else x
 
 
+def to_rank(x: jax.Array, rank: int) -> jax.Array:
+    """x with axes of size 1 in front, so that it meets another array without rank promotion."""
+    return x.reshape((1,) * (rank - x.ndim) + x.shape)
+
+
 def check_lengths(name: str, lengths: Any, batch_size: int, limit: int, of: str) -> jax.Array:
     """Lengths [B] int32 within 0..limit, the size of an axis of `of`; None means the limit."""
     if lengths is None:
@@ -54,7 +59,7 @@ def check_lengths(name: str, lengths: Any, batch_size: int, limit: int, of: str)
 
 def within(lengths: jax.Array, limit: int) -> jax.Array:
     """[B, limit] bool: the first lengths [B] places of each row."""
-    return jnp.arange(limit, dtype=jnp.int32) < lengths[:, None]
+    return jnp.arange(limit, dtype=jnp.int32)[None] < lengths[:, None]
 
 
 def check_integers(name: str, ids: Any, shape: tuple[int, ...], of: str) -> jax.Array:

@@ -28,7 +28,7 @@ def lattice_log_prob(
     """
     size = blanks.shape[2]
     diagonals = jnp.arange(1, blanks.shape[1] + size, dtype=jnp.int32)
-    inside = diagonals[:, None] <= lengths + label_lengths  # [N, B]
+    inside = diagonals[:, None] <= (lengths + label_lengths)[None]  # [N, B]
     first = jnp.zeros((blanks.shape[0], size), bool).at[:, 0].set(True)
     start = Log.one_where(first, blanks.dtype)
 

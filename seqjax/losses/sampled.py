@@ -12,7 +12,7 @@ from seqjax.core.ids import check_ids
 from seqjax.core.noise import check_key
 from seqjax.core.products import dot
 from seqjax.core.scan import zero_rows
-from seqjax.losses.labels import check_integers, widened
+from seqjax.losses.labels import check_integers, to_rank, widened
 
 
 class Proposal(NamedTuple):
@@ -35,7 +35,7 @@ class Proposal(NamedTuple):
         """Independent classes of a shape, int32, with replacement."""
         place, coin = jax.random.split(key)
         drawn = jax.random.randint(place, shape, 0, len(self.keep), jnp.int32)
-        kept = jax.random.uniform(coin, shape) < self.keep[drawn]
+        kept = jax.random.uniform(coin, shape, self.keep.dtype) < self.keep[drawn]
         return jnp.where(kept, drawn, self.alias[drawn])
 
 
@@ -170,9 +170,10 @@ def sampled_softmax_losses(
     others = dot("hidden", hidden, weights[drawn].T)  # [..., S]
     if bias is not None:
         bias = jnp.asarray(bias).astype(own.dtype)
-        own, others = own + bias[targets], others + bias[drawn]
-    others = others - (proposal.log_probs[drawn] + math.log(count)).astype(others.dtype)
-    others = jnp.where(drawn == targets[..., None], -jnp.inf, others)
+        own, others = own + bias[targets], others + to_rank(bias[drawn], others.ndim)
+    expected = proposal.log_probs[drawn] + math.log(count)  # log S q
+    others = others - to_rank(expected.astype(others.dtype), others.ndim)
+    others = jnp.where(to_rank(drawn, others.ndim) == targets[..., None], -jnp.inf, others)
     both = jnp.concatenate([own[..., None], others], axis=-1)
     losses = jnp.where(bad, jnp.nan, jax.nn.logsumexp(both, axis=-1) - own)
     return losses if mask is None else jnp.where(mask, losses, 0)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from seqjax._internal import checks
 from seqjax.core.scan import check_flags, zero_rows
-from seqjax.losses.labels import check_integers, widened
+from seqjax.losses.labels import check_integers, to_rank, widened
 from seqjax.losses.log_numbers import LOG_ZERO
 
 
@@ -101,7 +101,7 @@ def previous_tokens(targets: Any, vocab_size: int, *, mask: Any = None) -> jax.A
     targets = check_integers("targets", targets, shape, "targets")
     size = checks.positive_int("vocab_size", vocab_size)
     real = check_flags("mask", mask, *shape)
-    said = targets[..., None] == jnp.arange(size, dtype=jnp.int32)  # [B, T, V]
+    said = targets[..., None] == to_rank(jnp.arange(size, dtype=jnp.int32), 3)  # [B, T, V]
     own, said = said, said if real is None else said & real[..., None]
     earlier = jnp.pad(said, ((0, 0), (1, 0), (0, 0)))[:, :-1].astype(jnp.int8)
     candidates = (jax.lax.cummax(earlier, axis=1) > 0) & ~own
@@ -111,7 +111,8 @@ def previous_tokens(targets: Any, vocab_size: int, *, mask: Any = None) -> jax.A
 def _log_complement(logits: jax.Array) -> jax.Array:
     """log(1 - softmax(logits)) [..., V]."""
     best = jax.lax.argmax(logits, logits.ndim - 1, jnp.int32)
-    is_best = best[..., None] == jnp.arange(logits.shape[-1], dtype=jnp.int32)
+    classes = jnp.arange(logits.shape[-1], dtype=jnp.int32)
+    is_best = best[..., None] == to_rank(classes, logits.ndim)
     whole = jax.nn.logsumexp(logits, axis=-1, keepdims=True)
     rest = jax.nn.logsumexp(jnp.where(is_best, LOG_ZERO, logits), axis=-1, keepdims=True)
     # Only the best class can have p > 1/2, beyond which 1 - p loses digits.
