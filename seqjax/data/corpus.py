@@ -4,7 +4,7 @@
     rows      B contiguous pieces of them      lengths differ by at most one
     windows   T steps of all rows at once      row b of window k + 1 continues row b of window k
 
-A window is found by its number alone, so that one integer is the whole data position of a run.
+A window is found by its number, so one integer is the whole data position of a run.
 """
 
 from collections.abc import Iterator, Sequence
@@ -68,7 +68,7 @@ class Corpus:
 
     References:
       Zaremba, Sutskever and Vinyals, Recurrent Neural Network Regularization, 2014, section 4.1,
-      for windows that go on where the ones before them ended.
+      for windows that continue where the ones before them ended.
     """
 
     inputs: np.ndarray

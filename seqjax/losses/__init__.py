@@ -1,4 +1,4 @@
-"""Losses over sequences, each of which leaves padding out of its values and its gradients."""
+"""Losses over sequences; padding changes neither their values nor their gradients."""
 
 from seqjax.losses.adaptive import AdaptiveSoftmax as AdaptiveSoftmax
 from seqjax.losses.adaptive import AdaptiveSoftmaxParams as AdaptiveSoftmaxParams

@@ -1,4 +1,4 @@
-"""Linear-chain conditional random fields: a law over whole taggings, with scores of neighbours."""
+"""Linear-chain conditional random fields: distributions over whole taggings."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ from seqjax.losses.log_numbers import LOG_ZERO
 class CRFParams(NamedTuple):
     """Scores of tags that follow each other, in nats; -inf forbids.
 
-    They are learned from zeros, and added to those of `tag_rules` where taggings must be valid.
+    Learn them from zeros; add those of `tag_rules` where taggings must be valid.
 
     Fields:
       transitions: [K, K], at [i, j] of tag j after tag i.
@@ -39,7 +39,7 @@ class CRFParams(NamedTuple):
 
     @classmethod
     def zeros(cls, num_tags: int, dtype: Any = None) -> "CRFParams":
-        """All scores 0 for K tags: without learning, a softmax a step."""
+        """All scores 0 for K tags: an independent softmax at every step."""
         size = checks.positive_int("num_tags", num_tags)
         return cls(jnp.zeros((size, size), dtype), jnp.zeros(size, dtype), jnp.zeros(size, dtype))
 
@@ -76,8 +76,8 @@ def crf_loss(
       tags: [B, T] integers in 0..K-1; anything in padding.
       lengths: [B] integers, 0..T; None means T. What padding holds, NaN included, changes neither
         a value nor a gradient.
-      mask: [B, T] bool, True = real, any pattern: the steps left out do not part their neighbours.
-        Together with lengths both must hold.
+      mask: [B, T] bool, True = real, any pattern: the steps around a gap become neighbours. Given
+        lengths too, a step is real by both.
 
     Returns:
       [B] nats, at least 0, and 0 for rows without a step. +inf, with zero gradient, where the tags
@@ -115,8 +115,7 @@ def crf_log_partition(
 ) -> jax.Array:
     """log Z of `crf_loss`: of the sum over all taggings of a row of exp of their score.
 
-    One pass over time, Z to a step from Z to the one before. Its gradient by the emissions is the
-    marginals of the tags.
+    One pass over time. Its gradient by the emissions is the marginals of the tags.
 
     Args:
       params: `CRFParams` of K tags.
@@ -157,7 +156,7 @@ def crf_marginals(
 
     Returns:
       `Marginals`: tags [B, T, K] sum to 1 at every real step, pairs [B, K, K] to the number of
-      transitions. What they are where every tagging is forbidden has no meaning.
+      transitions. Without meaning where every tagging is forbidden.
 
     Raises:
       ValueError: as `crf_loss`.
@@ -181,7 +180,7 @@ def crf_marginals(
 
 
 class Chain(NamedTuple):
-    """A chain that was checked: no infinities, nothing of padding."""
+    """A checked chain, without infinities and with zeros in padding."""
 
     emissions: jax.Array  # [B, T, K]
     transitions: jax.Array  # [K, K], or [B, K, K]

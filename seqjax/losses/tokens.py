@@ -1,7 +1,7 @@
 """Losses over sequences of tokens, in nats.
 
 Every loss here is a sum over real tokens, divided (where a mean is asked for) by the number of
-real tokens: padding counts neither above nor below the line. Windows, micro-batches and devices
+real tokens: padding counts neither in the sum nor in the number. Windows, micro-batches and devices
 are combined by adding their `LossSum`s, never by averaging their means.
 
 Notation: `...` any leading axes (usually B batch, T time), V vocabulary.
@@ -140,7 +140,7 @@ def cross_entropy_sum(logits, targets, *, mask=None, label_smoothing: float = 0.
     """Cross-entropy summed over real tokens, and their number.
 
     The form to combine over windows, micro-batches or devices: add the fields, then take `mean`.
-    The gradient of the total is the mean's times the tokens, no more: nothing is divided twice.
+    The gradient of the total is that of the mean times the number of tokens.
 
     Args:
       logits: [..., V] floats.
@@ -173,8 +173,8 @@ def cross_entropy(logits, targets, *, mask=None, label_smoothing: float = 0.0) -
 
         loss = Σ loss(real tokens) / max(number of real tokens, 1)
 
-    The mean is over the real tokens of this call. Where the calls hold different numbers of them
-    (a last, partly padded window), means of means are not the mean: use `cross_entropy_sum`.
+    The mean is over the real tokens of this call. Where calls have different numbers of them (a
+    last, partly padded window), the mean of their means is not the mean: use `cross_entropy_sum`.
 
     Args:
       logits: [..., V] floats. Half precision is computed in float32.

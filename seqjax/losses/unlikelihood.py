@@ -18,10 +18,10 @@ def unlikelihood_losses(logits: Any, candidates: Any, *, mask: Any = None) -> ja
 
     Add it to the likelihood: `token_losses(...) + weight * unlikelihood_losses(...)`, with weight 1
     in the paper; by itself it says nothing about what is right. With `previous_tokens` as
-    candidates, what was said before is pushed down unless it is the target: against the loops of
-    greedy decoding. The gradient is exact, and drawn from no model: repetitions of longer phrases
-    need the sequence-level loss of the paper, or a processor at decoding. Not for data that repeats
-    itself for good reasons, such as code, lyrics or music: perplexity suffers.
+    candidates it pushes earlier tokens down unless they are the target, which helps against the
+    loops of greedy decoding. No model is run, so longer repeated phrases need the paper's
+    sequence-level loss, or a processor at decoding. Do not use it for data that repeats itself for
+    good reasons, such as code, lyrics or music: perplexity suffers.
 
     log(1 - p) has all its digits also where p is near 1: there it is log Σ exp of the other logits
     less log Σ exp of all.

@@ -16,12 +16,12 @@ from seqjax.core.ids import as_ids, check_ids
 
 
 class EditCounts(NamedTuple):
-    """The edits of an alignment with fewest of them; of several the one with most substitutions.
+    """The edits of an alignment with the fewest edits, and among those the most substitutions.
 
     Fields:
-      substitutions: [...] int32, tokens of the hypothesis that stand for another one.
+      substitutions: [...] int32, tokens of the hypothesis in the place of another.
       deletions: [...] int32, tokens of the reference that are missing.
-      insertions: [...] int32, tokens of the hypothesis that are too many.
+      insertions: [...] int32, tokens of the hypothesis without one in the reference.
     """
 
     substitutions: jax.Array
@@ -47,9 +47,9 @@ def edit_distance(
 
     One pass over the hypothesis, a whole row of D at a time: what runs along a row is a running
     minimum, since min over k <= j of (e[k] + (j - k) d) = j d + min over k <= j of (e[k] - k d).
-    Time O(L S), of which L steps are sequential; memory O(S) a row. An insertion is a token of the
-    hypothesis without one in the reference, as in error rates of speech recognition. Not
-    differentiable: it is counted, not smoothed.
+    It takes O(L S) operations in L sequential steps, and O(S) memory a row. An insertion is a token
+    of the hypothesis without one in the reference, as in error rates of speech recognition. It is
+    not differentiable.
 
     Args:
       hypotheses: [..., L] integers.
@@ -108,8 +108,8 @@ def edit_counts(hypotheses, references, lengths=None, reference_lengths=None) ->
     """How many edits of each kind an alignment of least distance has.
 
     The kinds are not unique: "ab" for "ba" is two substitutions, or an insertion and a deletion.
-    Most substitutions win, by a distance in which every edit costs n + 1 and insertions and
-    deletions one more, with n above their number; any tie-break leaves the total as it is.
+    The most substitutions win: insertions and deletions cost a little more than they do, too little
+    to change the total.
 
     Args:
       hypotheses: [..., L] integers.

@@ -1,5 +1,7 @@
 """Every loss under JAX's strict settings, with padding of NaN."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,8 +15,8 @@ RNG = np.random.default_rng(0)
 LENGTHS, LABEL_LENGTHS = np.array([6, 4, 0]), np.array([2, 1, 0])
 MASK = np.arange(T) < LENGTHS[:, None]
 LABELS, IDS = RNG.integers(1, V, size=(B, N)), RNG.integers(0, V, size=(B, T))
-HOW = {"lengths": LENGTHS, "label_lengths": LABEL_LENGTHS}
-PADDED = {"mask": MASK}
+HOW: dict[str, Any] = {"lengths": LENGTHS, "label_lengths": LABEL_LENGTHS}
+PADDED: dict[str, Any] = {"mask": MASK}
 ADAPTIVE = losses.AdaptiveSoftmax((2, 3, V), shrink=2.0, head_bias=True)
 
 
@@ -32,7 +34,7 @@ def adaptive_log_probs(x):
 
 def sampled(x):
     weights, bias = (jnp.asarray(RNG.normal(size=s), x.dtype) for s in ((V, V), (V,)))
-    how = dict(key=jax.random.key(0), num_samples=3, bias=bias)
+    how: dict[str, Any] = dict(key=jax.random.key(0), num_samples=3, bias=bias)
     proposal = losses.make_proposal(np.ones(V))
     return losses.sampled_softmax_losses(x, weights, IDS, proposal, **how, **PADDED)
 
