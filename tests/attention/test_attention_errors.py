@@ -9,6 +9,7 @@ import seqjax as sj
 key = jax.random.key(0)
 additive = sj.attention.AdditiveAttention(4)
 params = additive.init(key, 3, 2)
+monotonic_params = sj.attention.MonotonicAttention(4).init(key, 3, 2)
 memory = jnp.ones((2, 5, 2))
 prepared = additive.prepare(params, memory)
 query = jnp.ones((2, 3))
@@ -102,12 +103,12 @@ BAD = {
     ),
     "monotonic_key": (
         lambda: sj.attention.MonotonicAttention(4).initial_state(
-            params, prepared, 2, jax.random.split(key, 3)
+            monotonic_params, prepared, 2, jax.random.split(key, 3)
         ),
         "key has shape (3,); expected one key (shape ()) or 2 keys, one a row.",
     ),
     "heads": (
-        lambda: sj.attention.MultiHeadAttention(0, 4),
+        lambda: sj.attention.MultiHeadAttention(0, head_size=4),
         "num_heads is 0; expected an integer of at least 1.",
     ),
     "grid_rank": (
