@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from seqjax._internal import checks, trees
 from seqjax.core.scan import strong
-from seqjax.training.step import check_loss
+from seqjax.training.loss_functions import call_loss, check_loss_fn
 
 
 def truncated_value_and_grad(loss_fn: Callable[..., Any], window: int) -> Callable[..., Any]:
@@ -23,7 +23,8 @@ def truncated_value_and_grad(loss_fn: Callable[..., Any], window: int) -> Callab
 
     Args:
       loss_fn: (params, carry, batch, key) -> (loss [], carry), as for `make_train_step`, of one
-        window. For a mean over the whole batch divide each window's sum by the same number.
+        window; its aux is dropped. For a mean over the whole batch divide each window's sum by the
+        same number.
       window: K, the steps of a window. The last one is shorter where K does not divide T.
 
     Returns:
@@ -31,8 +32,9 @@ def truncated_value_and_grad(loss_fn: Callable[..., Any], window: int) -> Callab
       with leaves [B, T, ...]. Window n is given fold_in(key, n).
 
     Raises:
-      ValueError: if window is not an integer of at least 1; when called, if the batch's leaves are
-        not [B, T, ...] with one T of at least 1, the loss is no scalar or the carry changes form.
+      ValueError: if loss_fn does not take the four arguments, or window is not an integer of at
+        least 1; when called, if the batch's leaves are not [B, T, ...] with one T of at least 1,
+        loss_fn returns anything else, the loss is no scalar or the carry changes form.
 
     Example:
       >>> def loss_fn(decay, carry, xs, key):  # a leaky sum of xs [B, T] should be 1
@@ -49,6 +51,7 @@ def truncated_value_and_grad(loss_fn: Callable[..., Any], window: int) -> Callab
       Williams and Peng, An efficient gradient-based algorithm for on-line training of recurrent
       network trajectories, 1990.
     """
+    check_loss_fn(loss_fn)
     size = checks.positive_int("window", window)
 
     def run(params, carry, batch, key=None):
@@ -96,9 +99,7 @@ def scan_windows(
 
         def call(params, carry):
             own = None if key is None else jax.random.fold_in(key, n)
-            loss, after = loss_fn(params, carry, jax.tree.map(cut, batch), own)
-            check_loss(loss, carry, after)
-            return loss, after
+            return call_loss(loss_fn, params, carry, jax.tree.map(cut, batch), own)[:2]
 
         return body(state, call, n)
 
