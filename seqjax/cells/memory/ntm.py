@@ -98,10 +98,10 @@ class NTM(Spec):
     bounds, and the constant initial memory, are those of Collier and Beel 2018. All heads are
     placed by the memory before this step; reading comes after writing.
 
-    The carry is `NTMCarry`, memory [B, S, W]: it holds the weightings, so that
-    `lambda carry, x: (c := cell.step(params, carry, x)[0], c)` under `seqjax.scan` gives pictures
-    of them over time. Heads begin on slot 0 of a memory of `initial`. Under `LearnedCarry` all of
-    that is learned; a weighting is then one from the first step on.
+    The carry is `NTMCarry`, memory [B, S, W]: it contains the weightings, so that
+    `lambda carry, x: (c := cell.step(params, carry, x)[0], c)` under `seqjax.scan` shows them over
+    time. Heads begin on slot 0 of a memory of `initial`. `LearnedCarry` learns all of that; the
+    weightings then add up to 1 from the first step on.
 
     Attributes:
       controller: any cell that can be stepped, such as `LSTM(100)` or `Feedforward(100)`.
