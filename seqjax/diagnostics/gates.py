@@ -1,6 +1,6 @@
 """The values of a cell's gates, and how often they saturate."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from seqjax._internal import checks
 from seqjax._internal.jaxprs import named_values
 from seqjax._internal.types import Carry, Params, Tree
 from seqjax.cells.activations import GATE
-from seqjax.core.cell import Cell, check_cell_like
+from seqjax.core.cell import check_cell_like
 from seqjax.core.scan import check_batch, check_xs, scan
 
 
@@ -26,7 +26,7 @@ class Saturation(NamedTuple):
 
 
 def gate_values(
-    cell: Cell, params: Params, xs: Tree, *, carry: Carry | None = None
+    cell: Any, params: Params, xs: Tree, *, carry: Carry | None = None
 ) -> dict[str, jax.Array]:
     """Runs a cell over inputs and returns the values of its gates, by name.
 
@@ -65,7 +65,7 @@ def gate_values(
 
 
 def gate_saturation(
-    cell: Cell,
+    cell: Any,
     params: Params,
     xs: Tree,
     *,

@@ -1,7 +1,7 @@
 """How far back a gradient flows through a recurrence."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,6 @@ import numpy as np
 
 from seqjax._internal import checks, trees
 from seqjax._internal.types import Carry, Params, Tree
-from seqjax.core.cell import Cell
 from seqjax.core.layout import Layout
 from seqjax.core.scan import check_xs, swap_time
 from seqjax.diagnostics.gates import Saturation, gate_saturation
@@ -42,7 +41,7 @@ class GradientFlow(NamedTuple):
 
 
 def gradient_flow(
-    cell: Cell,
+    cell: Any,
     params: Params,
     xs: Tree,
     *,

@@ -1,17 +1,18 @@
 """How fast small differences in a state grow."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
 from seqjax._internal.types import Carry, Params, Tree
-from seqjax.core.cell import Cell
 from seqjax.core.scan import check_xs, swap_time
 from seqjax.diagnostics.states import packed_start
 
 
 def lyapunov_exponents(
-    cell: Cell,
+    cell: Any,
     params: Params,
     xs: Tree,
     *,

@@ -1,19 +1,20 @@
 """A cell's state as one vector a row, for derivatives with respect to it."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
 from seqjax._internal.types import Carry, Params
-from seqjax.core.cell import Cell, check_cell_like
+from seqjax.core.cell import check_cell_like
 from seqjax.core.layout import Layout
 from seqjax.core.scan import check_batch
 
 
 def packed_start(
-    cell: Cell, params: Params, batch_size: int, carry: Carry | None
+    cell: Any, params: Params, batch_size: int, carry: Carry | None
 ) -> tuple[Layout, jax.Array, Callable]:
     """The layout of a carry, its first value as [B, N], and the step (h [B, N], x) -> h [B, N].
 

@@ -143,7 +143,7 @@ def test_a_name_changes_no_program():
             "carry has shape (1, 2)",
             lambda c, p: sj.diagnostics.gate_values(c, p, XS, carry=jnp.ones((1, 2))),
         ),
-        ("cell is 3; expected a cell", lambda c, p: sj.diagnostics.gate_values(3, p, XS)),  # type: ignore
+        ("cell is 3; expected a cell", lambda c, p: sj.diagnostics.gate_values(3, p, XS)),
         ("name is ''; expected a word", lambda c, p: sj.cells.name_gate(jnp.asarray(XS), "")),
         ("name is 'a b'; expected a word", lambda c, p: sj.cells.name_gate(jnp.asarray(XS), "a b")),
     ],
