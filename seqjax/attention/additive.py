@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
+from seqjax._internal.specs import Spec
 from seqjax.attention.base import (
     Attended,
     PreparedMemory,
@@ -42,7 +43,7 @@ class AdditiveAttentionParams(NamedTuple):
 
 @final
 @dataclass(frozen=True)
-class AdditiveAttention:
+class AdditiveAttention(Spec, doors=("prepare", "initial_state", "attend")):
     """Scores from a network with one hidden layer. Bahdanau, Cho and Bengio 2015, section A.1.2.
 
         eᵢⱼ = v · tanh(qᵢ w_q + mⱼ w_k)
@@ -73,8 +74,8 @@ class AdditiveAttention:
     """
 
     attention_size: int
-    normalised: bool = False
     _: KW_ONLY
+    normalised: bool = False
     w_init: Initializer = GlorotUniform()
     v_init: Initializer = GlorotUniform()
 
@@ -124,7 +125,7 @@ class ConcatAttentionParams(NamedTuple):
 
 @final
 @dataclass(frozen=True)
-class ConcatAttention:
+class ConcatAttention(Spec, doors=("prepare", "initial_state", "attend")):
     """Scores from a query and a place, concatenated. Luong, Pham and Manning 2015, section 3.1.
 
         eᵢⱼ = v · tanh([qᵢ; mⱼ] w)

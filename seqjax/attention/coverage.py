@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
+from seqjax._internal.specs import Spec
 from seqjax.attention.additive import AdditiveAttention, energies, prepare_keys
 from seqjax.attention.base import Attended, PreparedMemory, look_softly, split_rows
 from seqjax.attention.location import no_alignment
@@ -34,7 +35,7 @@ class CoverageAttentionParams(NamedTuple):
 
 @final
 @dataclass(frozen=True)
-class CoverageAttention:
+class CoverageAttention(Spec, doors=("prepare", "initial_state", "attend")):
     """Scores from a place's content and from how much of it was read before.
 
         cᵢ = Σ αₖ over k < i,   eᵢⱼ = v · tanh(qᵢ w_q + mⱼ w_k + cᵢⱼ w_c + b)

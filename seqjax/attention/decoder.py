@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
+from seqjax._internal.specs import Spec
 from seqjax._internal.types import Carry, Params
 from seqjax.attention.base import Attended, Attention, PreparedMemory, check_attention
 from seqjax.core.cell import RecurrentCell, check_cell_like, run, run_steps
@@ -78,7 +79,7 @@ class DecoderOutput(NamedTuple):
 
 @final
 @dataclass(frozen=True)
-class AttentionDecoder:
+class AttentionDecoder(Spec, doors=("bind",)):
     """A cell that reads a memory at every step.
 
         "previous":  cₜ = attend(yₜ₋₁),  hₜ, yₜ = step(hₜ₋₁, [xₜ; cₜ])

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
+from seqjax._internal.specs import Spec
 from seqjax.attention.additive import prepare_keys
 from seqjax.attention.base import (
     Attended,
@@ -23,7 +24,7 @@ from seqjax.initializers.weights import GlorotUniform, Initializer
 
 @final
 @dataclass(frozen=True)
-class DotAttention:
+class DotAttention(Spec, doors=("prepare", "initial_state", "attend")):
     """Scores from inner products. Luong, Pham and Manning 2015, section 3.1.
 
         eᵢⱼ = qᵢ · mⱼ,   scaled: qᵢ · mⱼ / √M
@@ -48,6 +49,7 @@ class DotAttention:
       [[0.5 0.5]]
     """
 
+    _: KW_ONLY
     scaled: bool = False
 
     def init(self, key: jax.Array, query_size: int, memory_size: int) -> tuple:
@@ -88,7 +90,7 @@ class GeneralAttentionParams(NamedTuple):
 
 @final
 @dataclass(frozen=True)
-class GeneralAttention:
+class GeneralAttention(Spec, doors=("prepare", "initial_state", "attend")):
     """Scores from a bilinear form. Luong, Pham and Manning 2015, section 3.1.
 
         eᵢⱼ = (mⱼ w) · qᵢ

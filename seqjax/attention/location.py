@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
+from seqjax._internal.specs import Spec
 from seqjax.attention.additive import AdditiveAttention, energies, prepare_keys
 from seqjax.attention.base import (
     Attended,
@@ -42,7 +43,7 @@ class LocationAttentionParams(NamedTuple):
 
 @final
 @dataclass(frozen=True)
-class LocationAttention:
+class LocationAttention(Spec, doors=("prepare", "initial_state", "attend")):
     """Scores from a place's content and from where the last query looked.
 
         fᵢ = filters * αᵢ₋₁,   eᵢⱼ = v · tanh(qᵢ w_q + mⱼ w_k + fᵢⱼ w_f + b),   α₀ = 0

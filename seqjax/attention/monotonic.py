@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
+from seqjax._internal.specs import Spec
 from seqjax.attention.additive import AdditiveAttention, energies, prepare_keys, scaled_v
 from seqjax.attention.base import (
     Attended,
@@ -56,7 +57,7 @@ class MonotonicState(NamedTuple):
 
 @final
 @dataclass(frozen=True)
-class MonotonicAttention:
+class MonotonicAttention(Spec, doors=("prepare", "initial_state", "attend")):
     """Continues from the last query's place, and stops at each place with probability p.
 
         pᵢⱼ = σ(eᵢⱼ + noise),   eᵢⱼ = g v / ‖v‖ · tanh(qᵢ w_q + mⱼ w_k + b) + r

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
+from seqjax._internal.specs import Spec
 from seqjax.attention.base import (
     Attended,
     PreparedMemory,
@@ -40,7 +41,7 @@ class MultiHeadAttentionParams(NamedTuple):
 
 @final
 @dataclass(frozen=True)
-class MultiHeadAttention:
+class MultiHeadAttention(Spec, doors=("prepare", "initial_state", "attend")):
     """Scores from scaled products, in several heads. Vaswani et al. 2017, section 3.2.2.
 
         headᵢ = softmax(q w_qⁱ (m w_kⁱ)ᵀ / √A) m w_vⁱ,   context = [head₁; head₂; ...] w_o
@@ -67,8 +68,8 @@ class MultiHeadAttention:
     """
 
     num_heads: int
-    head_size: int
     _: KW_ONLY
+    head_size: int
     w_init: Initializer = GlorotUniform()
 
     def __post_init__(self):

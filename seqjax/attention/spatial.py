@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
+from seqjax._internal.specs import Spec
 from seqjax._internal.types import Carry, Params
 from seqjax.attention.base import Attended, Attention, PreparedMemory, check_attention
 from seqjax.attention.coverage import check_alignments
@@ -30,7 +31,7 @@ class SpatialAttentionParams(NamedTuple):
 
 @final
 @dataclass(frozen=True)
-class SpatialAttention:
+class SpatialAttention(Spec, doors=("prepare", "initial_state", "attend")):
     """Any attention, over a grid of places and with a gate. Xu et al. 2015, section 4.2.1.
 
         αₜ = softmax f(places, qₜ),   contextₜ = βₜ Σⱼ αₜⱼ placeⱼ,   βₜ = σ(qₜ w_gate + b_gate)

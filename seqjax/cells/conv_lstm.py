@@ -80,10 +80,10 @@ class ConvLSTM(RecurrentCell):
     """
 
     channels: int
+    _: KW_ONLY
     kernel_size: int | Sequence[int]
     shape: Sequence[int]
     forget_bias: float = 1.0
-    _: KW_ONLY
     peepholes: bool = False
     w_x_init: Initializer = GlorotUniform()
     w_h_init: Initializer = Orthogonal()

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
+from seqjax._internal.specs import Spec
 from seqjax.core.deferred import recur_over_time
 from seqjax.core.products import Affine, add_bias, affine, dot
 from seqjax.core.scan import Reset, scan, swap_time, zero_rows
@@ -135,7 +136,7 @@ def run_steps(cell: Any, params: Any, carry: Any, xs: Any, mask=None, reset: Res
     return scan(step, carry, xs, mask=mask, reset=flags, initial=initial)
 
 
-class RecurrentCell(abc.ABC):
+class RecurrentCell(Spec, abc.ABC):
     """A cell whose input enters by a projection and whose output is read off its carry.
 
         zₜ = project(xₜ),  hₜ = recur(hₜ₋₁, zₜ),  yₜ = output(hₜ)

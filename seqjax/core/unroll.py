@@ -10,6 +10,7 @@ from jax.experimental import checkify
 from jax.typing import ArrayLike
 
 from seqjax._internal import checks, trees
+from seqjax._internal.specs import Spec, check_params
 from seqjax.core.cell import check_cell_like, run, takes
 from seqjax.core.noise import check_key, is_noise
 from seqjax.core.remat import run_schedule, square_root_schedule, tape_size
@@ -117,6 +118,8 @@ class Task(NamedTuple):
 def check_task(cell, params, xs, carry, key, lengths, mask, reset, reverse) -> Task:
     """Checks the arguments that `unroll` shares with other ways of running a cell."""
     check_cell_like("cell", cell)
+    if not isinstance(cell, Spec):  # which checks its params itself
+        check_params(cell, params)
     batch_size, length = check_xs(xs)
     xs = jax.tree.map(jnp.asarray, xs)
     real = check_flags("mask", mask, batch_size, length)

@@ -78,7 +78,7 @@ def gradient_flow(
 
     Example:
       >>> import seqjax as sj
-      >>> cell = sj.Elman(2, "identity", w_h_init=sj.initializers.Orthogonal(0.5))
+      >>> cell = sj.Elman(2, activation="identity", w_h_init=sj.initializers.Orthogonal(0.5))
       >>> params = cell.init(jax.random.key(0), input_size=1)
       >>> flow = sj.diagnostics.gradient_flow(cell, params, jnp.ones((1, 100, 1)))
       >>> print(flow.log_norms[0, :3].round(3), flow.half_life.round(2))  # ln 0.5 a step

@@ -47,7 +47,7 @@ def lyapunov_exponents(
 
     Example:
       >>> import seqjax as sj
-      >>> cell = sj.Elman(2, "identity", w_h_init=sj.initializers.Orthogonal(0.5))
+      >>> cell = sj.Elman(2, activation="identity", w_h_init=sj.initializers.Orthogonal(0.5))
       >>> params = cell.init(jax.random.key(0), input_size=1)
       >>> xs = jnp.ones((1, 100, 1))
       >>> print(sj.diagnostics.lyapunov_exponents(cell, params, xs, count=2).round(3))

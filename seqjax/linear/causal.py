@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, final
 import jax
 import jax.numpy as jnp
 
+from seqjax._internal.specs import Spec
 from seqjax.core.scan import Reset, where_rows, zero_rows
 from seqjax.linear.linear_cell import step_linear, unroll_linear
 from seqjax.linear.linear_scan import Method
@@ -23,7 +24,7 @@ class ConvolvedCarry(NamedTuple):
     h: Any
 
 
-class ConvolvedCell(abc.ABC):
+class ConvolvedCell(Spec, abc.ABC):
     """A `LinearCell` that projects a window of the last K inputs instead of one.
 
         uₜ, rₜ = enter(xₜ);   zₜ = project(uₜ₋ₖ₊₁, ..., uₜ, rₜ);   the rest as in `LinearCell`

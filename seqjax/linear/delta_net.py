@@ -100,9 +100,9 @@ class DeltaNet(MatrixMemory):
     """
 
     hidden_size: int
+    _: KW_ONLY
     heads: int = 1
     key_size: int | None = None
-    _: KW_ONLY
     gated: bool = False
     negative_eigenvalues: bool = False
     chunk_size: int = 64

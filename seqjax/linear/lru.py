@@ -73,11 +73,11 @@ class LRU(LinearCell):
     """
 
     hidden_size: int
+    _: KW_ONLY
     state_size: int | None = None
     min_radius: float = 0.0
     max_radius: float = 1.0
     max_phase: float = 6.28
-    _: KW_ONLY
     w_d_init: Initializer = GlorotUniform()
     method: Method = "auto"
 

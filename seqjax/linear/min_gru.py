@@ -66,8 +66,8 @@ class MinGRU(LinearCell):
     """
 
     hidden_size: int
-    candidate: Candidate = "linear"
     _: KW_ONLY
+    candidate: Candidate = "linear"
     w_x_init: Initializer = GlorotUniform()
     method: Method = "auto"
 

@@ -63,8 +63,8 @@ class QRNN(ConvolvedCell):
     """
 
     hidden_size: int
-    kernel_size: int = 2
     _: KW_ONLY
+    kernel_size: int = 2
     w_x_init: Initializer = GlorotUniform()
     method: Method = "auto"
 

@@ -70,9 +70,9 @@ class RGLRU(LinearCell):
     """
 
     hidden_size: int | None = None
+    _: KW_ONLY
     min_radius: float = 0.9
     max_radius: float = 0.999
-    _: KW_ONLY
     w_x_init: Initializer = GlorotUniform()
     method: Method = "auto"
 

@@ -1,5 +1,6 @@
 """The simplified state space layer, diagonal."""
 
+import functools
 from dataclasses import KW_ONLY, dataclass
 from typing import Literal, NamedTuple, final
 
@@ -75,11 +76,11 @@ class S5(LinearCell):
     """
 
     hidden_size: int
+    _: KW_ONLY
     state_size: int | None = None
     spectrum: Literal["hippo", "linear"] = "hippo"
     min_step: float = 0.001
     max_step: float = 0.1
-    _: KW_ONLY
     w_d_init: Initializer = GlorotUniform()
     method: Method = "auto"
 
@@ -141,6 +142,7 @@ def held_input(rate: Complex, step: jax.Array) -> tuple[Complex, Complex]:
     return a, multiply(less, Complex(rate.real / square, -rate.imag / square))
 
 
+@functools.lru_cache(maxsize=16)
 def hippo_phases(states: int) -> np.ndarray:
     """Im λ > 0 of the normal part of HiPPO-LegS of 2N states, ascending, [N]; all Re λ are -1/2.
 
@@ -148,7 +150,9 @@ def hippo_phases(states: int) -> np.ndarray:
     """
     roots = np.sqrt(np.arange(2 * states) + 0.5)
     skew = np.tril(np.outer(roots, roots), -1)
-    return np.linalg.eigvalsh(1j * (skew - skew.T))[states:]
+    phases = np.linalg.eigvalsh(1j * (skew - skew.T))[states:]
+    phases.flags.writeable = False
+    return phases
 
 
 def log_uniform(key: jax.Array, size: int, low: float, high: float) -> jax.Array:

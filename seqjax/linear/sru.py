@@ -69,8 +69,8 @@ class SRU(LinearCell):
     """
 
     hidden_size: int
-    activation: Activation = "tanh"
     _: KW_ONLY
+    activation: Activation = "tanh"
     w_x_init: Initializer = GlorotUniform()
     method: Method = "auto"
 

@@ -64,7 +64,7 @@ CASES = {
     "coverage": (sj.attention.CoverageAttention(A), coverage, Q),
 }
 MECHANISMS = {name: (spec, size) for name, (spec, _, size) in CASES.items()} | {
-    "multi-head": (sj.attention.MultiHeadAttention(2, 4), Q),
+    "multi-head": (sj.attention.MultiHeadAttention(2, head_size=4), Q),
     "monotonic": (sj.attention.MonotonicAttention(A, offset=0.5), Q),
 }
 
@@ -109,7 +109,7 @@ def test_scores_contexts_and_states_are_those_of_the_equations(x64, name):
 
 
 def test_heads_look_apart_and_their_findings_are_mixed(x64):
-    spec = sj.attention.MultiHeadAttention(2, 4)
+    spec = sj.attention.MultiHeadAttention(2, head_size=4)
     p = drawn(spec, Q)
     memory, mask = jnp.asarray(MEMORY), jnp.asarray(MASK)
     seen = attend(spec, p, memory, mask, jnp.asarray(QUERIES[:1]))

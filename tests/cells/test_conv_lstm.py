@@ -40,7 +40,7 @@ def correlate(x, w):
     [(3, (5,), True), ((3, 2), (3, 4), False), ((3, 1, 2), (2, 2, 3), True)],
 )
 def test_equals_a_numpy_loop(kernel_size, shape, peepholes, x64):
-    cell = sj.cells.ConvLSTM(2, kernel_size, shape, peepholes=peepholes)
+    cell = sj.cells.ConvLSTM(2, kernel_size=kernel_size, shape=shape, peepholes=peepholes)
     p = drawn(cell, 3)
     peep_i, peep_f, peep_o = (p.p_i, p.p_f, p.p_o) if peepholes else (0, 0, 0)
     xs = np.random.default_rng(1).normal(size=(2, 3, *shape, 3))
@@ -57,7 +57,7 @@ def test_equals_a_numpy_loop(kernel_size, shape, peepholes, x64):
 
 
 def test_kernels_of_one_place_are_an_lstm_at_each():
-    cell = sj.cells.ConvLSTM(3, 1, (2, 2))
+    cell = sj.cells.ConvLSTM(3, kernel_size=1, shape=(2, 2))
     params = cell.init(jax.random.key(0), 2)
     plain = sj.cells.LSTMParams(params.w_x[0, 0], params.w_h[0, 0], params.b)
     xs = jax.random.normal(jax.random.key(1), (2, 5, 2, 2, 2))
@@ -68,7 +68,7 @@ def test_kernels_of_one_place_are_an_lstm_at_each():
 
 
 def test_a_moved_image_moves_the_output_and_the_past_spreads_a_place_a_step():
-    cell = sj.cells.ConvLSTM(2, 3, (9,), forget_bias=0.0)
+    cell = sj.cells.ConvLSTM(2, kernel_size=3, shape=(9,), forget_bias=0.0)
     params = cell.init(jax.random.key(0), 1)
     point = jnp.zeros((2, 3, 9, 1)).at[0, 0, 4].set(1.0).at[1, 0, 3].set(1.0)
     ys = np.asarray(sj.unroll(cell, params, point)[1])
@@ -78,7 +78,10 @@ def test_a_moved_image_moves_the_output_and_the_past_spreads_a_place_a_step():
 
 
 def test_params_do_not_depend_on_the_shape():
-    small, large = sj.cells.ConvLSTM(2, 3, (4, 3)), sj.cells.ConvLSTM(2, 3, (6, 7))
+    small, large = (
+        sj.cells.ConvLSTM(2, kernel_size=3, shape=(4, 3)),
+        sj.cells.ConvLSTM(2, kernel_size=3, shape=(6, 7)),
+    )
     assert replace(small, shape=(6, 7)) == large
     params, others = (cell.init(jax.random.key(0), 1) for cell in (small, large))
     jax.tree.map(np.testing.assert_array_equal, params, others)
@@ -88,7 +91,7 @@ def test_params_do_not_depend_on_the_shape():
 
 @pytest.mark.parametrize(("rows", "steps"), [(2, 0), (0, 2)])
 def test_no_steps_and_no_rows(rows, steps):
-    cell = sj.cells.ConvLSTM(2, 3, (4, 3))
+    cell = sj.cells.ConvLSTM(2, kernel_size=3, shape=(4, 3))
     params = cell.init(jax.random.key(0), 1)
     carry, ys = sj.unroll(cell, params, jnp.ones((rows, steps, 4, 3, 1)))
     assert ys.shape == (rows, steps, 4, 3, 2) and carry.c.shape == (rows, 4, 3, 2)
@@ -96,7 +99,12 @@ def test_no_steps_and_no_rows(rows, steps):
 
 def test_layers_stack_and_add():
     shape = (4, 3)
-    cell = sj.Stack((sj.cells.ConvLSTM(2, 3, shape), sj.Residual(sj.cells.ConvLSTM(2, 3, shape))))
+    cell = sj.Stack(
+        (
+            sj.cells.ConvLSTM(2, kernel_size=3, shape=shape),
+            sj.Residual(sj.cells.ConvLSTM(2, kernel_size=3, shape=shape)),
+        )
+    )
     params: Any = cell.init(jax.random.key(0), 1)
     assert params[1].w_x.shape == (3, 3, 2, 8)
     xs = jax.random.normal(jax.random.key(1), (2, 3, *shape, 1))
@@ -106,24 +114,26 @@ def test_layers_stack_and_add():
 
 
 def test_every_wrapper_finds_the_width_of_a_cell_of_images():
-    conv = sj.cells.ConvLSTM(2, 3, (4, 3))
+    conv = sj.cells.ConvLSTM(2, kernel_size=3, shape=(4, 3))
     wrapped = (sj.Zoneout(conv, 0.1), sj.LearnedCarry(conv), sj.Stack((conv,)), sj.Residual(conv))
     for cell in (*wrapped, sj.Bidirectional(conv)):
-        stack = sj.Stack((cell, sj.cells.ConvLSTM(1, 1, (4, 3))))
+        stack = sj.Stack((cell, sj.cells.ConvLSTM(1, kernel_size=1, shape=(4, 3))))
         params: Any = jax.eval_shape(lambda key: stack.init(key, 2), jax.random.key(0))  # noqa: B023
         assert params[1].w_x.shape[-2] == (4 if isinstance(cell, sj.Bidirectional) else 2)
 
 
 def test_specs_hold_one_size_for_each_axis():
-    cell = sj.cells.ConvLSTM(2, np.int64(3), [4, np.int32(5)])  # pyright: ignore[reportArgumentType]
-    assert cell == sj.cells.ConvLSTM(2, (3, 3), (4, 5)) and hash(cell) == hash(replace(cell))
+    cell = sj.cells.ConvLSTM(2, kernel_size=np.int64(3), shape=[4, np.int32(5)])  # pyright: ignore[reportArgumentType]
+    assert cell == sj.cells.ConvLSTM(2, kernel_size=(3, 3), shape=(4, 5)) and hash(cell) == hash(
+        replace(cell)
+    )
     assert repr(cell.shape) == "(4, 5)" and repr(cell.kernel_size) == "(3, 3)"
 
 
 def test_init_is_a_plain_lstms_but_for_the_kernel():
-    params = sj.cells.ConvLSTM(2, (3, 5), (4, 4), forget_bias=0.5, peepholes=True).init(
-        jax.random.key(0), 3
-    )
+    params = sj.cells.ConvLSTM(
+        2, kernel_size=(3, 5), shape=(4, 4), forget_bias=0.5, peepholes=True
+    ).init(jax.random.key(0), 3)
     assert params.w_x.shape == (3, 5, 3, 8) and params.w_h.shape == (3, 5, 2, 8)
     np.testing.assert_array_equal(params.b, np.repeat([0, 0.5, 0, 0], 2))
     for peephole in (params.p_i, params.p_f, params.p_o):

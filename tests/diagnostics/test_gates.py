@@ -37,10 +37,10 @@ def test_gates_of_an_lstm_are_those_of_its_equations():
 
 NAMES = {
     sj.GRU(2): "r z",
-    sj.GRU(2, "before"): "r z",
+    sj.GRU(2, reset="before"): "r z",
     sj.Elman(2): "",
     sj.cells.PeepholeLSTM(2): "i f o",
-    sj.cells.ProjectedLSTM(2, 1): "i f o",
+    sj.cells.ProjectedLSTM(2, projection_size=1): "i f o",
     sj.cells.LayerNormLSTM(2): "i f o",
     sj.cells.CoupledLSTM(2): "f o",
     sj.cells.SLSTM(2): "o",
@@ -51,8 +51,8 @@ NAMES = {
     sj.linear.QRNN(2): "f o",
     sj.linear.SRU(2): "f r",
     sj.linear.RGLRU(2): "r i",
-    sj.linear.MLSTM(2, 2): "o",
-    sj.linear.DeltaNet(2, 2): "beta",
+    sj.linear.MLSTM(2, heads=2): "o",
+    sj.linear.DeltaNet(2, heads=2): "beta",
     sj.Zoneout(sj.GRU(2), 0.5): "r z",
     sj.LearnedCarry(sj.GRU(2)): "r z",
     sj.Stack((sj.GRU(2), sj.Residual(sj.LSTM(2)), sj.Dropout(0.5), sj.GRU(3))): "r z i f o r2 z2",
