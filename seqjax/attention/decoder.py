@@ -165,7 +165,7 @@ class AttentionDecoder(Spec, doors=("bind",)):
             cell=cell,
             attention=self.attention.init(key_a, width, memory_size),
             w_c=w_c,
-            start=None if self._tells or self.query == "current" else jnp.zeros(width),
+            start=None if self._output_in_carry or self.query == "current" else jnp.zeros(width),
         )
 
     def bind(self, params: AttentionDecoderParams, memory, memory_mask=None) -> BoundDecoder:
@@ -242,7 +242,7 @@ class AttentionDecoder(Spec, doors=("bind",)):
         return carry, out if mask is None else zero_rows(mask, out)
 
     @property
-    def _tells(self) -> bool:
+    def _output_in_carry(self) -> bool:
         """Whether the cell's last output can be computed from its carry."""
         return isinstance(self.cell, RecurrentCell)
 

@@ -61,7 +61,7 @@ def gradient_flow(
     products and the eigenvalues of an N x N matrix. A derivative of 0 has the logarithm -inf.
 
     Args:
-      cell: a cell with a step, whose carry holds floats only.
+      cell: a cell with a step, whose carry has floats only.
       params: from `cell.init`.
       xs: [B, T, ...] inputs; a pytree of such arrays is allowed.
       carry: where to start, leaves [B, ...]; None means `cell.initial_carry(params, B)`.
@@ -73,8 +73,8 @@ def gradient_flow(
       A `GradientFlow`.
 
     Raises:
-      ValueError: if cell is not a cell, its carry is empty or holds anything but floats, xs has no
-        batch and time axes, or select picks nothing.
+      ValueError: if cell is not a cell, its carry is empty or contains anything but floats, xs has
+        no batch and time axes, or select picks nothing.
 
     Example:
       >>> import seqjax as sj

@@ -29,7 +29,7 @@ def lyapunov_exponents(
     underflow. Benettin et al. 1980.
 
     Args:
-      cell: a cell with a step, whose carry holds floats only.
+      cell: a cell with a step, whose carry has floats only.
       params: from `cell.init`.
       xs: [B, T, ...] inputs; a pytree of such arrays is allowed.
       count: how many exponents, at most N, the numbers in a row's carry.
@@ -42,8 +42,8 @@ def lyapunov_exponents(
       entirely.
 
     Raises:
-      ValueError: if cell is not a cell, its carry is empty or holds anything but floats, xs has no
-        batch and time axes, count is not in 1..N, or skip is not in 0..T - 1.
+      ValueError: if cell is not a cell, its carry is empty or contains anything but floats, xs has
+        no batch and time axes, count is not in 1..N, or skip is not in 0..T - 1.
 
     Example:
       >>> import seqjax as sj

@@ -1,5 +1,8 @@
 """What all methods share: exact losses, flat memory, keys for windows, and what they refuse."""
 
+import functools
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -119,7 +122,27 @@ def test_a_carry_has_floats_and_they_are_real(name):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_loss_is_one_number(name):
-    run = METHODS[name](lambda p, h, x, k: (h.sum(axis=0), h), 1)
-    with pytest.raises(ValueError, match=r"loss_fn returned a loss of shape \(2,\)"):
+def test_a_loss_takes_four_arguments(name):
+    form = r"expected a function \(params, carry, batch, key\) -> \(loss, carry\)\."
+    bad: Any
+    for bad in (3, lambda params, carry, batch: (0.0, carry), lambda *four, more: four[:2]):
+        with pytest.raises(ValueError, match=f"loss_fn (is 3|takes .*); {form}"):
+            METHODS[name](bad, 1)
+    METHODS[name](functools.partial(lambda weight, *four: LOSS(*four), 2.0), 1)
+    METHODS[name](max, 1)  # a function without a signature
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(
+    ("message", "result"),
+    [
+        ("a single ", lambda p, h: jnp.sum(h)),
+        ("3 values; expected a pair, ", lambda p, h: (jnp.sum(h), h, h)),
+        ("a loss of shape (2,)", lambda p, h: (h.sum(axis=0), h)),
+    ],
+)
+def test_a_loss_returns_one_number_and_a_carry(name, message, result):
+    run = METHODS[name](lambda p, h, x, k: result(p, h), 1)
+    with pytest.raises(ValueError) as error:
         run(*make_case(sj.cells.DiagonalGRU(HIDDEN)), jax.random.key(0))
+    assert f"loss_fn returned {message}" in str(error.value)
