@@ -75,8 +75,8 @@ def test_queries_come_in_equal_numbers_for_each_row_of_the_memory(rows):
 
 def test_params_of_another_mechanism_or_size_are_refused():
     other = sj.attention.GeneralAttention().init(KEY, 3, 2)
-    with pytest.raises(ValueError, match="params is GeneralAttentionParams; expected AdditiveAtten"):
-        ADDITIVE.prepare(other, MEMORY)
+    with pytest.raises(ValueError, match="GeneralAttentionParams; expected AdditiveAtt"):
+        ADDITIVE.prepare(other, MEMORY)  # type: ignore
     prepared = ADDITIVE.prepare(PARAMS, MEMORY)
     with pytest.raises(ValueError, match=r"params.w_q has shape \[3, 5\]; expected \[any, 4\]"):
         ADDITIVE.attend(sj.attention.AdditiveAttention(5).init(KEY, 3, 2), prepared, MEMORY, ())
