@@ -10,8 +10,8 @@ import numpy as np
 import optax
 
 import seqjax as sj
+from experiments.lab.task import Task, estimate
 from experiments.ntm.problems import PROBLEMS, Problem, Rows
-from experiments.sweeps import Task, estimate
 
 ROWS = 16  # of a training batch
 TEST_ROWS = 128
@@ -44,7 +44,7 @@ PLANS = {
 
 def network(cell: Any, problem: Problem) -> sj.Stack:
     """A cell and its read-out."""
-    return sj.Stack((cell, sj.cells.Feedforward(problem.outputs, "identity")))
+    return sj.Stack((cell, sj.cells.Feedforward(problem.outputs, activation="identity")))
 
 
 def costs(net: sj.Stack, params: Any, rows: Rows) -> jax.Array:

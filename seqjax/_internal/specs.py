@@ -19,11 +19,14 @@ SIZES = (1009, 1013, 1019, 1021)  # sizes of inputs that no layer has by chance
 class Spec:
     """The base of a frozen dataclass that draws params in `init` and takes them elsewhere.
 
-    It refuses two calls that would compute something else than what was meant. A second positional
-    argument: other libraries put the size of the input there. And params that this spec's `init`
+    It refuses calls that would compute something other than what was meant. A second positional
+    argument: other libraries put the size of the input there. Params that this spec's `init`
     cannot have drawn: each method named in `doors` compares their structure and shapes with what
     `init` draws for any size of input. Only shapes are looked at, and the answer is remembered, so
-    that a compiled program does not pay and a loop of steps pays microseconds.
+    that a compiled program does not pay and a loop of steps pays microseconds. And in `init` keys
+    without a type, as everywhere else.
+
+    Its methods broadcast as they like: `jax_numpy_rank_promotion` is for the caller's own code.
 
     A subclass names its doors, methods whose first argument is params:
 
@@ -31,7 +34,7 @@ class Spec:
 
     Raises:
       TypeError: for more positional arguments than the spec takes.
-      ValueError: from a door, for params of another spec.
+      ValueError: from a door, for params of another spec; from `init`, for a key without a type.
     """
 
     def __new__(cls, *args: Any, **kwargs: Any):
@@ -42,6 +45,8 @@ class Spec:
 
     def __init_subclass__(cls, doors: tuple[str, ...] = DOORS, **kwargs: Any):
         super().__init_subclass__(**kwargs)
+        if "init" in vars(cls):
+            cls.init = _keyed(vars(cls)["init"])
         for name in doors:
             if inspect.isfunction(vars(cls).get(name)):
                 setattr(cls, name, _checked(vars(cls)[name]))
@@ -67,11 +72,22 @@ def _sizes(spec: Any) -> list[str]:
     return [name for name in names if name not in ("self", "key")]
 
 
+def _keyed(init: Callable) -> Callable:
+    @functools.wraps(init)
+    def keyed(self, key, *args, **kwargs):
+        checks.key(key)
+        with jax.numpy_rank_promotion("allow"):
+            return init(self, key, *args, **kwargs)
+
+    return keyed
+
+
 def _checked(method: Callable) -> Callable:
     @functools.wraps(method)
     def checked(self, params, *args, **kwargs):
         check_params(self, params)
-        return method(self, params, *args, **kwargs)
+        with jax.numpy_rank_promotion("allow"):
+            return method(self, params, *args, **kwargs)
 
     return checked
 

@@ -83,6 +83,7 @@ class Feedforward(Spec):
 
     def unroll(self, params: FeedforwardParams, carry: tuple[()], xs, mask=None, reset=None):
         """All steps at once: xs [B, T, D], mask [B, T] or None -> ys [B, T, H]."""
+        checks.vectors(xs)
         if mask is None:
             return self.step(params, carry, xs)
         return carry, zero_rows(mask, self.step(params, carry, zero_rows(mask, xs))[1])

@@ -213,6 +213,7 @@ class RecurrentCell(Spec, abc.ABC):
         self, params: Any, carry: Any, xs: jax.Array, mask=None, reset: Reset | None = None
     ) -> tuple[Any, Any]:
         """Over time: xs [B, T, D], mask [B, T] or None -> carry, ys [B, T, H]."""
+        checks.vectors(xs)
         if mask is not None:
             xs = zero_rows(mask, xs)
         flags, initial = reset or (None, carry)
@@ -230,6 +231,12 @@ class RecurrentCell(Spec, abc.ABC):
 
 def check_cell_like(name: str, cell: Any) -> None:
     """Raises ValueError unless an object has what a cell or an encoder must have."""
+    shape = getattr(cell, "shape", None)
+    checks.require(
+        hasattr(cell, "init") or shape is None,
+        f"{name} is an array of shape {shape}; expected a cell. The order is "
+        "unroll(cell, params, xs).",
+    )
     ok = hasattr(cell, "init") and hasattr(cell, "initial_carry") and not isinstance(cell, type)
     checks.require(
         ok and (hasattr(cell, "step") or hasattr(cell, "unroll")),

@@ -11,8 +11,9 @@ from seqjax._internal.jaxprs import depend_on
 from seqjax._internal.types import Carry, Params, Tree
 from seqjax.core.products import accumulator
 from seqjax.core.scan import strong
-from seqjax.gradients.loss_windows import LossFn, ValueAndGrad, check_loss_fn, scan_windows
+from seqjax.gradients.loss_windows import LossFn, ValueAndGrad, scan_windows
 from seqjax.gradients.vectors import check_params
+from seqjax.training.loss_functions import check_loss_fn
 
 
 class ElementwiseRTRLState(NamedTuple):

@@ -1,6 +1,5 @@
 """What all methods share: a loss for one window, and the loop over the windows of a batch."""
 
-import inspect
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -9,27 +8,12 @@ import jax.numpy as jnp
 
 from seqjax._internal import checks
 from seqjax._internal.types import Carry, Params
-from seqjax.training.step import check_loss
+from seqjax.training.loss_functions import call_loss
 
-# (params, carry, batch, key) -> (loss [], carry)
-LossFn: TypeAlias = Callable[[Params, Carry, Any, Any], tuple[jax.Array, Carry]]
+# (params, carry, batch, key) -> (loss [], carry) or (loss [], carry, aux)
+LossFn: TypeAlias = Callable[[Params, Carry, Any, Any], tuple[Any, ...]]
 # (params, carry, batch, key) -> ((loss [], carry), gradients)
 ValueAndGrad: TypeAlias = Callable[..., tuple[tuple[jax.Array, Carry], Params]]
-
-_FORM = "(params, carry, batch, key) -> (loss, carry)"
-
-
-def check_loss_fn(loss_fn: Any) -> None:
-    """Raises ValueError unless loss_fn is a function of params, carry, batch and key."""
-    checks.require(callable(loss_fn), f"loss_fn is {loss_fn!r}; expected a function {_FORM}.")
-    try:
-        signature = inspect.signature(loss_fn)
-    except ValueError:  # some functions written in C have none
-        return
-    try:
-        signature.bind("params", "carry", "batch", "key")
-    except TypeError:
-        raise ValueError(f"loss_fn takes {signature}; expected a function {_FORM}.") from None
 
 
 def scan_windows(
@@ -61,14 +45,7 @@ def scan_windows(
 
         def call(params, carry):
             own = None if key is None else jax.random.fold_in(key, n)
-            found = loss_fn(params, carry, jax.tree.map(cut, batch), own)
-            checks.require(
-                isinstance(found, tuple) and len(found) == 2,
-                f"loss_fn returned {_described(found)}; expected a pair, {_FORM}.",
-            )
-            loss, after = found
-            check_loss(loss, carry, after)
-            return loss, after
+            return call_loss(loss_fn, params, carry, jax.tree.map(cut, batch), own)[:2]
 
         return body(loop, call, n)
 
@@ -86,19 +63,10 @@ def own_key(key: Any) -> jax.Array:
     """The branch of a key for a method's own draws, apart from those of the windows.
 
     Raises:
-      ValueError: if there is no key.
+      ValueError: if key is not a typed key.
     """
-    checks.require(
-        key is not None, "key is None; expected jax.random.key(...): the estimate is random."
-    )
+    checks.key(key)
     return jax.random.fold_in(key, 2**32 - 1)
-
-
-def _described(found: Any) -> str:
-    """What a function returned, for a message: how many values, or the type of a single one."""
-    return (
-        f"{len(found)} values" if isinstance(found, tuple) else f"a single {type(found).__name__}"
-    )
 
 
 def _length(batch: Any) -> int:

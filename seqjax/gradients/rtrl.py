@@ -7,8 +7,9 @@ import jax.numpy as jnp
 
 from seqjax._internal import checks
 from seqjax._internal.types import Carry, Params
-from seqjax.gradients.loss_windows import LossFn, ValueAndGrad, check_loss_fn, scan_windows
+from seqjax.gradients.loss_windows import LossFn, ValueAndGrad, scan_windows
 from seqjax.gradients.vectors import Vectors
+from seqjax.training.loss_functions import check_loss_fn
 
 
 class RTRLState(NamedTuple):

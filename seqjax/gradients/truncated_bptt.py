@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from seqjax._internal import checks, trees
 from seqjax._internal.types import Carry, Params
 from seqjax.core.scan import strong
-from seqjax.gradients.loss_windows import LossFn, ValueAndGrad, check_loss_fn, scan_windows
+from seqjax.gradients.loss_windows import LossFn, ValueAndGrad, scan_windows
+from seqjax.training.loss_functions import check_loss_fn
 
 
 def truncated_value_and_grad(loss_fn: LossFn, window: int) -> ValueAndGrad:
@@ -23,8 +24,8 @@ def truncated_value_and_grad(loss_fn: LossFn, window: int) -> ValueAndGrad:
 
     Args:
       loss_fn: (params, carry, batch, key) -> (loss [], carry), for one window, as for
-        `make_train_step`. For a mean over the whole batch, divide each window's sum by the same
-        number.
+        `make_train_step`; a third result is dropped. For a mean over the whole batch, divide each
+        window's sum by the same number.
       window: K, the steps of a window. The last one is shorter where K does not divide T.
 
     Returns:

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 
 from seqjax._internal import checks
 from seqjax._internal.types import Carry, Params
-from seqjax.gradients.loss_windows import LossFn, ValueAndGrad, check_loss_fn, own_key, scan_windows
+from seqjax.gradients.loss_windows import LossFn, ValueAndGrad, own_key, scan_windows
 from seqjax.gradients.vectors import Vectors
+from seqjax.training.loss_functions import check_loss_fn
 
 
 class UOROState(NamedTuple):
@@ -76,9 +77,10 @@ def uoro(loss_fn: LossFn, window: int = 1) -> ValueAndGrad:
 
     Raises:
       ValueError: if loss_fn does not take those arguments, or window is not an integer of at least
-        1; when called, if key is None, state is not a `UOROState` for these params, params contain
-        anything but floats, the carry has no floats, the batch's leaves are not [B, T, ...] with
-        one T of at least 1, or loss_fn does not return a scalar loss and a carry of the same form.
+        1; when called, if key is not a typed key, state is not a `UOROState` for these params,
+        params contain anything but floats, the carry has no floats, the batch's leaves are not [B,
+        T, ...] with one T of at least 1, or loss_fn does not return a scalar loss and a carry of
+        the same form.
 
     Example:
       >>> def loss_fn(decay, carry, xs, key):  # a leaky sum of xs [B, 1] should be 1

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, final
 import jax
 import jax.numpy as jnp
 
+from seqjax._internal import checks
 from seqjax._internal.specs import Spec
 from seqjax.core.scan import Reset, where_rows, zero_rows
 from seqjax.linear.linear_cell import step_linear, unroll_linear
@@ -73,6 +74,7 @@ class ConvolvedCell(Spec, abc.ABC):
         self, params: Any, carry: ConvolvedCarry, xs: jax.Array, mask=None, reset=None
     ) -> tuple[Any, Any]:
         """Over time: xs [B, T, D], mask [B, T] or None -> carry, ys [B, T, H]."""
+        checks.vectors(xs)
         us, rest = self.enter(params, xs if mask is None else zero_rows(mask, xs))
         of_inputs, of_h = None, None
         if reset is not None:

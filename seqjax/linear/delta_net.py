@@ -52,7 +52,8 @@ class DeltaNetCarry(NamedTuple):
     """The state of `DeltaNet`, in at least float32.
 
     Fields:
-      s: [B, N, K, V] memory, with sᵀ k the value it holds under a key.
+      s: [B, N, K, V] memory, with sᵀ k the value it holds under a key: the transpose of the
+        papers' S, which is V by K.
     """
 
     s: jax.Array

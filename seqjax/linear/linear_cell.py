@@ -88,6 +88,7 @@ class LinearCell(Spec, abc.ABC):
         self, params: Any, carry: Any, xs: jax.Array, mask=None, reset: Reset | None = None
     ) -> tuple[Any, Any]:
         """Over time: xs [B, T, D], mask [B, T] or None -> carry, ys [B, T, H]."""
+        checks.vectors(xs)
         zs = self.project(params, xs if mask is None else zero_rows(mask, xs))
         carry, ys = unroll_linear(self, params, carry, zs, mask, reset)
         return carry, ys if mask is None else zero_rows(mask, ys)

@@ -73,6 +73,7 @@ class MatrixMemory(Spec, abc.ABC):
         self, params: Any, carry: Any, xs: jax.Array, mask=None, reset: Reset | None = None
     ) -> tuple[Any, jax.Array]:
         """Over time: xs [B, T, D], mask [B, T] or None -> carry, ys [B, T, H]."""
+        checks.vectors(xs)
         if xs.shape[1] == 0:
             return run_steps(self, params, carry, xs, mask, reset)
         real = jnp.ones(xs.shape[:2], bool) if mask is None else mask

@@ -18,7 +18,7 @@ Candidate = Literal["linear", "positive"]
 
 
 class MinGRUParams(NamedTuple):
-    """The params of `MinGRU`; blocks in the order z, n.
+    """The params of `MinGRU`; blocks in the order z, n, and z = 1 overwrites, as in the paper.
 
     Fields:
       w_x: [D, 2H] of the inputs.

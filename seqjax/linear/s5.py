@@ -24,9 +24,10 @@ class S5Params(NamedTuple):
       log_decay: [N], Re λ = -exp(log_decay), per unit of time.
       phase: [N], Im λ, in radians per unit of time.
       log_step: [N], ln Δ, units of time a step.
-      w_b: [D, 2N] of the inputs, real parts and then imaginary ones.
-      w_c: [2N, H] of the states, for twice their real parts and then for minus the imaginary ones.
-      w_d: [D, H] past the state.
+      w_b: [D, 2N] of the inputs: Re B beside Im B.
+      w_c: [2N, H] of the states: Re C above -Im C, as Re(h C) = Re h Re C - Im h Im C. The factor
+        2 is not in it.
+      w_d: [D, H] past the state; the paper's D is its diagonal.
     """
 
     log_decay: jax.Array
@@ -73,6 +74,18 @@ class S5(LinearCell):
       >>> carry, y = cell.step(params, cell.initial_carry(params, 4), jnp.ones((4, 2)))
       >>> y.shape, carry.real.shape
       ((4, 3), (4, 5))
+
+      Published weights, Λ [N], B [N, D], C [H, N], D [H] and Δ [N], with Λ, B and C complex:
+
+      >>> rate, B, C = -0.5 + 1j * np.arange(5), np.ones((5, 2)) + 1j, np.ones((3, 5)) - 2j
+      >>> loaded = params._replace(
+      ...     log_decay=jnp.log(-rate.real),
+      ...     phase=jnp.asarray(rate.imag),
+      ...     w_b=jnp.concatenate([B.T.real, B.T.imag], axis=1),
+      ...     w_c=jnp.concatenate([C.T.real, -C.T.imag], axis=0),
+      ... )  # and log_step=jnp.log(Δ); w_d=jnp.diag(D) where the input is as wide as the output
+      >>> loaded.w_b.shape, loaded.w_c[0, 0].item(), loaded.w_c[5, 0].item()
+      ((2, 10), 1.0, 2.0)
     """
 
     hidden_size: int

@@ -23,13 +23,21 @@ def drawn(cell, input_size, seed=0):
     return jax.tree.map(lambda a: random.normal(size=a.shape) * 0.5, params)
 
 
-def correlate(x, w):
-    """x [*S, C] by w [*K, C, M], place by place; odd and even kernels begin (K - 1) // 2 before."""
-    result = np.zeros((*x.shape[:-1], w.shape[-1]))
-    for place in itertools.product(*map(range, x.shape[:-1])):
+def correlate(x, w, stride=1, dilation=1, padding="same"):
+    """x [*S, C] by w [*K, C, M], place by place; zeros outside lie half before, half after."""
+    reach = [(k - 1) * dilation for k in w.shape[:-2]]
+    if padding == "same":
+        shape = [-(-size // stride) for size in x.shape[:-1]]
+        axes = zip(shape, reach, x.shape[:-1], strict=True)
+        before = [max((n - 1) * stride + r + 1 - size, 0) // 2 for n, r, size in axes]
+    else:
+        shape = [(s - r - 1) // stride + 1 for s, r in zip(x.shape[:-1], reach, strict=True)]
+        before = [0] * len(shape)
+    result = np.zeros((*shape, w.shape[-1]))
+    for place in itertools.product(*map(range, shape)):
         for offset in itertools.product(*map(range, w.shape[:-2])):
-            parts = zip(place, offset, w.shape[:-2], strict=True)
-            source = tuple(p + o - (k - 1) // 2 for p, o, k in parts)
+            parts = zip(place, offset, before, strict=True)
+            source = tuple(p * stride + o * dilation - pad for p, o, pad in parts)
             if all(0 <= s < n for s, n in zip(source, x.shape[:-1], strict=True)):
                 result[place] += x[source] @ w[offset]
     return result
@@ -54,6 +62,52 @@ def test_equals_a_numpy_loop(kernel_size, shape, peepholes, x64):
             h = sigmoid(o + peep_o * c) * np.tanh(c)
             np.testing.assert_allclose(ys[row, t], h, rtol=1e-11, atol=1e-13)
         np.testing.assert_allclose(carry.c[row], c, rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize(("stride", "dilation"), [(1, 1), (2, 1), (1, 2), (3, 2)])
+def test_the_convolution_of_the_input_strides_and_dilates(stride, dilation, padding, x64):
+    """In NumPy; that of the state keeps its shape, with stride 1, as in Keras."""
+    how = {"stride": stride, "dilation": dilation, "padding": padding}
+    cell = sj.cells.ConvLSTM(
+        2, kernel_size=(3, 2), shape=(6, 7), strides=stride, dilation=dilation, padding=padding
+    )
+    p = drawn(cell, 3)
+    xs = np.random.default_rng(1).normal(size=(1, 3, 6, 7, 3))
+    carry, ys = sj.unroll(cell, jax.tree.map(jnp.asarray, p), jnp.asarray(xs))
+    h = c = np.zeros((*cell.state_shape, 2))
+    for t in range(3):
+        gates = correlate(xs[0, t], p.w_x, **how) + correlate(h, p.w_h) + p.b
+        i, f, g, o = np.split(gates, 4, axis=-1)
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+        h = sigmoid(o) * np.tanh(c)
+        np.testing.assert_allclose(ys[0, t], h, rtol=1e-11, atol=1e-13)
+    np.testing.assert_allclose(carry.c[0], c, rtol=1e-11, atol=1e-13)
+
+
+def test_a_smaller_state_in_a_stack_and_with_peepholes():
+    first = sj.cells.ConvLSTM(2, kernel_size=3, shape=(8, 6), strides=2, peepholes=True)
+    second = sj.cells.ConvLSTM(4, kernel_size=3, shape=first.state_shape, padding="valid")
+    cell = sj.Stack((first, second))
+    params = cell.init(jax.random.key(0), 1)
+    assert params[0].p_i.shape == (4, 3, 2)
+    _, ys = sj.unroll(cell, params, jnp.ones((2, 3, 8, 6, 1)))
+    assert ys.shape == (2, 3, 2, 1, 4)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"strides": 0}, r"strides\[0\] is 0; expected an integer of at least 1"),
+        ({"dilation": (1, 2)}, r"dilation is \(1, 2\) but shape is \(5,\); expected one number"),
+        ({"padding": "full"}, "padding is 'full'; expected one of 'same', 'valid'"),
+        ({"padding": "valid", "dilation": 3}, r"shape is \(5,\), on which a kernel of \(3,\) with"),
+    ],
+    ids=["strides", "dilation", "padding", "place"],
+)
+def test_windows_that_do_not_fit(setting, message):
+    with pytest.raises(ValueError, match=message):
+        sj.cells.ConvLSTM(2, kernel_size=3, shape=(5,), **setting)
 
 
 def test_kernels_of_one_place_are_an_lstm_at_each():

@@ -17,6 +17,7 @@ GATES = {
     sj.cells.ProjectedLSTM(5, projection_size=4): 4,
     sj.cells.LayerNormLSTM(4): 4,
     sj.cells.CoupledLSTM(4): 3,
+    sj.cells.MGU(4): 2,
 }
 
 

@@ -43,6 +43,7 @@ NAMES = {
     sj.cells.ProjectedLSTM(2, projection_size=1): "i f o",
     sj.cells.LayerNormLSTM(2): "i f o",
     sj.cells.CoupledLSTM(2): "f o",
+    sj.cells.MGU(2): "f",
     sj.cells.SLSTM(2): "o",
     sj.cells.DiagonalGRU(2): "r z",
     sj.cells.DiagonalLSTM(2): "f o",

@@ -13,10 +13,10 @@ import seqjax as sj
 pytest.importorskip("tyro")
 pytest.importorskip("matplotlib")
 
-from experiments.basics.networks import Network
 from experiments.gradients import arms, clipping, measure, report
 from experiments.gradients.__main__ import main
-from experiments.sweeps import parameters
+from experiments.lab.network import Network
+from experiments.lab.task import parameters
 
 
 def test_networks_are_equally_large_and_the_text_is_split_by_topic():
@@ -47,7 +47,7 @@ def test_units_without_gates_are_counted_at_their_ends():
         ("tanh", -9.0, (1, 0)),
         ("relu", -9.0, (1, 0)),
     ):
-        cell = sj.Elman(2, name)
+        cell = sj.Elman(2, activation=name)
         params = cell.init(jax.random.key(0), len(arms.LETTERS))
         found = measure.units(cell, params._replace(b=jnp.full(2, shift)))["h"]
         np.testing.assert_array_equal(np.stack(found), np.repeat(ends, 2).reshape(2, 2))

@@ -19,6 +19,7 @@ GATED = {
     "gru_before": sj.GRU(3, reset="before"),
     "diagonal_gru": sj.cells.DiagonalGRU(3),
     "diagonal_lstm": sj.cells.DiagonalLSTM(3),
+    "mgu": sj.cells.MGU(3),
     "min_gru": sj.linear.MinGRU(3),
     "min_lstm": sj.linear.MinLSTM(3),
     "qrnn": sj.linear.QRNN(3),

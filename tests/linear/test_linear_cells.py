@@ -101,7 +101,7 @@ def test_min_lstm_shares_gates_that_both_underflow(x64):
 @pytest.mark.parametrize("make", [sj.linear.MinGRU, sj.linear.MinLSTM])
 def test_states_in_logarithms_are_these_states(make, x64):
     """The authors' form, for positive candidates and states: logcumsumexp of their logarithms."""
-    cell = make(3, "positive")
+    cell = make(3, candidate="positive")
     p = drawn(cell)
     zs = XS @ p.w_x + p.b
     if make is sj.linear.MinGRU:

@@ -20,6 +20,7 @@ from seqjax import (
 )
 from seqjax.cells import (
     DNC,
+    MGU,
     NTM,
     SLSTM,
     ClockworkRNN,
@@ -97,6 +98,7 @@ CELLS = {
     "lstm_no_bias": LSTM(4, forget_bias=0.0, use_bias=False),
     "gru_after": GRU(4),
     "gru_before": GRU(4, reset="before"),
+    "mgu": MGU(4),
     "peephole": PeepholeLSTM(4),
     "projected": ProjectedLSTM(5, projection_size=3),
     "layer_norm": LayerNormLSTM(4),

@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from seqjax.core.noise import Noise, check_key, fold_in_rows
+from seqjax._internal import checks
+from seqjax.core.noise import Noise, fold_in_rows
 from seqjax.core.scan import swap_time
 from seqjax.decoding.engine.rows import ASIDE
 from seqjax.losses.crf import Chain, CRFParams, check_chain, forward
@@ -107,7 +108,7 @@ def crf_sample(
     """
     chain = check_chain(params, emissions, lengths, mask)
     rows, steps = chain.real.shape
-    check_key(key, rows)
+    checks.key(key, rows)
     keys = Noise.from_key(key, rows).key
     last, alphas = forward(chain, lambda scores: jax.nn.logsumexp(scores, axis=1))
 
