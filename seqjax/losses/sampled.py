@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from seqjax._internal import checks
+from seqjax.core.ids import check_ids
 from seqjax.core.products import dot
 from seqjax.core.scan import zero_rows
-from seqjax.losses.labels import check_ids, check_integers, widened
+from seqjax.losses.labels import check_integers, widened
 
 
 class Proposal(NamedTuple):
@@ -191,4 +192,4 @@ def check_positions(hidden, targets, mask, vocab_size: int):
         hidden, targets = zero_rows(mask, hidden), zero_rows(mask, targets)
     bad = (targets < 0) | (targets >= vocab_size)
     check_ids("targets", targets, bad, f"expected ids in 0..{vocab_size - 1}. Mask padding.")
-    return hidden, targets.astype(jnp.int32), bad
+    return hidden, targets, bad
