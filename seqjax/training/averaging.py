@@ -132,6 +132,6 @@ class TriggeredAverage:
 
 
 def _wide(leaf: Any) -> jax.Array:
-    """A leaf as an array, in at least float32 where it is floating."""
-    leaf = jnp.asarray(leaf)
+    """A copy of a leaf, in at least float32 where it is floating: a train step donates its own."""
+    leaf = jnp.array(leaf)
     return leaf.astype(accumulator(leaf.dtype)) if checks.is_float(leaf) else leaf

@@ -91,10 +91,10 @@ class NTM(Spec):
         Mₜ = Mₜ₋₁ ⊙ Π (1 - w eᵀ) + Σ w aᵀ                            over write heads
         rₜ = Mₜᵀ w   for each read head,   yₜ = [hₜ, rₜ]
 
-    Graves, Wayne and Danihelka 2014, eq. 2 to 9, the steps in `seqjax.memory.addressing`. What the
-    heads are told is hₜ w + b in this order, read heads before write heads in each part: keys
-    (tanh), strengths β (softplus), gates g (σ), shifts s (softmax), powers γ (1 + softplus), and
-    of the write heads erase (σ) and add (tanh). The paper leaves keys and additions unbounded; the
+    Graves, Wayne and Danihelka 2014, eq. 2 to 9; the steps are in `seqjax.cells.memory.addressing`.
+    hₜ w + b tells the heads, read heads before write heads in each part: keys (tanh), strengths β
+    (softplus), gates g (σ), shifts s (softmax), powers γ (1 + softplus), and for write heads erase
+    (σ) and add (tanh). The paper leaves keys and additions unbounded; the
     bounds, and the constant initial memory, are those of Collier and Beel 2018. All heads are
     placed by the memory before this step; reading comes after writing.
 

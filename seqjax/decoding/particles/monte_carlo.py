@@ -77,7 +77,7 @@ def sequential_monte_carlo(
         sequences and so change the variance alone, provided that ψ > 0 wherever γ can be.
       proposal: processors that turn log p into the logits of q; () draws from p itself (the
         bootstrap filter). None draws from p G ψ, which is locally optimal.
-      resample: (key, log_weights [N]) -> ancestors [N]; see `seqjax.decoding.resampling`.
+      resample: (key, log_weights [N]) -> ancestors [N]; see `systematic_resampling`.
       threshold: the ESS, as a share of N, below which a row is resampled; 0 never does, 1 does
         after every step with unequal weights. Nothing is resampled after the last step.
       temperature, top_k, top_p, min_p: as in `sample`; they make p.
