@@ -67,7 +67,7 @@ from seqjax.decoding.processors.repetition import FrequencyPenalty as FrequencyP
 from seqjax.decoding.processors.repetition import NoRepeatNGram as NoRepeatNGram
 from seqjax.decoding.processors.repetition import PresencePenalty as PresencePenalty
 from seqjax.decoding.processors.repetition import RepetitionPenalty as RepetitionPenalty
-from seqjax.decoding.processors.truncation import Truncation as Truncation
+from seqjax.decoding.processors.settings import Sampling as Sampling
 from seqjax.decoding.sampling.drafts import SpeculativeSamples as SpeculativeSamples
 from seqjax.decoding.sampling.drawing import Samples as Samples
 from seqjax.decoding.sampling.sample import sample as sample

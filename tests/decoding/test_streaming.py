@@ -1,5 +1,6 @@
 """stream on the host against sample on the device; a decode that is exported and loaded."""
 
+import inspect
 from typing import Any
 
 import chex
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from support import decoding_models as models
 
-from seqjax.decoding import GNMTLengthPenalty, Truncation, beam_search, sample, stream
+from seqjax.decoding import GNMTLengthPenalty, Sampling, beam_search, sample, stream
 
 EOS, VOCAB, ROWS, LENGTH = 1, 5, 6, 8
 KEY = jax.random.key(21)
@@ -28,7 +29,8 @@ SETTINGS: list[dict[str, Any]] = [
     dict(temperature=jnp.linspace(0.0, 2.0, ROWS), top_k=3, top_p=0.9),
     dict(prompt=PROMPT, prompt_lengths=np.arange(ROWS) % 4, stop=((0, 0), (3,)), eos=(EOS, 4)),
     dict(temperature=jnp.linspace(0.5, 2.0, ROWS), prompt=PROMPT, num_samples=3),
-    dict(processors=[double, Truncation(min_p=0.1)], key=jax.random.split(KEY, ROWS)),
+    dict(how=Sampling(jnp.float32(1.5), typical_p=0.8, eta_cutoff=jnp.full(ROWS, 0.02))),
+    dict(processors=[double, Sampling(min_p=0.1)], key=jax.random.split(KEY, ROWS)),
 ]
 
 
@@ -40,6 +42,11 @@ def drain(generator):
             seen.append(next(generator))
         except StopIteration as end:
             return np.stack(seen, axis=-1), end.value
+
+
+def test_stream_takes_what_sample_takes():
+    mine, theirs = (inspect.signature(decoder).parameters for decoder in (stream, sample))
+    assert list(mine.values()) == list(theirs.values())
 
 
 @pytest.mark.parametrize("settings", SETTINGS)

@@ -20,7 +20,7 @@ from seqjax.decoding.engine.logits import (
 )
 from seqjax.decoding.engine.rows import ASIDE, gumbel_rows, repeat_end
 from seqjax.decoding.engine.start import Start, Step, check_rows, start
-from seqjax.decoding.processors.truncation import Law, check_law
+from seqjax.decoding.processors.settings import MODEL, Sampling
 
 
 class StochasticBeams(NamedTuple):
@@ -73,10 +73,7 @@ def stochastic_beam_search(
     beam_size: int,
     max_len: int,
     key: jax.Array,
-    temperature: Any = 1.0,
-    top_k: Any = None,
-    top_p: Any = None,
-    min_p: Any = None,
+    how: Sampling = MODEL,
     processors: Sequence[Processor] = (),
     prompt: Any = None,
     prompt_lengths: Any = None,
@@ -101,8 +98,8 @@ def stochastic_beam_search(
       beam_size: K, the number of sequences to draw.
       max_len: L, the largest number of tokens; a sequence cut off there counts as a whole one.
       key: a typed key, of which row b uses fold_in(key, b), or typed keys [B], one a row.
-      temperature, top_k, top_p, min_p: as in `sample`; all numbers here are of the law that they
-        leave, renormalised token by token.
+      how: temperature and truncations; all numbers here are of the distribution that they leave,
+        renormalised token by token.
       processors: as in `sample`, on [N, V].
       prompt: [B, P] integers, padded on the right, read after bos. An eos in it is an ordinary
         token.
@@ -136,8 +133,7 @@ def stochastic_beam_search(
     length = positive_int("max_len", max_len)
     begin = start(step, carry, bos, eos, prompt, prompt_lengths)
     batch = begin.tokens.shape[0]
-    law = check_law(Law(temperature, top_k, top_p, min_p), batch, begin.vocab_size)
-    law = law.repeat(size)
+    how = how.fit(batch, begin.vocab_size).repeat(size)
     keys = Noise.from_key(key, batch).key
 
     def body(loop):
@@ -148,7 +144,7 @@ def stochastic_beam_search(
         logits = as_logits(logits, begin.dtype, begin.eos)
         tokens = search.tokens.reshape(-1, length)
         logits = process(processors, search.states, logits, tokens, t, begin.eos)
-        log_probs = jax.nn.log_softmax(law.apply(logits)).reshape(batch, size, -1)
+        log_probs = jax.nn.log_softmax(how.apply(logits, begin.rounding)).reshape(batch, size, -1)
         noise = gumbel_rows(keys, t, log_probs.shape[1:], begin.dtype)
         search = _advance(search._replace(carry=carry), t, log_probs, noise, begin.ends)
         states = update_states(processors, search.states, search.last.reshape(-1))

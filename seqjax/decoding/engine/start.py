@@ -23,6 +23,7 @@ class Start(NamedTuple):
     ends: tuple[int, ...]  # every token that ends a sequence
     vocab_size: int
     dtype: Any  # of every log-probability
+    rounding: float  # the relative error of the step's logits
     outputs: Any  # what the step hands out beside logits: shapes [B, ...], () if nothing
 
     @property
@@ -61,7 +62,8 @@ def start(
         if prompt.shape[1]:
             carry, tokens = prime(step, carry, tokens, prompt, lengths)
     dtype = jnp.float64 if logits.dtype == jnp.float64 else jnp.float32
-    return Start(carry, tokens, ends, logits.shape[1], dtype, handed)
+    rounding = float(jnp.finfo(logits.dtype).eps)
+    return Start(carry, tokens, ends, logits.shape[1], dtype, rounding, handed)
 
 
 def _integers(name: str, value: Any) -> jax.Array:

@@ -22,7 +22,7 @@ from seqjax.decoding.particles.particles import (
     weighted,
 )
 from seqjax.decoding.particles.resampling import Resampler, systematic_resampling
-from seqjax.decoding.processors.truncation import Law, check_law
+from seqjax.decoding.processors.settings import MODEL, Sampling
 
 
 def sequential_monte_carlo(
@@ -39,10 +39,7 @@ def sequential_monte_carlo(
     proposal: Sequence[Processor] | None = None,
     resample: Resampler = systematic_resampling,
     threshold: Any = 0.5,
-    temperature: Any = 1.0,
-    top_k: Any = None,
-    top_p: Any = None,
-    min_p: Any = None,
+    how: Sampling = MODEL,
     processors: Sequence[Processor] = (),
     prompt: Any = None,
     prompt_lengths: Any = None,
@@ -80,7 +77,7 @@ def sequential_monte_carlo(
       resample: (key, log_weights [N]) -> ancestors [N]; see `seqjax.decoding.resampling`.
       threshold: the ESS, as a share of N, below which a row is resampled; 0 never does, 1 does
         after every step with unequal weights. Nothing is resampled after the last step.
-      temperature, top_k, top_p, min_p: as in `sample`; they make p.
+      how: temperature and truncations, which make p.
       processors: as in `sample`; they make p, renormalised token by token.
       prompt: [B, P] integers, padded on the right, read after bos. An eos in it is an ordinary
         token.
@@ -117,10 +114,11 @@ def sequential_monte_carlo(
     _check_threshold(threshold)
     begin = start(step, carry, bos, eos, prompt, prompt_lengths)
     batch = begin.tokens.shape[0]
-    law = check_law(Law(temperature, top_k, top_p, min_p), batch, begin.vocab_size)
     keys = Noise.from_key(key, batch).key
     aside = fold_in_rows(keys, jnp.full(keys.shape, ASIDE))
-    moves = Moves(law.repeat(size), processors, potentials, twists, proposal)
+    moves = Moves(
+        how.fit(batch, begin.vocab_size).repeat(size), processors, potentials, twists, proposal
+    )
 
     def body(loop):
         t, population = loop

@@ -23,7 +23,7 @@ from seqjax.decoding.engine.logits import (
 from seqjax.decoding.engine.rows import at, repeat_end
 from seqjax.decoding.engine.start import Start
 from seqjax.decoding.particles.resampling import Resampler, effective_sample_size
-from seqjax.decoding.processors.truncation import Law
+from seqjax.decoding.processors.settings import Sampling
 
 
 class Particles(NamedTuple):
@@ -56,7 +56,7 @@ class Particles(NamedTuple):
 class Moves(NamedTuple):
     """What makes a step's logits into the target's factors and into what is drawn from."""
 
-    law: Law
+    how: Sampling
     processors: Sequence[Processor]
     potentials: Sequence[Processor]
     twists: Sequence[Processor]
@@ -174,7 +174,7 @@ def _factors(population: Population, t, logits, moves: Moves, begin: Start):
     tokens = tokens.reshape(-1, tokens.shape[2])
     *states, twist_states, proposal_states = population.states
     processed = process(moves.processors, states[0], logits, tokens, t, begin.eos)
-    log_p = jax.nn.log_softmax(moves.law.apply(processed))
+    log_p = jax.nn.log_softmax(moves.how.apply(processed, begin.rounding))
     # Not `process`, for which a row that forbids everything allows eos: here it has no weight.
     each = lambda processors, states, log_p: functools.reduce(
         lambda out, pair: apply(*pair, out, tokens, t),

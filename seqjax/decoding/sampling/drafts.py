@@ -12,7 +12,7 @@ from seqjax.decoding.engine.carries import pick
 from seqjax.decoding.engine.logits import StatefulProcessor, apply, as_logits, update_states
 from seqjax.decoding.engine.rows import ASIDE, at, gumbel_rows, uniform_rows
 from seqjax.decoding.engine.start import Start, Step
-from seqjax.decoding.processors.truncation import Law
+from seqjax.decoding.processors.settings import Sampling
 
 
 class SpeculativeSamples(NamedTuple):
@@ -67,7 +67,7 @@ def first_rows(begin: Start, draft_carry: Any, states: Any, length: int) -> Rows
 
 
 def guess_ahead(
-    draft_step: Step, rows: Rows, guesses: int, keys, law: Law, processors, begin: Start
+    draft_step: Step, rows: Rows, guesses: int, keys, how: Sampling, processors, begin: Start
 ) -> Guess:
     """Runs the draft on its own draws, one step further than it guesses: it reads all of them."""
     plain = not all(isinstance(processor, StatefulProcessor) for processor in processors)
@@ -79,7 +79,7 @@ def guess_ahead(
         logits = as_logits(logits, begin.dtype, begin.eos)
         lengths = rows.samples.lengths + i
         processed = _process(processors, states, logits, tokens, lengths, begin.eos)
-        log_q = jax.nn.log_softmax(law.apply(processed))
+        log_q = jax.nn.log_softmax(how.apply(processed, begin.rounding))
         noise = gumbel_rows(keys, i, log_q.shape[1:], begin.dtype)
         token = jnp.argmax(log_q + noise, axis=-1).astype(jnp.int32)
         after = tokens.at[row, lengths].set(token, mode="drop") if plain else None

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seqjax.core.noise import fold_in_rows
 from seqjax.core.scan import where_rows
 from seqjax.decoding.engine.candidates import is_end
 from seqjax.decoding.engine.carries import repeat_rows
@@ -18,8 +17,9 @@ from seqjax.decoding.engine.logits import (
     process,
     update_states,
 )
+from seqjax.decoding.engine.rows import gumbel_rows
 from seqjax.decoding.engine.start import Start, Step, check_rows
-from seqjax.decoding.processors.truncation import Law
+from seqjax.decoding.processors.settings import Sampling
 
 
 class Samples(NamedTuple):
@@ -47,6 +47,7 @@ class Plan(NamedTuple):
     ends: tuple[int, ...]
     stop: tuple[tuple[int, ...], ...]
     dtype: Any
+    rounding: float  # of the step's logits
 
 
 class Rows(NamedTuple):
@@ -76,15 +77,15 @@ def first_rows(begin: Start, processors: Sequence[Processor], length: int, times
     return Rows(repeat(begin.carry), repeat(states), repeat(begin.tokens), samples, done)
 
 
-def advance(plan: Plan, keys: jax.Array, law: Law, t: jax.Array, rows: Rows) -> Rows:
+def advance(plan: Plan, keys: jax.Array, how: Sampling, t: jax.Array, rows: Rows) -> Rows:
     """Draws token t of every row that has not ended."""
     carry, logits = plan.step(rows.carry, rows.last)
     check_rows(logits, rows.last)
     logits = as_logits(logits, plan.dtype, plan.ends[0])
     tokens = rows.samples.tokens
     processed = process(plan.processors, rows.states, logits, tokens, t, plan.ends[0])
-    law_logits = law.apply(processed)
-    token = _draw(keys, t, law_logits, law)
+    law_logits = how.apply(processed, plan.rounding)
+    token = _draw(keys, t, law_logits, how)
     ended = is_end(token, plan.ends)
     samples = _extend(rows.samples, t, token, ended, logits, law_logits)
     done = ended | stops(samples.tokens, t, plan.stop)
@@ -92,12 +93,10 @@ def advance(plan: Plan, keys: jax.Array, law: Law, t: jax.Array, rows: Rows) -> 
     return where_rows(rows.done, rows, Rows(carry, states, token, samples, done))
 
 
-def _draw(keys: jax.Array, t: jax.Array, logits: jax.Array, law: Law) -> jax.Array:
+def _draw(keys: jax.Array, t: jax.Array, logits: jax.Array, how: Sampling) -> jax.Array:
     """Tokens [N] of the law that logits [N, V] are of, by the Gumbel-max trick."""
-    if not law.is_greedy:
-        keys = fold_in_rows(keys, jnp.broadcast_to(t, keys.shape))
-        noise = jax.vmap(lambda key: jax.random.gumbel(key, logits.shape[1:], logits.dtype))(keys)
-        logits = logits + noise
+    if not how.is_greedy:
+        logits = logits + gumbel_rows(keys, t, logits.shape[1:], logits.dtype)
     return jnp.argmax(logits, axis=-1).astype(jnp.int32)
 
 

@@ -13,7 +13,7 @@ from seqjax.core.scan import swap_time, where_rows
 from seqjax.decoding.engine.logits import Processor, as_logits, initial_states
 from seqjax.decoding.engine.rows import repeat_end
 from seqjax.decoding.engine.start import Start, Step, start
-from seqjax.decoding.processors.truncation import Law, check_law
+from seqjax.decoding.processors.settings import MODEL, Sampling
 from seqjax.decoding.sampling.drafts import (
     SpeculativeSamples,
     choose,
@@ -39,10 +39,7 @@ def speculative_sample(
     max_len: int,
     key: jax.Array,
     verify: Verify | None = None,
-    temperature: Any = 1.0,
-    top_k: Any = None,
-    top_p: Any = None,
-    min_p: Any = None,
+    how: Sampling = MODEL,
     processors: Sequence[Processor] = (),
     prompt: Any = None,
     prompt_lengths: Any = None,
@@ -72,8 +69,8 @@ def speculative_sample(
       key: a typed key, of which row b uses fold_in(key, b), or typed keys [B], one a row.
       verify: verify(carry, tokens [B, G + 1]) -> (carries [B, G + 1, ...], logits [B, G + 1, V]):
         the step over several tokens at once, with the carry after each of them. None scans step.
-      temperature, top_k, top_p, min_p: as in `sample`, for both laws.
-      processors: as in `sample`, for both laws; functions of the tokens are called row by row.
+      how: temperature and truncations, of both steps.
+      processors: as in `sample`, of both steps; functions of the tokens are called row by row.
       prompt: [B, P] integers, padded on the right, read after bos. An eos in it is an ordinary
         token.
       prompt_lengths: [B], 0..P; None means all P.
@@ -92,7 +89,7 @@ def speculative_sample(
       >>> step = lambda carry, tokens: (carry, chain[tokens])
       >>> samples = speculative_sample(
       ...     step, (), step, (), bos=jnp.array([0]), eos=2, num_draft=3, max_len=8,
-      ...     key=jax.random.key(0), temperature=0.0)
+      ...     key=jax.random.key(0), how=Sampling(temperature=0.0))
       >>> samples.tokens.tolist(), samples.rounds.tolist(), samples.accepted.tolist()
       ([[1, 0, 1, 0, 1, 0, 1, 0]], [2], [6])
 
@@ -105,8 +102,8 @@ def speculative_sample(
     begin = start(step, carry, bos, eos, prompt, prompt_lengths)
     batch = begin.tokens.shape[0]
     draft = _start_draft(draft_step, draft_carry, begin, bos, eos, prompt, prompt_lengths)
-    law = check_law(Law(temperature, top_k, top_p, min_p), batch, begin.vocab_size)
-    laws = law.repeat(guesses + 1)
+    how = how.fit(batch, begin.vocab_size)
+    each = how.repeat(guesses + 1)
     keys = Noise.from_key(key, batch).key
     check = verify or _scanned(step)
     _check_verify(check, begin, guesses + 1)
@@ -114,11 +111,11 @@ def speculative_sample(
     def body(loop):
         t, rows = loop
         fresh = fold_in_rows(keys, jnp.broadcast_to(t, keys.shape))
-        guess = guess_ahead(draft_step, rows, guesses, fresh, law, processors, begin)
+        guess = guess_ahead(draft_step, rows, guesses, fresh, how, processors, begin)
         carries, logits = check(rows.carry, guess.read)
         logits = as_logits(flat(logits), begin.dtype, begin.eos)
         processed = process_each(processors, guess, logits, rows.samples.lengths, begin.eos)
-        log_p = jax.nn.log_softmax(laws.apply(processed)).reshape(guess.log_q.shape)
+        log_p = jax.nn.log_softmax(each.apply(processed, begin.rounding)).reshape(guess.log_q.shape)
         kept, following = choose(guess, log_p, fresh)
         own = jax.nn.log_softmax(logits).reshape(log_p.shape)
         new = commit(rows, guess, carries, own, kept, following, processors, begin.ends)
