@@ -62,7 +62,7 @@ from seqjax.decoding.processors.constraints import AllowByState as AllowByState
 from seqjax.decoding.processors.given_tokens import ForcedTokens as ForcedTokens
 from seqjax.decoding.processors.given_tokens import MinLength as MinLength
 from seqjax.decoding.processors.given_tokens import SuppressTokens as SuppressTokens
-from seqjax.decoding.processors.repetition import AfterPrompt as AfterPrompt
+from seqjax.decoding.processors.prompts import AfterPrompt as AfterPrompt
 from seqjax.decoding.processors.repetition import FrequencyPenalty as FrequencyPenalty
 from seqjax.decoding.processors.repetition import NoRepeatNGram as NoRepeatNGram
 from seqjax.decoding.processors.repetition import PresencePenalty as PresencePenalty

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seqjax.decoding import CoveragePenalty, beam_search, sample
+from seqjax.decoding import CoveragePenalty, NoRepeatNGram, beam_search, sample
 
 KEY = jax.random.key(0)
 
@@ -95,6 +95,12 @@ BEAM_ERRORS = [
         r"length_penalty returned shape \(\) for log_probs",
     ),
     (dict(processors=[lambda x, t, n: x[0]]), r"processors: .* returned logits of shape \(3,\)"),
+    (
+        dict(processors=[lambda x, t, n: x > 0]),
+        r"returned logits .* and dtype bool; expected floats",
+    ),
+    (dict(processors=NoRepeatNGram(2)), r"processors is NoRepeatNGram\(size=2\); expected a list"),
+    (dict(processors=[3]), "processors has 3; expected functions .* or objects with initial_state"),
 ]
 
 
@@ -142,7 +148,7 @@ SAMPLE_ERRORS = [
         r"step changed carry from int32\[2\] to float32\[2\]",
     ),
     (dict(step=lambda c, t: (c, c, c)), r"step returned a tuple of 3; expected the pair \(carry"),
-    (dict(processors=[lambda x, t, n: x[:, 0]]), r"returned logits of shape \(2,\); expected the"),
+    (dict(processors=[lambda x, t, n: x[:, 0]]), r"logits of shape \(2,\) and dtype"),
 ]
 
 

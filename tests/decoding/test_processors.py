@@ -125,7 +125,7 @@ def test_after_prompt_puts_the_prompt_in_front(processor):
     padded = np.where(np.arange(5) < lengths[:, None], prompt, -7)
 
     def whole(prompt, lengths, logits, tokens, length):
-        return AfterPrompt(processor, prompt, lengths)(logits, tokens, length)
+        return AfterPrompt(processor, prompt, lengths)((), logits, tokens, length)
 
     run = jax.jit(whole)
     for drawn in (0, 2, 4):
@@ -134,7 +134,7 @@ def test_after_prompt_puts_the_prompt_in_front(processor):
             b = n // times
             seen = [*prompt[b, : lengths[b]].tolist(), *tokens[n, :drawn].tolist()]
             np.testing.assert_allclose(got[n], by_hand(processor, logits[n], seen), rtol=2e-5)
-    full = jax.jit(AfterPrompt(processor, prompt))(logits[:batch], tokens[:batch], 2)
+    full = jax.jit(AfterPrompt(processor, prompt))((), logits[:batch], tokens[:batch], 2)
     same = run(prompt, np.full(batch, 5), logits[:batch], tokens[:batch], 2)
     np.testing.assert_allclose(full, same, rtol=1e-6)
 
@@ -268,10 +268,6 @@ CALL_ERRORS = [
     (SuppressTokens((4,)), r"tokens is \(4,\); expected token ids below 4, the vocabulary size."),
     (MinLength(2, 9), r"eos is \(9,\); expected token ids below 4, the vocabulary size."),
     (ForcedTokens((None, 5)), r"tokens is \[5\]; expected token ids below 4, the vocabulary size."),
-    (
-        AfterPrompt(NoRepeatNGram(2), jnp.zeros((2, 1), jnp.int32)),
-        "prompt has 2 rows but logits have 3; expected a multiple.",
-    ),
 ]
 
 
@@ -285,6 +281,47 @@ def test_a_bad_setting_is_refused(make, message):
 def test_a_setting_that_does_not_fit_the_logits_is_refused(processor, message):
     with pytest.raises(ValueError, match=message):
         processor(jnp.zeros((3, 4)), jnp.zeros((3, 2), jnp.int32), 1)
+
+
+def test_a_prompt_of_another_batch_is_refused():
+    spec = AfterPrompt(NoRepeatNGram(2), jnp.zeros((2, 1), jnp.int32))
+    with pytest.raises(ValueError, match="prompt has 2 rows but logits have 3; expected a multipl"):
+        spec((), jnp.zeros((3, 4)), jnp.zeros((3, 2), jnp.int32), 1)
+    with pytest.raises(ValueError, match="prompt has 2 rows but the batch size is 3; expected as"):
+        spec.initial_state(3)
+
+
+def one_of_two(logits, tokens, length):
+    """Written for a scalar length."""
+    last = jnp.where(length > 0, tokens[:, jnp.maximum(length - 1, 0)], 0)
+    return logits + np.linspace(0, 1, logits.shape[1], dtype=np.float32) * jnp.float32(
+        last[:, None]
+    )
+
+
+def one_of_two_by_hand(x, seen):
+    return x + np.linspace(0, 1, len(x)) * (seen[-1] if seen else 0)
+
+
+def test_any_plain_function_may_follow_a_prompt():
+    prompt, lengths = np.array([[3, 2], [1, 0], [2, 2]], np.int8), np.array([2, 1, 0], np.uint8)
+    tokens, logits = np.array([[0, 1], [2, 3], [1, 1]], np.int32), np.zeros((3, 4), np.float32)
+    for drawn in (0, 1, 2):
+        got = AfterPrompt(one_of_two, prompt, lengths)((), logits, tokens, drawn)
+        for b, n in enumerate(lengths):
+            seen = [*prompt[b, :n].tolist(), *tokens[b, :drawn].tolist()]
+            np.testing.assert_allclose(got[b], one_of_two_by_hand(logits[b], seen), rtol=1e-6)
+
+
+def test_results_may_be_arrays_of_numpy():
+    """In any precision; decoders go on in that of the step."""
+    ban = lambda logits, tokens, length: np.array([[0.0, -np.inf, -1.0]] * 2)
+    step = lambda carry, tokens: (carry, jnp.zeros((tokens.size, 3)))
+    how: dict[str, Any] = dict(bos=jnp.zeros(2, jnp.int32), eos=1, max_len=3)
+    samples = sample(step, (), key=KEY, processors=[ban], temperature=0.0, **how)
+    assert samples.tokens.tolist() == [[0] * 3] * 2 and samples.log_probs.dtype == jnp.float32
+    beams = beam_search(step, (), beam_size=1, processors=[ban], **how)
+    np.testing.assert_array_equal(beams.tokens[:, 0], samples.tokens)
 
 
 def test_specs_are_static_arguments_and_the_step_compiles_once():

@@ -17,6 +17,7 @@ from seqjax.decoding.beam.search import Search, advance, first, record
 from seqjax.decoding.engine.carries import pick, repeat_rows
 from seqjax.decoding.engine.logits import (
     Processor,
+    adapt,
     as_logits,
     initial_states,
     process,
@@ -162,6 +163,7 @@ def beam_search(
         groups=groups,
         diversity=diversity,
     )
+    chain = adapt("processors", processors)
     begin = start(step, carry, bos, eos, prompt, prompt_lengths, outputs=True)
     align, weights = _alignments(begin, coverage_penalty, alignments)
     forced_at = _forced(begin, prefix, prefix_lengths, rules)
@@ -172,19 +174,19 @@ def beam_search(
         carry, logits, *handed = step(search.riders.carry, last)
         check_rows(logits, last)
         logits = logits.astype(begin.dtype)
-        if processors:
+        if chain:
             states, tokens = search.riders.states, search.history.tokens
             logits = as_logits(logits, begin.dtype, begin.eos)
             tokens = tokens.reshape(-1, rules.length)
-            logits = process(processors, states, logits, tokens, t, begin.eos)
+            logits = process(chain, states, logits, tokens, t, begin.eos)
         search = record(search, t, carry, handed, None if weights is None else align)
         search = advance(search, t, logits, begin.ends, forced_at(t), rules)
         riders = search.riders
-        states = update_states(processors, riders.states, search.last.reshape(-1))
+        states = update_states(chain, riders.states, search.last.reshape(-1))
         return t + 1, search._replace(riders=riders._replace(states=states))
 
     running = lambda loop: (loop[0] < rules.length) & ~jnp.all(loop[1].done)
-    states = initial_states(processors, begin.tokens.shape[0])
+    states = initial_states(chain, begin.tokens.shape[0])
     loop = (jnp.int32(0), first(begin, states, weights, rules))
     return _result(lax.while_loop(running, body, loop)[1], begin.eos, rules)
 

@@ -13,6 +13,7 @@ from seqjax.decoding.engine.candidates import is_end
 from seqjax.decoding.engine.carries import pick, repeat_rows, take_beams
 from seqjax.decoding.engine.logits import (
     Processor,
+    adapt,
     as_logits,
     initial_states,
     process,
@@ -130,7 +131,7 @@ def stochastic_beam_search(
       search and the estimators, appendix B for the stable form.
     """
     size = positive_int("beam_size", beam_size)
-    length = positive_int("max_len", max_len)
+    length, chain = positive_int("max_len", max_len), adapt("processors", processors)
     begin = start(step, carry, bos, eos, prompt, prompt_lengths)
     batch = begin.tokens.shape[0]
     how = how.fit(batch, begin.vocab_size).repeat(size)
@@ -143,15 +144,15 @@ def stochastic_beam_search(
         check_rows(logits, last)
         logits = as_logits(logits, begin.dtype, begin.eos)
         tokens = search.tokens.reshape(-1, length)
-        logits = process(processors, search.states, logits, tokens, t, begin.eos)
+        logits = process(chain, search.states, logits, tokens, t, begin.eos)
         log_probs = jax.nn.log_softmax(how.apply(logits, begin.rounding)).reshape(batch, size, -1)
         noise = gumbel_rows(keys, t, log_probs.shape[1:], begin.dtype)
         search = _advance(search._replace(carry=carry), t, log_probs, noise, begin.ends)
-        states = update_states(processors, search.states, search.last.reshape(-1))
+        states = update_states(chain, search.states, search.last.reshape(-1))
         return t + 1, search._replace(states=states)
 
     running = lambda loop: (loop[0] < length) & ~jnp.all(loop[1].ended)
-    first = _first(begin, initial_states(processors, batch), keys, size, length)
+    first = _first(begin, initial_states(chain, batch), keys, size, length)
     return _result(lax.while_loop(running, body, (jnp.int32(0), first))[1], begin.eos)
 
 

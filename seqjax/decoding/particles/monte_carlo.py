@@ -9,7 +9,7 @@ from jax import lax
 
 from seqjax._internal.checks import is_number, positive_int, require
 from seqjax.core.noise import Noise, fold_in_rows
-from seqjax.decoding.engine.logits import Processor, as_logits
+from seqjax.decoding.engine.logits import Processor, adapt, as_logits
 from seqjax.decoding.engine.rows import ASIDE, gumbel_rows
 from seqjax.decoding.engine.start import Step, check_rows, start
 from seqjax.decoding.particles.particles import (
@@ -117,7 +117,11 @@ def sequential_monte_carlo(
     keys = Noise.from_key(key, batch).key
     aside = fold_in_rows(keys, jnp.full(keys.shape, ASIDE))
     moves = Moves(
-        how.fit(batch, begin.vocab_size).repeat(size), processors, potentials, twists, proposal
+        how.fit(batch, begin.vocab_size).repeat(size),
+        adapt("processors", processors),
+        adapt("potentials", potentials),
+        adapt("twists", twists),
+        None if proposal is None else adapt("proposal", proposal),
     )
 
     def body(loop):

@@ -2,7 +2,6 @@
 
 import functools
 import math
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -13,7 +12,7 @@ from seqjax._internal.checks import require
 from seqjax.decoding.engine.candidates import is_end
 from seqjax.decoding.engine.carries import pick, repeat_rows, take_beams
 from seqjax.decoding.engine.logits import (
-    Processor,
+    Adapted,
     apply,
     as_logits,
     initial_states,
@@ -57,13 +56,13 @@ class Moves(NamedTuple):
     """What makes a step's logits into the target's factors and into what is drawn from."""
 
     how: Sampling
-    processors: Sequence[Processor]
-    potentials: Sequence[Processor]
-    twists: Sequence[Processor]
-    proposal: Sequence[Processor] | None
+    processors: tuple[Adapted, ...]
+    potentials: tuple[Adapted, ...]
+    twists: tuple[Adapted, ...]
+    proposal: tuple[Adapted, ...] | None
 
     @property
-    def groups(self) -> tuple[Sequence[Processor], ...]:
+    def groups(self) -> tuple[tuple[Adapted, ...], ...]:
         """The processors of each kind."""
         return self.processors, self.potentials, self.twists, self.proposal or ()
 

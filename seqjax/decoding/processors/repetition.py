@@ -165,64 +165,6 @@ class NoRepeatNGram:
         return _places(logits, tokens[:, before:], match).set(-jnp.inf, mode="drop")
 
 
-@final
-@dataclass(frozen=True, eq=False)
-class AfterPrompt:
-    """Lets a processor see the prompt before the tokens that were drawn.
-
-        processor(logits, prompt[:prompt_lengths] + tokens, prompt_lengths + length)
-
-    For processors of this module that look back: repetition, presence, frequency, n-grams. It
-    holds arrays, so it is equal to itself alone; build it inside the function that is jitted.
-
-    Args:
-      processor: a plain function that takes `length` [N], one a row.
-      prompt: [B, P] integers, padded on the right, as given to the decoder.
-      prompt_lengths: [B], 0..P; None means all P.
-
-    Raises:
-      ValueError: if prompt is not [B, P], or prompt_lengths not [B]; when called, if the rows of
-        the logits are not those of B, some times over.
-
-    Example:
-      >>> refuse = AfterPrompt(NoRepeatNGram(2), jnp.array([[0, 1, 0]]))
-      >>> refuse(jnp.zeros((1, 3)), jnp.array([[2, 2]]), 0).tolist()
-      [[0.0, -inf, 0.0]]
-    """
-
-    processor: Any
-    prompt: Any
-    prompt_lengths: Any = None
-
-    def __post_init__(self):
-        shape = jnp.shape(self.prompt)
-        require(len(shape) == 2, f"prompt has shape {shape}; expected [B, P], padded on the right.")
-        lengths = shape[:1] if self.prompt_lengths is None else jnp.shape(self.prompt_lengths)
-        require(
-            lengths == shape[:1],
-            f"prompt_lengths has shape {lengths} but prompt has {shape}; expected [B].",
-        )
-
-    def __call__(self, logits: jax.Array, tokens: jax.Array, length: Any) -> jax.Array:
-        """What the processor makes of logits [N, V], with the prompt before tokens [N, L]."""
-        batch, width = jnp.shape(self.prompt)
-        require(
-            logits.shape[0] % batch == 0,
-            f"prompt has {batch} rows but logits have {logits.shape[0]}; expected a multiple.",
-        )
-        times = logits.shape[0] // batch
-        repeat = lambda x: jnp.repeat(jnp.asarray(x, jnp.int32), times, axis=0)
-        before = repeat(
-            jnp.full(batch, width) if self.prompt_lengths is None else self.prompt_lengths
-        )
-        at = (
-            jnp.arange(width + tokens.shape[1], dtype=jnp.int32) - before[:, None]
-        )  # 0: first drawn
-        drawn = jnp.take_along_axis(tokens, jnp.maximum(at, 0), axis=1, mode="clip")
-        prompt = jnp.pad(repeat(self.prompt), ((0, 0), (0, tokens.shape[1])))
-        return self.processor(logits, jnp.where(at < 0, prompt, drawn), before + length)
-
-
 def _drawn(tokens: jax.Array, length: Any) -> jax.Array:
     """Which of tokens [N, L] count: [N, L] or [1, L]."""
     return jnp.arange(tokens.shape[1], dtype=jnp.int32) < column(length)

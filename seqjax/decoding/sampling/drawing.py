@@ -1,6 +1,5 @@
 """One draw after the other: what `sample` loops over on the device and `stream` on the host."""
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +10,7 @@ from seqjax.core.scan import where_rows
 from seqjax.decoding.engine.candidates import is_end
 from seqjax.decoding.engine.carries import repeat_rows
 from seqjax.decoding.engine.logits import (
-    Processor,
+    Adapted,
     as_logits,
     initial_states,
     process,
@@ -43,7 +42,7 @@ class Plan(NamedTuple):
     """What every draw shares; hashable where the step and the processors are."""
 
     step: Step
-    processors: tuple[Processor, ...]
+    processors: tuple[Adapted, ...]
     ends: tuple[int, ...]
     stop: tuple[tuple[int, ...], ...]
     dtype: Any
@@ -60,7 +59,7 @@ class Rows(NamedTuple):
     done: jax.Array  # [N]
 
 
-def first_rows(begin: Start, processors: Sequence[Processor], length: int, times: int) -> Rows:
+def first_rows(begin: Start, processors: tuple[Adapted, ...], length: int, times: int) -> Rows:
     """Rows that have drawn nothing, each row of the batch `times` times, side by side."""
     batch = begin.tokens.shape[0]
     repeat = lambda tree: repeat_rows(tree, times) if times > 1 else tree

@@ -10,7 +10,7 @@ from jax import lax
 from seqjax._internal.checks import positive_int, require
 from seqjax._internal.types import Carry
 from seqjax.core.noise import Noise, fold_in_rows
-from seqjax.decoding.engine.logits import Processor
+from seqjax.decoding.engine.logits import Adapted, Processor, adapt
 from seqjax.decoding.engine.start import Start, Step, as_index, start
 from seqjax.decoding.processors.settings import Sampling, chosen
 from seqjax.decoding.sampling.drawing import Plan, Rows, Samples, advance, first_rows
@@ -104,9 +104,9 @@ def sample(
       the Gumbel-max trick.
     """
     how = chosen(how, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
-    length = positive_int("max_len", max_len)
+    length, chain = positive_int("max_len", max_len), adapt("processors", processors)
     begin = start(step, carry, bos, eos, prompt, prompt_lengths)
-    plan, keys, how, rows = prepare(begin, step, processors, stop, key, how, length, num_samples)
+    plan, keys, how, rows = prepare(begin, step, chain, stop, key, how, length, num_samples)
 
     body = lambda loop: (loop[0] + 1, advance(plan, keys, how, *loop))
     running = lambda loop: (loop[0] < length) & ~jnp.all(loop[1].done)
@@ -117,7 +117,7 @@ def sample(
 def prepare(
     begin: Start,
     step: Step,
-    processors: Sequence[Processor],
+    processors: tuple[Adapted, ...],
     stop: Any,
     key: Any,
     how: Sampling,
@@ -129,7 +129,7 @@ def prepare(
     how = how.fit(batch, begin.vocab_size)
     keys = Noise.from_key(key, batch).key
     stop = _check_stop(stop, begin.vocab_size)
-    plan = Plan(step, tuple(processors), begin.ends, stop, begin.dtype, begin.rounding)
+    plan = Plan(step, processors, begin.ends, stop, begin.dtype, begin.rounding)
     if num_samples is not None:
         times = positive_int("num_samples", num_samples)
         keys, how = _each_sample(keys, times), how.repeat(times)

@@ -10,7 +10,7 @@ from jax import lax
 from seqjax._internal.checks import positive_int, require, same_structure
 from seqjax.core.noise import Noise, fold_in_rows
 from seqjax.core.scan import swap_time, where_rows
-from seqjax.decoding.engine.logits import Processor, as_logits, initial_states
+from seqjax.decoding.engine.logits import Processor, adapt, as_logits, initial_states
 from seqjax.decoding.engine.rows import repeat_end
 from seqjax.decoding.engine.start import Start, Step, start
 from seqjax.decoding.processors.settings import MODEL, Sampling
@@ -99,6 +99,7 @@ def speculative_sample(
       Sampling, 2023, algorithm 2.
     """
     guesses, length = positive_int("num_draft", num_draft), positive_int("max_len", max_len)
+    chain = adapt("processors", processors)
     begin = start(step, carry, bos, eos, prompt, prompt_lengths)
     batch = begin.tokens.shape[0]
     draft = _start_draft(draft_step, draft_carry, begin, bos, eos, prompt, prompt_lengths)
@@ -111,17 +112,17 @@ def speculative_sample(
     def body(loop):
         t, rows = loop
         fresh = fold_in_rows(keys, jnp.broadcast_to(t, keys.shape))
-        guess = guess_ahead(draft_step, rows, guesses, fresh, how, processors, begin)
+        guess = guess_ahead(draft_step, rows, guesses, fresh, how, chain, begin)
         carries, logits = check(rows.carry, guess.read)
         logits = as_logits(flat(logits), begin.dtype, begin.eos)
-        processed = process_each(processors, guess, logits, rows.samples.lengths, begin.eos)
+        processed = process_each(chain, guess, logits, rows.samples.lengths, begin.eos)
         log_p = jax.nn.log_softmax(each.apply(processed, begin.rounding)).reshape(guess.log_q.shape)
         kept, following = choose(guess, log_p, fresh)
         own = jax.nn.log_softmax(logits).reshape(log_p.shape)
-        new = commit(rows, guess, carries, own, kept, following, processors, begin.ends)
+        new = commit(rows, guess, carries, own, kept, following, chain, begin.ends)
         return t + 1, where_rows(rows.done, rows, new)
 
-    rows = first_rows(begin, draft.carry, initial_states(processors, batch), length)
+    rows = first_rows(begin, draft.carry, initial_states(chain, batch), length)
     rows = lax.while_loop(lambda loop: ~jnp.all(loop[1].done), body, (jnp.int32(0), rows))[1]
     samples = rows.samples
     return samples._replace(tokens=repeat_end(samples.tokens, samples.lengths))

@@ -11,7 +11,7 @@ import numpy as np
 
 from seqjax._internal.checks import positive_int
 from seqjax._internal.types import Carry
-from seqjax.decoding.engine.logits import Processor
+from seqjax.decoding.engine.logits import Processor, adapt
 from seqjax.decoding.engine.start import Step, prime, start
 from seqjax.decoding.processors.settings import MODEL, Sampling, chosen
 from seqjax.decoding.sampling.drawing import Plan, Rows, Samples, advance
@@ -71,10 +71,10 @@ def stream(
       [2]
     """
     how = chosen(how, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
-    length = positive_int("max_len", max_len)
-    _check_hashable(step, tuple(processors))
+    length, chain = positive_int("max_len", max_len), adapt("processors", processors)
+    _check_hashable(step, chain)
     begin = start(step, carry, bos, eos, prompt, prompt_lengths, prime=_prime)
-    plan, keys, how, rows = prepare(begin, step, processors, stop, key, how, length, num_samples)
+    plan, keys, how, rows = prepare(begin, step, chain, stop, key, how, length, num_samples)
     return _run(plan, keys, how, jax.tree.map(jnp.copy, rows), length, num_samples)
 
 
