@@ -32,6 +32,7 @@ from seqjax.decoding.beam.penalties import CoveragePenalty as CoveragePenalty
 from seqjax.decoding.beam.penalties import GNMTLengthPenalty as GNMTLengthPenalty
 from seqjax.decoding.beam.penalties import PowerLengthPenalty as PowerLengthPenalty
 from seqjax.decoding.beam.penalties import SockeyeLengthPenalty as SockeyeLengthPenalty
+from seqjax.decoding.beam.rules import BeamRules as BeamRules
 from seqjax.decoding.beam.stochastic import StochasticBeams as StochasticBeams
 from seqjax.decoding.beam.stochastic import stochastic_beam_search as stochastic_beam_search
 from seqjax.decoding.engine.logits import StatefulProcessor as StatefulProcessor

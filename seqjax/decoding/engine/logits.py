@@ -176,6 +176,20 @@ def process(
     return logits
 
 
+def process_scores(
+    processors: tuple[Adapted, ...], states: Any, scores: Logits, tokens: Tokens, length, eos: int
+) -> Logits:
+    """`process` for scores that are added up: where nothing is left, eos costs what it did."""
+    stuck = allows_nothing(scores)
+    logits = as_logits(scores, scores.dtype, eos)
+    for processor, state in zip(processors, states, strict=True):
+        out = apply(processor, state, logits, tokens, length)
+        stuck |= allows_nothing(out)
+        logits = as_logits(out, logits.dtype, eos)
+    is_eos = jnp.arange(logits.shape[-1], dtype=jnp.int32) == eos
+    return jnp.where(stuck, jnp.where(is_eos, scores, -jnp.inf), logits)
+
+
 def apply(processor: Adapted, state: Carry, logits: Logits, tokens: Tokens, length) -> Logits:
     """What one processor makes of logits [N, V], which may come as a NumPy array."""
     out = jnp.asarray(processor(state, logits, tokens, length))
@@ -192,9 +206,13 @@ def as_logits(logits: Logits, dtype: Any, eos: int) -> Logits:
     logits = logits.astype(dtype)
     # Sorting ranks 0.0 above -0.0, argmax does not: with one zero both see the same ties.
     logits = jnp.where(logits == 0, 0, logits)
-    empty = jnp.max(logits, axis=-1, keepdims=True) == -jnp.inf
     is_eos = jnp.arange(logits.shape[-1], dtype=jnp.int32) == eos
-    return jnp.where(empty & is_eos, 0, logits)
+    return jnp.where(allows_nothing(logits) & is_eos, 0, logits)
+
+
+def allows_nothing(logits: Logits) -> jax.Array:
+    """Whether each row of logits [N, V] is all -inf: [N, 1]."""
+    return jnp.max(logits, axis=-1, keepdims=True) == -jnp.inf
 
 
 def column(value: Any, dtype: Any = jnp.int32) -> jax.Array:
