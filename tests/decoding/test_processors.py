@@ -13,12 +13,16 @@ from support import decoding_models as models
 
 from seqjax.decoding import (
     AfterPrompt,
+    ExponentialLengthDecay,
+    ForcedEnd,
     ForcedTokens,
     FrequencyPenalty,
     MinLength,
     NoRepeatNGram,
+    OnSource,
     PresencePenalty,
     RepetitionPenalty,
+    SequenceBias,
     SuppressTokens,
     beam_search,
     sample,
@@ -59,6 +63,22 @@ def by_hand(processor, x, seen):
         case SuppressTokens(tokens, until):
             off = until is not None and len(seen) >= until
             return np.array([-np.inf if i in tokens and not off else v for i, v in enumerate(x)])
+        case SequenceBias(sequences, bias):
+            each = bias if isinstance(bias, tuple) else [bias] * len(sequences)
+            x, each = x.copy(), [-np.inf if added is None else added for added in each]
+            for sequence, added in zip(sequences, each, strict=True):
+                if tuple(seen[len(seen) - len(sequence) + 1 :]) == sequence[:-1]:
+                    if len(seen) >= len(sequence) - 1:
+                        x[sequence[-1]] += added
+            return x
+        case ForcedEnd(max_len, eos):
+            refused = np.arange(len(x)) != eos
+            return np.where(refused, -np.inf, x) if len(seen) == max_len - 1 else x
+        case ExponentialLengthDecay(start, factor, eos):
+            if len(seen) <= start or np.isinf(x[eos]):
+                return x
+            more = abs(x[eos]) * (factor ** (len(seen) - start) - 1)
+            return np.where(np.arange(len(x)) == eos, x + more, x)
         case ForcedTokens(tokens):
             here = tokens[len(seen)] if len(seen) < len(tokens) else None
             return x if here is None else np.where(np.arange(len(x)) == here, 0, -np.inf)
@@ -72,6 +92,8 @@ LOOKING_BACK = [
     PresencePenalty(0.8),
     FrequencyPenalty(-0.3),
     *map(NoRepeatNGram, (1, 2, 3, 7, 9)),
+    SequenceBias(((3,), (1, 2), (0, 0, 2), (0, 0, 0, 0, 0, 0, 0, 0, 1))),
+    SequenceBias(((2, 0), (0,), (3, 3), (1, 2, 0)), (0.5, -1.0, None, 0.25)),
 ]
 BY_PLACE = [
     MinLength(3, EOS),
@@ -79,6 +101,9 @@ BY_PLACE = [
     SuppressTokens((2,), until=2),
     SuppressTokens(()),
     ForcedTokens((None, 3, 0)),
+    ForcedEnd(3, EOS),
+    ExponentialLengthDecay(2, 1.5, 2),
+    ExponentialLengthDecay(0, 1.1, EOS),
 ]
 
 
@@ -242,6 +267,27 @@ def test_several_eos_wait_for_the_minimum_and_one_is_left_where_nothing_else_is(
 
 STRANGE: Any = "1", (1.0,), np.int64(2)
 ERRORS = [
+    (
+        lambda: SequenceBias((4, 2), 1.0),
+        r"sequences is \(4, 2\); expected a list of non-",
+    ),
+    (
+        lambda: SequenceBias(((4,), ()), 1.0),
+        r"sequences is .*, \(\)\); expected a list of non-",
+    ),
+    (
+        lambda: SequenceBias(((4,),), np.inf),
+        "bias is inf; expected a finite number or None, or 1 ",
+    ),
+    (
+        lambda: SequenceBias(((4,),), (1.0, 2.0)),
+        r"bias is \(1.0, 2.0\); expected a finite",
+    ),
+    (lambda: ForcedEnd(0, 1), "max_len is 0; expected an integer of at least 1."),
+    (lambda: ForcedEnd(2, -1), r"eos is \(-1,\); expected integers of at least 0."),
+    (lambda: ExponentialLengthDecay(-1, 2.0, 1), "start is -1; expected an integer of at least 0."),
+    (lambda: ExponentialLengthDecay(1, 0.5, 1), "factor is 0.5; expected a number of at least 1."),
+    (lambda: SuppressTokens(STRANGE[2]), "tokens is .*2.*; expected integers of at least 0."),
     (lambda: RepetitionPenalty(0.0), "penalty is 0.0; expected a number above 0."),
     (lambda: RepetitionPenalty(np.inf), "penalty is inf; expected a finite number."),
     (lambda: PresencePenalty(STRANGE[0]), "penalty is '1'; expected a finite number."),
@@ -265,6 +311,9 @@ ERRORS = [
     ),
 ]
 CALL_ERRORS = [
+    (SequenceBias(((1, 4),), 1.0), r"sequences is \(\(1, 4\),\); expected .* integers in 0..3."),
+    (ForcedEnd(2, 9), r"eos is \(9,\); expected token ids below 4, the vocabulary size."),
+    (ExponentialLengthDecay(2, 2.0, 9), r"eos is \(9,\); expected token ids below 4"),
     (SuppressTokens((4,)), r"tokens is \(4,\); expected token ids below 4, the vocabulary size."),
     (MinLength(2, 9), r"eos is \(9,\); expected token ids below 4, the vocabulary size."),
     (ForcedTokens((None, 5)), r"tokens is \[5\]; expected token ids below 4, the vocabulary size."),
@@ -281,6 +330,39 @@ def test_a_bad_setting_is_refused(make, message):
 def test_a_setting_that_does_not_fit_the_logits_is_refused(processor, message):
     with pytest.raises(ValueError, match=message):
         processor(jnp.zeros((3, 4)), jnp.zeros((3, 2), jnp.int32), 1)
+
+
+@pytest.mark.parametrize("processor", LOOKING_BACK, ids=repr)
+def test_on_a_source_a_processor_sees_nothing_else(processor):
+    rng, times = np.random.default_rng(2), 2
+    source, lengths = rng.integers(0, 4, (4, 6)), np.array([6, 0, 3, 5])
+    logits = rng.normal(size=(4 * times, 4)).astype(np.float32)
+    spec = OnSource(processor, np.where(np.arange(6) < lengths[:, None], source, -5), lengths)
+    got = spec((), logits, jnp.zeros((4 * times, 3), jnp.int32), 2)
+    for n in range(4 * times):
+        seen = source[n // times, : lengths[n // times]].tolist()
+        np.testing.assert_allclose(got[n], by_hand(processor, logits[n], seen), rtol=2e-5)
+
+
+def test_a_state_of_a_source_stays():
+    source = np.array([[2, 3], [3, 3]])
+    ban = OnSource(models.NoRepeat(), source, np.array([1, 2]))  # the last of the source
+    step = lambda carry, tokens: (carry, jnp.array([[0.0, -9.0, 2.0, 3.0]] * tokens.size))
+    how: dict[str, Any] = dict(bos=jnp.zeros(2, jnp.int32), eos=1, max_len=3, processors=[ban])
+    beams = beam_search(step, (), beam_size=2, **how)
+    assert beams.tokens[:, 0].tolist() == [[3] * 3, [2] * 3]
+    with pytest.raises(ValueError, match="source has 2 rows but the batch size is 3; expected as"):
+        beam_search(step, (), beam_size=2, **how | dict(bos=jnp.zeros(3, jnp.int32)))
+
+
+def test_forced_ends_leave_no_sequence_open():
+    carry = models.random_rows(3, 8, 4)
+    how: dict[str, Any] = dict(bos=0, eos=(EOS, 2), max_len=3)
+    how |= dict(processors=[ForcedEnd(3, (EOS, 2))])
+    samples = jax.jit(lambda c: sample(models.step, c, key=KEY, **how))(carry)
+    beams = jax.jit(lambda c: beam_search(models.step, c, beam_size=3, **how))(carry)
+    assert np.isin(samples.tokens[:, -1], (EOS, 2)).all()
+    assert np.isin(beams.tokens[..., -1], (EOS, 2)).all()
 
 
 def test_a_prompt_of_another_batch_is_refused():

@@ -29,7 +29,7 @@ NO_SOURCE = RECORDS | {
     *("FrequencyPenalty", "PresencePenalty", "StatefulProcessor", "SuppressTokens", "best_of"),
     *("check_cell", "explored_automaton", "init_train_state", "join_automata", "keep_accepted"),
     *("latest_checkpoint", "restore_checkpoint", "save_checkpoint", "scan", "stream"),
-    "words_automaton",
+    *("ExponentialLengthDecay", "ForcedEnd", "OnSource", "SequenceBias", "words_automaton"),
 }
 NO_EXAMPLE = RECORDS | {"EncoderError"}
 

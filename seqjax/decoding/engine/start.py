@@ -96,6 +96,19 @@ def as_index(value: Any) -> int:
         return -1
 
 
+def as_sequences(name: str, value: Any, vocab_size: int) -> tuple[tuple[int, ...], ...]:
+    """A list of non-empty lists of ids below V, as Python's integers."""
+    several = isinstance(value, (tuple, list))
+    lists = several and all(isinstance(sequence, (tuple, list)) for sequence in value)
+    sequences = tuple(tuple(map(as_index, sequence)) for sequence in value) if lists else ((),)
+    require(
+        all(s and all(0 <= token < vocab_size for token in s) for s in sequences),
+        f"{name} is {value!r}; expected a list of non-empty lists of integers in "
+        f"0..{vocab_size - 1}. A single sequence is a list of one: {name}=[[4, 2]].",
+    )
+    return sequences
+
+
 def check_given(name: str, tokens, lengths, batch: int) -> tuple[jax.Array, jax.Array]:
     """Tokens [B, P] that are given, padded on the right, and their lengths [B]."""
     tokens = _integers(name, tokens)

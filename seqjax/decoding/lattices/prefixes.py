@@ -6,9 +6,11 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.decoding.engine.carries import pick
+from seqjax.decoding.engine.records import exported
 from seqjax.decoding.engine.rows import at
 
 
+@exported
 class Labellings(NamedTuple):
     """The K best label sequences of each row, best first.
 

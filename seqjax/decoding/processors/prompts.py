@@ -1,4 +1,4 @@
-"""A processor that has read the prompt."""
+"""Processors that read given text: the prompt before their own tokens, or a source instead."""
 
 from dataclasses import dataclass
 from typing import Any, final
@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from seqjax._internal.checks import require
 from seqjax._internal.types import Carry, Logits, Tokens
 from seqjax.core.scan import where_rows
+from seqjax.decoding.engine.carries import repeat_rows
 from seqjax.decoding.engine.logits import Adapted, Processor, as_stateful
 
 
@@ -48,54 +49,111 @@ class AfterPrompt(Adapted):
     prompt_lengths: Any = None
 
     def __post_init__(self):
-        shape = jnp.shape(self.prompt)
-        require(len(shape) == 2, f"prompt has shape {shape}; expected [B, P], padded on the right.")
-        lengths = shape[:1] if self.prompt_lengths is None else jnp.shape(self.prompt_lengths)
-        require(
-            lengths == shape[:1],
-            f"prompt_lengths has shape {lengths} but prompt has {shape}; expected [B].",
-        )
-
-    def _read(self) -> tuple[jax.Array, jax.Array]:
-        """The prompt [B, P] and its lengths [B], int32."""
-        batch, width = jnp.shape(self.prompt)
-        lengths = jnp.full(batch, width) if self.prompt_lengths is None else self.prompt_lengths
-        return jnp.asarray(self.prompt, jnp.int32), jnp.asarray(lengths, jnp.int32)
+        _check_rows("prompt", self.prompt, self.prompt_lengths)
 
     def initial_state(self, batch_size: int) -> Carry:
         """The processor's state after the prompt, leaves [B, ...]."""
-        inner, (prompt, lengths) = as_stateful(self.processor), self._read()
-        require(
-            prompt.shape[0] == batch_size,
-            f"prompt has {prompt.shape[0]} rows but the batch size is {batch_size}; expected as "
-            "many.",
-        )
-
-        def body(state, x):
-            place, tokens = x
-            return where_rows(place < lengths, inner.update(state, tokens), state), None
-
-        places = jnp.arange(prompt.shape[1], dtype=jnp.int32)
-        return jax.lax.scan(body, inner.initial_state(batch_size), (places, prompt.T))[0]
+        return _read("prompt", self.prompt, self.prompt_lengths, self.processor, batch_size)
 
     def __call__(self, state: Carry, logits: Logits, tokens: Tokens, length: Any) -> Logits:
         """What the processor makes of logits [N, V], with the prompt before tokens [N, L]."""
-        prompt, lengths = self._read()
-        batch, width = prompt.shape
-        require(
-            logits.shape[0] % batch == 0,
-            f"prompt has {batch} rows but logits have {logits.shape[0]}; expected a multiple.",
-        )
-        repeat = lambda x: jnp.repeat(x, logits.shape[0] // batch, axis=0)
-        before = repeat(lengths)
-        at = (
-            jnp.arange(width + tokens.shape[1], dtype=jnp.int32) - before[:, None]
-        )  # 0: first drawn
+        prompt, before = _repeated("prompt", self.prompt, self.prompt_lengths, logits.shape[0])
+        places = jnp.arange(prompt.shape[1] + tokens.shape[1], dtype=jnp.int32)
+        at = places - before[:, None]  # 0: the first token drawn
         drawn = jnp.take_along_axis(tokens, jnp.maximum(at, 0), axis=1, mode="clip")
-        prompt = jnp.pad(repeat(prompt), ((0, 0), (0, tokens.shape[1])))
+        prompt = jnp.pad(prompt, ((0, 0), (0, tokens.shape[1])))
         whole = jnp.where(at < 0, prompt, drawn)
         return as_stateful(self.processor)(state, logits, whole, before + length)
 
     def update(self, state: Carry, tokens: Tokens) -> Carry:
         """The processor's state after tokens [N]."""
         return as_stateful(self.processor).update(state, tokens)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class OnSource(Adapted):
+    """Lets a processor look at a source text instead of the tokens that were drawn.
+
+        processor(logits, source[:source_lengths], source_lengths)
+
+    So a penalty meant against repetition becomes one for or against copying: a
+    `RepetitionPenalty` below 1 or a negative `PresencePenalty` favours the words of the source,
+    which keeps a translation or a summary to what was said. It equals itself alone.
+
+    Attributes:
+      processor: any processor.
+      source: [B, S] integers, padded on the right.
+      source_lengths: [B], 0..S; None means all S.
+
+    Raises:
+      ValueError: if source is not [B, S], or source_lengths not [B]; when used, if B is not that
+        of the decoder.
+
+    Example:
+      >>> from seqjax.decoding import PresencePenalty, sample
+      >>> step = lambda carry, tokens: (carry, jnp.array([[0.0, 2.0, 1.5]]))
+      >>> copies = OnSource(PresencePenalty(-1.0), jnp.array([[2, 0]]))
+      >>> how = dict(bos=jnp.array([0]), eos=0, max_len=1, key=jax.random.key(0), temperature=0.0)
+      >>> sample(step, (), processors=[copies], **how).tokens.tolist()
+      [[2]]
+    """
+
+    processor: Processor
+    source: Any
+    source_lengths: Any = None
+
+    def __post_init__(self):
+        _check_rows("source", self.source, self.source_lengths)
+
+    def initial_state(self, batch_size: int) -> Carry:
+        """The processor's state after the source, leaves [B, ...]."""
+        return _read("source", self.source, self.source_lengths, self.processor, batch_size)
+
+    def __call__(self, state: Carry, logits: Logits, tokens: Tokens, length: Any) -> Logits:
+        """What the processor makes of logits [N, V], given the source for tokens [N, L]."""
+        source, lengths = _repeated("source", self.source, self.source_lengths, logits.shape[0])
+        return as_stateful(self.processor)(state, logits, source, lengths)
+
+    def update(self, state: Carry, tokens: Tokens) -> Carry:
+        """The same state, whatever tokens [N] were drawn."""
+        return state
+
+
+def _check_rows(name: str, tokens: Any, lengths: Any) -> None:
+    shape = jnp.shape(tokens)
+    require(len(shape) == 2, f"{name} has shape {shape}; expected [B, P], padded on the right.")
+    given = shape[:1] if lengths is None else jnp.shape(lengths)
+    require(
+        given == shape[:1],
+        f"{name}_lengths has shape {given} but {name} has {shape}; expected [B].",
+    )
+
+
+def _repeated(name: str, tokens: Any, lengths: Any, rows: int) -> tuple[jax.Array, jax.Array]:
+    """Given tokens [B, P] and their lengths [B] for N rows, copies of a row side by side."""
+    batch, width = jnp.shape(tokens)
+    require(
+        rows % batch == 0,
+        f"{name} has {batch} rows but logits have {rows}; expected a multiple.",
+    )
+    lengths = jnp.full(batch, width) if lengths is None else lengths
+    tokens, lengths = (jnp.asarray(x, jnp.int32) for x in (tokens, lengths))
+    return repeat_rows((tokens, lengths), rows // batch)
+
+
+def _read(name: str, tokens: Any, lengths: Any, processor: Processor, batch_size: int) -> Carry:
+    """The state of a processor that has read each row's own tokens."""
+    rows = jnp.shape(tokens)[0]
+    require(
+        rows == batch_size,
+        f"{name} has {rows} rows but the batch size is {batch_size}; expected as many.",
+    )
+    inner, (tokens, lengths) = as_stateful(processor), _repeated(name, tokens, lengths, rows)
+
+    def body(state, x):
+        place, token = x
+        return where_rows(place < lengths, inner.update(state, token), state), None
+
+    places = jnp.arange(tokens.shape[1], dtype=jnp.int32)
+    return jax.lax.scan(body, inner.initial_state(batch_size), (places, tokens.T))[0]

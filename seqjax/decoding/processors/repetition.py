@@ -171,11 +171,12 @@ def _drawn(tokens: jax.Array, length: Any) -> jax.Array:
 
 
 def _at(logits: jax.Array, tokens: jax.Array) -> jax.Array:
-    """logits [N, V] at tokens [N, R]."""
-    return jnp.take_along_axis(logits, tokens, axis=1, mode="clip")
+    """logits [N, V] at tokens [N, L]."""
+    return jnp.take_along_axis(logits, tokens.astype(jnp.int32), axis=1, mode="clip")
 
 
 def _places(logits: jax.Array, tokens: jax.Array, count: jax.Array):
-    """Where tokens [N, R] stand in logits [N, V]; beyond V, to be dropped, where not counted."""
+    """Where tokens [N, L] stand in logits [N, V]; beyond V, to be dropped, where not counted."""
+    tokens = tokens.astype(jnp.int32)  # narrow ones could not hold V
     rows = jnp.arange(logits.shape[0], dtype=jnp.int32)[:, None]
-    return logits.at[rows, jnp.where(count, tokens, logits.shape[1])]
+    return jnp.asarray(logits).at[rows, jnp.where(count, tokens, logits.shape[1])]

@@ -4,7 +4,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from seqjax.core.scan import where_rows
 from seqjax.decoding.engine.candidates import is_end
@@ -16,11 +15,13 @@ from seqjax.decoding.engine.logits import (
     process,
     update_states,
 )
-from seqjax.decoding.engine.rows import gumbel_rows
+from seqjax.decoding.engine.records import exported
+from seqjax.decoding.engine.rows import ends_with, gumbel_rows
 from seqjax.decoding.engine.start import Start, Step, check_rows
 from seqjax.decoding.processors.settings import Sampling
 
 
+@exported
 class Samples(NamedTuple):
     """Sampled sequences, one a row, or n a row where num_samples = n.
 
@@ -87,7 +88,7 @@ def advance(plan: Plan, keys: jax.Array, how: Sampling, t: jax.Array, rows: Rows
     token = _draw(keys, t, law_logits, how)
     ended = is_end(token, plan.ends)
     samples = _extend(rows.samples, t, token, ended, logits, law_logits)
-    done = ended | stops(samples.tokens, t, plan.stop)
+    done = ended | jnp.any(ends_with(samples.tokens, t + 1, plan.stop), axis=1)
     states = update_states(plan.processors, rows.states, token)
     return where_rows(rows.done, rows, Rows(carry, states, token, samples, done))
 
@@ -110,15 +111,3 @@ def _extend(samples: Samples, t, token, ended, logits, law_logits) -> Samples:
         samples.lengths + 1,
         samples.law_log_probs + chosen(law_logits),
     )
-
-
-def stops(tokens: jax.Array, t: jax.Array, stop: tuple[tuple[int, ...], ...]) -> jax.Array:
-    """Whether a stop sequence ends at position t of tokens [N, L]: [N] bool."""
-    width = max(map(len, stop), default=0)
-    if width == 0:
-        return jnp.zeros(tokens.shape[:1], bool)
-    anything = -1  # before the shorter sequences
-    table = np.array([(anything,) * (width - len(s)) + s for s in stop], np.int32)  # [S, W]
-    at = t - jnp.arange(width - 1, -1, -1, dtype=jnp.int32)
-    window = jnp.where(at >= 0, jnp.take(tokens, jnp.maximum(at, 0), axis=1), -2)  # [N, W]
-    return jnp.any(jnp.all((window[:, None] == table) | (table == anything), axis=2), axis=1)

@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from seqjax._internal.checks import positive_int, require
+from seqjax._internal.checks import positive_int
 from seqjax._internal.types import Carry
 from seqjax.core.noise import Noise, fold_in_rows
 from seqjax.decoding.engine.logits import Adapted, Processor, adapt
-from seqjax.decoding.engine.start import Start, Step, as_index, start
+from seqjax.decoding.engine.start import Start, Step, as_sequences, start
 from seqjax.decoding.processors.settings import Sampling, chosen
 from seqjax.decoding.sampling.drawing import Plan, Rows, Samples, advance, first_rows
 
@@ -128,7 +128,7 @@ def prepare(
     batch, times = begin.tokens.shape[0], 1
     how = how.fit(batch, begin.vocab_size)
     keys = Noise.from_key(key, batch).key
-    stop = _check_stop(stop, begin.vocab_size)
+    stop = as_sequences("stop", stop, begin.vocab_size)
     plan = Plan(step, processors, begin.ends, stop, begin.dtype, begin.rounding)
     if num_samples is not None:
         times = positive_int("num_samples", num_samples)
@@ -147,19 +147,3 @@ def _each_sample(keys: jax.Array, times: int) -> jax.Array:
     """Sample i of a row draws by fold_in(the row's key, i): keys [B] to [B * times]."""
     numbers = jnp.broadcast_to(jnp.arange(times), (keys.shape[0], times))
     return fold_in_rows(keys, numbers).reshape(-1)
-
-
-def _listed(value: Any) -> Sequence[Any]:
-    return value if isinstance(value, (tuple, list)) else (value,)
-
-
-def _check_stop(stop: Any, vocab_size: int) -> tuple[tuple[int, ...], ...]:
-    sequences = tuple(
-        tuple(map(as_index, s)) if isinstance(s, (tuple, list)) else () for s in _listed(stop)
-    )
-    require(
-        all(s and all(0 <= token < vocab_size for token in s) for s in sequences),
-        f"stop is {stop!r}; expected a list of non-empty lists of integers in 0..{vocab_size - 1}. "
-        "A single sequence is a list of one: stop=[[4, 2]].",
-    )
-    return sequences

@@ -8,8 +8,10 @@ import jax.numpy as jnp
 
 from seqjax._internal import checks
 from seqjax.core.products import accumulator
+from seqjax.decoding.engine.records import exported
 
 
+@exported
 class CacheInput(NamedTuple):
     """What a `NeuralCache` reads at a step, or with [B, T, ...] over time.
 
@@ -24,6 +26,7 @@ class CacheInput(NamedTuple):
     logits: Any
 
 
+@exported
 class NeuralCacheCarry(NamedTuple):
     """The past that a `NeuralCache` of N entries remembers.
 
