@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 .PHONY: demo test check clean
 
 demo: $(STAMP)  ## train a model that writes tunes; results in runs/music/
-	$(BIN)/python -m experiments.music $(ARGS)
+	$(BIN)/python -m experiments music $(ARGS)
 
 test: $(STAMP)  ## the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q $(ARGS)

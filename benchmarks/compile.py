@@ -1,7 +1,7 @@
 """Time to compile a training step: seqjax and its JAX peers, at growing T.
 
     python -m benchmarks.compile
-    python -m benchmarks.compile --peers flax.linen --json out.json
+    python -m benchmarks.compile --peers flax.linen --out runs/today
 
 From nothing to a program that can be called: traced, lowered and compiled anew each time, with
 JAX's caches cleared and its persistent cache off. Contenders take turns; medians.
@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
-import tyro
 
 from benchmarks import harness, peers
 from benchmarks.figures import draw_ratios
 from benchmarks.peers import Layers
 from benchmarks.unroll import Shape, inputs, report, workload
+from experiments.lab.folder import RunFolder
 
 SHAPES: list[Shape] = [(32, 100, 64, 128), (32, 1000, 64, 128), (32, 10_000, 64, 128)]  # B, T, D, H
 
@@ -34,7 +34,7 @@ class Settings:
       peers: contenders beside seqjax; those not installed are named and left out.
       device: "cpu", "gpu", "gpu:1", ...; JAX's default where left out.
       rounds: how often each contender is compiled.
-      json: where the numbers are written, with a picture beside them.
+      out: the folder for compile.json and compile.png.
     """
 
     kinds: tuple[Literal["lstm", "gru", "gru_before"], ...] = ("lstm", "gru")
@@ -43,7 +43,7 @@ class Settings:
     )
     device: str | None = None
     rounds: int = 5
-    json: Path = Path("runs/benchmarks/compile.json")
+    out: Path = Path("runs/benchmarks/compile")
 
 
 def compiler(name: str, layers: Layers, shape: Shape) -> Callable[[], Any] | None:
@@ -79,7 +79,7 @@ def measure(kind: str, shape: Shape, settings: Settings) -> dict[str, float]:
     return harness.medians(seconds)
 
 
-def main(settings: Settings) -> None:
+def main(settings: Settings, folder: RunFolder) -> None:
     """Measures, prints, writes."""
     device = harness.pick_device(settings.device)
     harness.check_rounds(settings.rounds)
@@ -101,14 +101,11 @@ def main(settings: Settings) -> None:
         jax.config.update("jax_enable_compilation_cache", cached)
     print(report(rows))
     result = {"environment": harness.environment(device), "missing": missing, "rows": rows}
-    harness.write_json(settings.json, result)
-    picture = settings.json.with_suffix(".png")
-    draw_ratios(rows, picture)
-    print(f"\nwritten: {settings.json} and {picture.name} beside it")
+    harness.write_json(folder, "compile", result)
+    with folder.writing("compile.png") as path:
+        draw_ratios(rows, path)
+    print(f"\ncompile.json and compile.png are in {folder.path}")
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(Settings))
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    sys.exit(harness.command(main, Settings, "compile", __doc__))

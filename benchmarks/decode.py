@@ -1,7 +1,7 @@
 """Speed of beam search: seqjax, loops on the host, keras-hub, and the floor of the steps alone.
 
     python -m benchmarks.decode                          # every table, every peer that is installed
-    python -m benchmarks.decode --vocab-sizes 100 --peers numpy --json out.json
+    python -m benchmarks.decode --vocab-sizes 100 --peers numpy --out runs/today
 
 The model is an LSTM language model whose eos is impossible, so that every search takes max_len
 steps of B K rows. "floor" is a `lax.scan` of those steps and nothing else: tokens come from
@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
-import tyro
 
 import seqjax as sj
 from benchmarks import decoders, harness
 from benchmarks.decoders import BOS, EOS, Job
 from benchmarks.figures import draw_ratios
+from experiments.lab.folder import RunFolder
 
 ALPHAS = (0.0, 0.6, 1.0, -1.0)  # GNMT penalties of the table "exits"
 HOST = ("python", "numpy")  # loops in Python
@@ -47,7 +47,7 @@ class Settings:
       peers: contenders beside seqjax and the floor; those not installed are named and left out.
       device: "cpu", "gpu", "gpu:1", ...; JAX's default where left out.
       rounds: how often each contender is timed; those of HOST once.
-      json: where the numbers are written, with a picture beside them.
+      out: the folder for decode.json and decode.png.
     """
 
     tables: tuple[Literal["speed", "exits"], ...] = ("speed", "exits")
@@ -59,7 +59,7 @@ class Settings:
     peers: tuple[str, ...] = tuple(decoders.BUILDERS)
     device: str | None = None
     rounds: int = 5
-    json: Path = Path("runs/benchmarks/decode.json")
+    out: Path = Path("runs/benchmarks/decode")
 
 
 def measure(job: Job, settings: Settings) -> dict[str, Any]:
@@ -166,7 +166,7 @@ def report_exits(rows: list[dict[str, Any]]) -> str:
     return "steps\n\n" + harness.table(["GNMT alpha", *rows[0]["steps"]], lines)
 
 
-def main(settings: Settings) -> None:
+def main(settings: Settings, folder: RunFolder) -> None:
     """Measures, prints, writes."""
     device = harness.pick_device(settings.device)
     harness.check_rounds(settings.rounds)
@@ -180,17 +180,14 @@ def main(settings: Settings) -> None:
         if "speed" in settings.tables:
             result["rows"] = measure_speed(settings)
             print("\n" + report(result["rows"]))
-            draw_ratios(result["rows"], settings.json.with_suffix(".png"))
+            with folder.writing("decode.png") as path:
+                draw_ratios(result["rows"], path)
         if "exits" in settings.tables:
             result["exits"] = measure_exits(settings)
             print("\n" + report_exits(result["exits"]))
-    harness.write_json(settings.json, result)
-    picture = f" and {settings.json.with_suffix('.png').name} beside it" if "rows" in result else ""
-    print(f"\nwritten: {settings.json}{picture}")
+    harness.write_json(folder, "decode", result)
+    print(f"\ndecode.json is in {folder.path}")
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(Settings))
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    sys.exit(harness.command(main, Settings, "decode", __doc__))

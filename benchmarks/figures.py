@@ -35,7 +35,6 @@ def draw_ratios(rows: list[dict[str, Any]], path: Path) -> None:
         panel.yaxis.set_minor_locator(NullLocator())
         panel.set_xticks(range(len(others)), others, rotation=60, ha="right")
         panel.legend()
-    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
     plt.close(figure)
 
@@ -63,6 +62,5 @@ def draw_memory(rows: list[dict[str, Any]], path: Path) -> None:
     for panel in (left, right):
         if panel.get_legend_handles_labels()[0]:
             panel.legend(fontsize=8)
-    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
     plt.close(figure)

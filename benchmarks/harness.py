@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -12,6 +13,8 @@ from typing import Any
 
 import jax
 import numpy as np
+
+from experiments.lab.folder import RunFolder
 
 PACKAGES = ("seqjax", "jax", "jaxlib", "flax", "dm-haiku", "equinox", "keras", "torch")
 
@@ -133,7 +136,33 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
 
 
-def write_json(path: Path, result: dict[str, Any]) -> None:
-    """Writes a result, making the folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=1) + "\n")
+def write_json(folder: RunFolder, name: str, result: dict[str, Any]) -> None:
+    """Writes a result as NAME.json."""
+    folder.write_text(f"{name}.json", json.dumps(result, indent=1) + "\n")
+
+
+def command(
+    main: Callable[..., None],
+    settings: type,
+    name: str,
+    purpose: str | None,
+    args: Sequence[str] | None = None,
+) -> int:
+    """Reads the settings of a benchmark from the command line and runs it in its folder.
+
+    Returns:
+      0, or 2 after a wrong argument.
+    """
+    import tyro
+
+    chosen = tyro.cli(settings, prog=f"python -m benchmarks.{name}", description=purpose, args=args)
+    try:
+        if not hasattr(chosen, "out"):
+            main(chosen)
+            return 0
+        with RunFolder(chosen.out, name) as folder:
+            main(chosen, folder)
+        return 0
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2

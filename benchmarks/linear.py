@@ -1,7 +1,7 @@
 """Linear recurrences: the methods of `linear_scan`, what JAX has, and every cell built on it.
 
     python -m benchmarks.linear                       # both tables
-    python -m benchmarks.linear --tables cells --json out.json
+    python -m benchmarks.linear --tables cells --out runs/today
 
 "lax.scan" and "lax.associative_scan" are plain, differentiated by JAX. Values and gradients are
 compared before anything is timed; rounds are interleaved; medians. A cell's "step" is its step
@@ -19,10 +19,10 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 
 import seqjax as sj
 from benchmarks import harness
+from experiments.lab.folder import RunFolder
 
 SHAPES = [(32, 128, 256), (16, 1024, 256), (1, 4096, 64), (4, 16384, 64)]  # B, T, H
 Shape = tuple[int, int, int]
@@ -49,13 +49,13 @@ class Settings:
       tables: the methods of `linear_scan`, and the cells.
       device: "cpu", "gpu", "gpu:1", ...; JAX's default where left out.
       rounds: how often each contender is timed.
-      json: where the numbers are written.
+      out: the folder for linear.json.
     """
 
     tables: tuple[Literal["methods", "cells"], ...] = ("methods", "cells")
     device: str | None = None
     rounds: int = 7
-    json: Path = Path("runs/benchmarks/linear.json")
+    out: Path = Path("runs/benchmarks/linear")
 
 
 def plain_scan(a: jax.Array, b: jax.Array, h0: jax.Array) -> jax.Array:
@@ -149,7 +149,7 @@ def report(rows: list[dict[str, Any]]) -> str:
     return "\n\n".join(parts)
 
 
-def main(settings: Settings) -> None:
+def main(settings: Settings, folder: RunFolder) -> None:
     """Measures, prints, writes."""
     device = harness.pick_device(settings.device)
     harness.check_rounds(settings.rounds)
@@ -168,12 +168,10 @@ def main(settings: Settings) -> None:
                 shown = " ".join(f"{n} {1e3 * s:.2f}" for n, s in seconds.items())
                 print(f"{kind} {rows[-1]['pass']} {shape} ms: {shown}", flush=True)
     print("\n" + report(rows))
-    harness.write_json(settings.json, {"environment": harness.environment(device), "rows": rows})
-    print(f"\nwritten: {settings.json}")
+    result = {"environment": harness.environment(device), "rows": rows}
+    harness.write_json(folder, "linear", result)
+    print(f"\nlinear.json is in {folder.path}")
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(Settings))
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    sys.exit(harness.command(main, Settings, "linear", __doc__))

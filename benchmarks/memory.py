@@ -1,7 +1,7 @@
 """Memory of a training step: what checkpointing, truncation and very long sequences take.
 
     python -m benchmarks.memory                                # every table
-    python -m benchmarks.memory --tables remat --json out.json
+    python -m benchmarks.memory --tables remat --out runs/today
 
 - remat: policies for T = 1000 beside a differentiated `lax.scan` of the cell's step ("scan"), for a
   loss on the final carry and for one on all outputs, which are [B, T, H] whatever the policy.
@@ -27,11 +27,11 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 
 import seqjax as sj
 from benchmarks import harness
 from benchmarks.figures import draw_memory
+from experiments.lab.folder import RunFolder
 
 Table = Literal["remat", "truncate", "long"]
 Loss = Literal["carry", "ys"]
@@ -48,13 +48,13 @@ class Settings:
       tables: which tables.
       device: "cpu", "gpu", "gpu:1", ...; JAX's default where left out.
       rounds: how often each policy is timed.
-      json: where the numbers are written, with a picture beside them.
+      out: the folder for memory.json and memory.png.
     """
 
     tables: tuple[Table, ...] = ("remat", "truncate", "long")
     device: str | None = None
     rounds: int = 15
-    json: Path = Path("runs/benchmarks/memory.json")
+    out: Path = Path("runs/benchmarks/memory")
 
 
 def policies(cell: Any, params: Any, xs: jax.Array) -> dict[str, Any]:
@@ -280,7 +280,7 @@ def report(rows: list[dict[str, Any]]) -> str:
     return "\n\n".join(parts)
 
 
-def main(settings: Settings) -> None:
+def main(settings: Settings, folder: RunFolder) -> None:
     """Measures, prints, writes."""
     device = harness.pick_device(settings.device)
     harness.check_rounds(settings.rounds)
@@ -294,10 +294,10 @@ def main(settings: Settings) -> None:
         rows += measure_long(settings.device)
     print(report(rows))
     result = {"environment": harness.environment(device), "rows": rows}
-    harness.write_json(settings.json, result)
-    picture = settings.json.with_suffix(".png")
-    draw_memory(rows, picture)
-    print(f"\nwritten: {settings.json} and {picture.name} beside it")
+    harness.write_json(folder, "memory", result)
+    with folder.writing("memory.png") as path:
+        draw_memory(rows, path)
+    print(f"\nmemory.json and memory.png are in {folder.path}")
 
 
 if __name__ == "__main__":
@@ -305,7 +305,4 @@ if __name__ == "__main__":
         with jax.default_device(harness.pick_device(sys.argv[3] or None)):
             print(json.dumps(train_long(sys.argv[2])))  # pyright: ignore[reportArgumentType]
         sys.exit()
-    try:
-        main(tyro.cli(Settings))
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    sys.exit(harness.command(main, Settings, "memory", __doc__))

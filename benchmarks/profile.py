@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
-import tyro
 from jax.profiler import ProfileData
 
 from benchmarks import harness, peers
 from benchmarks.peers import Layers
 from benchmarks.unroll import Table, inputs, workload
+from experiments.lab.folder import RunFolder
 
 # Not operations: Python's calls, the runtime's, marks of an end, and loops, which hold others.
 SKIPPED = re.compile(r"^(\$|end: |while|call|Thunk|Pjit|Common|PjRt|.*::|.* )|^[A-Z]")
@@ -73,8 +73,9 @@ def profile(run: Any, arguments: tuple, steps: int) -> tuple[Counter, Counter]:
         return operations(Path(folder))
 
 
-def main(settings: Settings) -> None:
-    """Profiles and prints."""
+def main(settings: Settings, folder: RunFolder | None = None) -> None:
+    """Profiles and prints; it writes nothing."""
+    del folder
     device = harness.pick_device(settings.device)
     for name in ("steps", "rows"):
         if getattr(settings, name) < 1:
@@ -107,7 +108,4 @@ def main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(Settings))
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    sys.exit(harness.command(main, Settings, "profile", __doc__))

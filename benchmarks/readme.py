@@ -3,10 +3,11 @@
     python -m benchmarks.readme
 
 Each table stands between two comments of the README, `<!-- NAME -->` and `<!-- end -->`; a test
-holds the README to the results. To measure anew, first run the benchmarks with
-`--json benchmarks/results/NAME-cpu.json`.
+compares the README with the results. To measure again, run a benchmark and copy its
+runs/benchmarks/NAME/NAME.json to benchmarks/results/NAME-cpu.json.
 """
 
+import argparse
 import json
 import re
 import sys
@@ -190,8 +191,20 @@ def rewritten(text: str) -> str:
     return BETWEEN.sub(one, text)
 
 
-if __name__ == "__main__":
+def main(args: list[str] | None = None) -> int:
+    """Rewrites the tables; returns 2 where the README cannot be read or names an unknown one."""
+    parser = argparse.ArgumentParser("python -m benchmarks.readme", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.parse_args(args)
     try:
-        README.write_text(rewritten(README.read_text()))
+        text = README.read_text()
+        if (new := rewritten(text)) != text:
+            README.write_text(new)
     except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

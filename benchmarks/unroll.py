@@ -1,7 +1,7 @@
 """Speed of a recurrent layer: seqjax, its JAX peers, PyTorch, and the floor of three products.
 
     python -m benchmarks.unroll                       # every table, every peer that is installed
-    python -m benchmarks.unroll --tables train --peers flax.linen keras --json out.json
+    python -m benchmarks.unroll --tables train --peers flax.linen keras --out runs/today
 
 "scan" is seqjax's own cell, stepped by `scan` and differentiated by JAX; "floor" is the time of
 three plain products over all B T rows, without which no training step can do. Contenders have
@@ -21,12 +21,12 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 
 import seqjax as sj
 from benchmarks import harness, peers
 from benchmarks.figures import draw_ratios
 from benchmarks.peers import Contender, Layers
+from experiments.lab.folder import RunFolder
 
 Table = Literal["train", "forward", "ragged", "bidirectional", "step"]
 SHAPES = {  # B, T, D, H
@@ -49,7 +49,7 @@ class Settings:
       peers: contenders beside seqjax; those not installed are named and left out.
       device: "cpu", "gpu", "gpu:1", ...; JAX's default where left out.
       rounds: how often each contender is timed.
-      json: where the numbers are written, with a picture beside them.
+      out: the folder for unroll.json and unroll.png.
     """
 
     tables: tuple[Table, ...] = ("train", "forward", "ragged", "bidirectional", "step")
@@ -59,7 +59,7 @@ class Settings:
     )
     device: str | None = None
     rounds: int = 15
-    json: Path = Path("runs/benchmarks/unroll.json")
+    out: Path = Path("runs/benchmarks/unroll")
 
 
 def workload(table: Table, shape: Shape, contender: Contender) -> Callable[..., Any] | None:
@@ -209,7 +209,7 @@ def report(rows: list[dict[str, Any]]) -> str:
     return "\n\n".join(parts)
 
 
-def main(settings: Settings) -> None:
+def main(settings: Settings, folder: RunFolder) -> None:
     """Measures, prints, writes."""
     device = harness.pick_device(settings.device)
     harness.check_rounds(settings.rounds)
@@ -225,13 +225,11 @@ def main(settings: Settings) -> None:
                     print(f"{table} {kind} {shape} ms: {shown}", flush=True)
     print("\n" + report(rows))
     result = {"environment": harness.environment(device), "missing": missing, "rows": rows}
-    harness.write_json(settings.json, result)
-    draw_ratios(rows, settings.json.with_suffix(".png"))
-    print(f"\nwritten: {settings.json} and {settings.json.with_suffix('.png').name} beside it")
+    harness.write_json(folder, "unroll", result)
+    with folder.writing("unroll.png") as path:
+        draw_ratios(rows, path)
+    print(f"\nunroll.json and unroll.png are in {folder.path}")
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(Settings))
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    sys.exit(harness.command(main, Settings, "unroll", __doc__))

@@ -1,1 +1,1 @@
-"""Experiments: each one a folder or file, run by `python -m experiments.NAME`."""
+"""Experiments: `python -m experiments` lists them, `python -m experiments NAME` runs one."""

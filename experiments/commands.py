@@ -5,15 +5,17 @@ from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import Any
 
+from experiments.lab.folder import RunFolder
+
 
 def run_command(
-    run: Callable[[Any], int | None],
+    run: Callable[[Any, RunFolder], int | None],
     settings: type,
     args: Sequence[str] | None,
     prog: str,
     needs: Sequence[str] = ("matplotlib", "tyro"),
 ) -> int:
-    """Reads `settings` from the command line and runs.
+    """Reads `settings` from the command line and runs in the folder `out`.
 
     Returns:
       What `run` returns, None counted as 0; 2 where a package is missing or `run` raises
@@ -24,7 +26,9 @@ def run_command(
     import tyro
 
     try:
-        return run(tyro.cli(settings, args=args, prog=prog)) or 0
+        config = tyro.cli(settings, args=args, prog=prog)
+        with RunFolder(config.out, prog.rpartition(".")[2]) as folder:
+            return run(config, folder) or 0
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -13,7 +13,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from experiments.sweeps import Task
+from experiments.lab.folder import RunFolder
+from experiments.lab.task import Task
 
 COLUMNS = "mean", "min", "max", "optimum", "baseline", "gate", "failed", "rate", "s"
 
@@ -56,11 +57,12 @@ def _number(value: float | None) -> str:
 
 
 def write_results(
-    folder: Path,
+    folder: RunFolder,
     tasks: list[Task],
     results: dict[str, Any],
     seconds: float,
     extra: dict[str, Any] | None = None,
+    name: str = "results.json",
 ) -> Path:
     """Writes results.json with the versions and the device that made it, and what else there is."""
     facts = ("metric", "gated", "baseline", "gate", "steps", "rates", "rises", "margins")
@@ -73,9 +75,7 @@ def write_results(
         "made_with": made_with(),
         **(extra or {}),
     }
-    path = folder / "results.json"
-    path.write_text(json.dumps(content, indent=1) + "\n")
-    return path
+    return folder.write_text(name, json.dumps(content, indent=1) + "\n")
 
 
 def made_with() -> dict[str, str]:

@@ -8,6 +8,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from experiments.commands import check_counts, run_command
+from experiments.lab.folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ def main(args: list[str] | None = None) -> int:
     return run_command(run_experiment, Config, args, "python -m experiments.attention")
 
 
-def run_experiment(config: Config) -> None:
+def run_experiment(config: Config, folder: RunFolder) -> None:
     """Every arm on every task, then the report. What misses its gate is named, not an error."""
     import jax
 
@@ -42,13 +43,11 @@ def run_experiment(config: Config) -> None:
     from experiments.attention.models import ARMS
     from experiments.attention.sources import TASKS
     from experiments.attention.tasks import make_task, run_job
-    from experiments.folders import writable
 
     check_counts(config, "seeds", "steps", "workers")
     names = [name for name in TASKS if config.only in name]
     if not names:
         raise ValueError(f"only is {config.only!r}; expected part of one of: {', '.join(TASKS)}")
-    folder = writable(config.out)
     arms = list(ARMS if config.general else ARMS[:-1])
     # The long ones first, so that no core waits at the end.
     order = sorted(range(len(arms)), key=lambda number: arms[number].attention is None)
@@ -70,9 +69,11 @@ def run_experiment(config: Config) -> None:
         print(line)
     tasks = [make_task(arm, name, config.steps) for name in names for arm in arms]
     report.write_results(folder, tasks, results, seconds)
-    figures.draw_curves(folder / "attention.png", arms, names, results)
-    figures.draw_alignments(folder / "alignments.png", arms, names, examples)
-    print(f"{seconds:.0f} s; results.json, attention.png and alignments.png are in {folder}")
+    with folder.writing("attention.png") as path:
+        figures.draw_curves(path, arms, names, results)
+    with folder.writing("alignments.png") as path:
+        figures.draw_alignments(path, arms, names, examples)
+    print(f"{seconds:.0f} s; results.json, attention.png and alignments.png are in {folder.path}")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ import numpy as np
 
 from experiments.attention.models import ARMS, Arm
 from experiments.attention.sources import SYMBOLS, Pairs, draw
-from experiments.sweeps import TEST, Task, estimate, sweep
+from experiments.lab.sweep import sweep
+from experiments.lab.task import TEST, Task, estimate
 
 SHORTEST, LONGEST = 5, 40  # of training
 LENGTHS = 5, 10, 20, 30, 40, 60  # of measuring

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.commands import run_command
+from experiments.lab.folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,8 @@ def main(args: list[str] | None = None) -> int:
     return run_command(show, Settings, args, "python -m experiments.decode")
 
 
-def show(settings: Settings) -> None:
+def show(settings: Settings, folder: RunFolder) -> None:
     """Searches and draws."""
-    from experiments.folders import writable
-
-    folder = writable(settings.out)
     run = settings.checkpoint
     if run is None and not settings.builtin and Path("runs/music/best").is_dir():
         run = Path("runs/music")
@@ -50,7 +48,7 @@ def show(settings: Settings) -> None:
         show_music(settings, run, folder)
 
 
-def show_tiny(settings: Settings, folder: Path) -> list[Path]:
+def show_tiny(settings: Settings, folder: RunFolder) -> list[Path]:
     """The tree and the alignment of the model that writes words backwards."""
     import jax
     import numpy as np
@@ -83,8 +81,9 @@ def show_tiny(settings: Settings, folder: Path) -> list[Path]:
     written = [reverser.VOCABULARY[token] or END for token in best]
     text = show_alignment(weights, settings.word, written)
     title = "what each letter was written from"
-    paths.append(draw_alignment(weights, settings.word, written, folder / "alignment.png", title))
-    return [*paths, say(text, folder / "alignment.txt")]
+    with folder.writing("alignment.png") as path:
+        draw_alignment(weights, settings.word, written, path, title)
+    return [*paths, folder.written, say(text, folder, "alignment.txt")]
 
 
 def encode_word(word: str):
@@ -103,13 +102,13 @@ def encode_word(word: str):
     return jnp.array([tokens + padding]), jnp.array([len(word)])
 
 
-def show_music(settings: Settings, run: Path, folder: Path) -> list[Path]:
+def show_music(settings: Settings, run: Path, folder: RunFolder) -> list[Path]:
     """The tree of what the music model goes on with."""
     import jax
     import jax.numpy as jnp
 
     import seqjax as sj
-    from experiments.music.vocabulary import BOUNDARY
+    from experiments.sources.vocabulary import BOUNDARY
 
     model, params, vocabulary = load_music(run)
     prompt = settings.prompt.replace("\\n", "\n")
@@ -139,8 +138,9 @@ def load_music(run: Path) -> tuple[Any, Any, Any]:
 
     import seqjax as sj
     from experiments.music.model import Model
-    from experiments.music.tunes import read_music, read_text_file
-    from experiments.music.vocabulary import Vocabulary
+    from experiments.sources.text import read_text_file
+    from experiments.sources.tunes import read_music
+    from experiments.sources.vocabulary import Vocabulary
 
     try:
         config = json.loads((run / "results.json").read_text("utf-8"))["config"]
@@ -160,20 +160,21 @@ def load_music(run: Path) -> tuple[Any, Any, Any]:
     return model, params, vocabulary
 
 
-def draw_beam(beams, texts, title: str, folder: Path) -> list[Path]:
+def draw_beam(beams, texts, title: str, folder: RunFolder) -> list[Path]:
     """Writes the tree of the first row's beam, and prints it."""
     from experiments.decode.pictures import draw_tree
     from experiments.decode.tree import prefix_tree, read_beams, show_tree
 
     tree = prefix_tree(read_beams(beams, 0, texts, eos=0))
-    picture = draw_tree(tree, folder / "beam.png", title)
-    return [picture, say(show_tree(tree), folder / "beam.txt")]
+    with folder.writing("beam.png") as path:
+        draw_tree(tree, path, title)
+    return [folder.written, say(show_tree(tree), folder, "beam.txt")]
 
 
-def say(text: str, path: Path) -> Path:
+def say(text: str, folder: RunFolder, name: str) -> Path:
     """Prints a text and writes it."""
     print(text)
-    path.write_text(text + "\n", encoding="utf-8")
+    path = folder.write_text(name, text + "\n")
     print(f"({path} and {path.with_suffix('.png')})")
     return path
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from experiments.commands import check_counts, run_command
+from experiments.lab.folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -38,16 +39,15 @@ def main(args: list[str] | None = None) -> int:
     return run_command(run_experiment, Config, args, "python -m experiments.gradients")
 
 
-def run_experiment(config: Config) -> None:
+def run_experiment(config: Config, folder: RunFolder) -> None:
     """Trains, measures before and after, counts divergences, and reports."""
-    from experiments.folders import writable
     from experiments.gradients import arms, clipping, measure, pictures, report
-    from experiments.sweeps import parameters, sweep
+    from experiments.lab.sweep import sweep
+    from experiments.lab.task import parameters
 
     check_counts(
         config, "seeds", "steps", "budget", "length", "clipping_steps", "clipping_seeds", "threads"
     )
-    folder = writable(config.out)
     begun = time.perf_counter()
     results = {}
     if config.only != "clipping":
@@ -70,10 +70,12 @@ def run_experiment(config: Config) -> None:
         print("clipping ...", flush=True)
         study = clipping.study(config.clipping_steps, config.clipping_seeds, config.threads)
         print(report.clipping_table(study))
-        pictures.clipping(folder / "clipping.png", study)
+        with folder.writing("clipping.png") as path:
+            pictures.clipping(path, study)
     seconds = time.perf_counter() - begun
-    report.write(folder / "results.json", config, results, study, seconds)
-    print(f"{seconds:.0f} s; results.json and pictures are in {folder}")
+    with folder.writing("results.json") as path:
+        report.write(path, config, results, study, seconds)
+    print(f"{seconds:.0f} s; results.json and pictures are in {folder.path}")
 
 
 if __name__ == "__main__":

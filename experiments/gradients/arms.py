@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import seqjax as sj
-from experiments.basics.networks import Network
-from experiments.sweeps import TEST, Task, estimate, of_size
+from experiments.lab.network import Network
+from experiments.lab.task import TEST, Task, estimate, of_size
 
 LETTERS = " abcdefghijklmnopqrstuvwxyz0.,:;()[]'\"`=_-*"
 WINDOW, ROWS, TEST_ROWS = 64, 32, 128

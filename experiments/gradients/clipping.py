@@ -11,7 +11,7 @@ import numpy as np
 import optax
 
 import seqjax as sj
-from experiments.adding.arms import draw
+from experiments.sources.adding import draw
 
 LENGTH, SIZE, ROWS, RADIUS = 100, 64, 16, 1.5
 CLIPS = {

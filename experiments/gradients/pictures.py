@@ -9,20 +9,20 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from experiments.adding.arms import BASELINE
 from experiments.gradients.clipping import TIMES
 from experiments.gradients.report import WHEN
+from experiments.lab.folder import RunFolder
+from experiments.sources.adding import BASELINE
 
 COLORS = {"initial": "0.55", "trained": "C3"}
 TITLES = {"initial": "at initialisation", "trained": "trained"}
 
 
-def draw_all(folder: Path, results: dict[str, Any]) -> None:
+def draw_all(folder: RunFolder, results: dict[str, Any]) -> None:
     """One file a diagnostic."""
-    flow(folder / "flow.png", results)
-    exponents(folder / "exponents.png", results)
-    saturation(folder / "saturation.png", results)
-    influence(folder / "influence.png", results)
+    for draw in (flow, exponents, saturation, influence):
+        with folder.writing(f"{draw.__name__}.png") as path:
+            draw(path, results)
 
 
 def panels(results: dict[str, Any], rows: int = 1, **how):

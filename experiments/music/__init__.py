@@ -1,1 +1,1 @@
-"""The main job: a character model that writes tunes, against the best n-gram on the same split."""
+"""Does a small LSTM know more of Irish tunes than an n-gram, and can it write some?"""

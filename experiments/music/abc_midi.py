@@ -7,7 +7,7 @@ import warnings
 from pathlib import Path
 
 from experiments.music.repeats import write_out_repeats
-from experiments.music.tunes import INSTALL, DataError
+from experiments.sources.text import INSTALL, DataError
 
 # Usual speeds of dances by metre; for other metres music21 plays 120 quarter notes a minute.
 TEMPO = {

@@ -1,29 +1,27 @@
 """What a run of the music experiment can be told from the command line."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-import tyro
+from experiments.lab.experiment import Settings
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Train a character model on tunes, compare it with an n-gram, and let it write tunes."""
 
     minutes: float = 5.0
     """Minutes of training; the learning-rate schedule fits them."""
-    quick: bool = False
-    """A small model for half a minute, to see everything work."""
     resume: bool = False
     """Go on with the run in the output folder."""
     text: Path | None = None
-    """A plain text file (UTF-8) to train on instead of the tunes."""
+    """A plain text file to train on instead of the tunes."""
+    encoding: str | None = None
+    """Of that file; left out: what its first bytes say, or UTF-8."""
     prompt: str | None = None
     r"""How samples begin, such as 'R:reel\nM:4/4\nL:1/8\nK:D\n'; \n is a line break."""
-    out: Path = Path("runs/music")
-    """Where everything is written."""
     seed: int = 0
     """Of the parameters, the order of the tunes, dropout and the samples."""
     hidden_size: int = 192
@@ -53,13 +51,6 @@ class Config:
     write_only: bool = False
     """Train nothing: write with the best model in the output folder, in its folder `written`."""
 
-    def resolved(self) -> "Config":
-        """The configuration with `quick` written out, where nothing else was asked for."""
-        small = {"minutes": 0.4, "hidden_size": 128, "layers": 1, "samples": 10}
-        default = type(self)()
-        kept = {n: v for n, v in small.items() if getattr(self, n) == getattr(default, n)}
-        return replace(self, **kept) if self.quick else self
-
     def check(self) -> None:
         """Raises ValueError for numbers that make no run."""
         for name in ("minutes", "learning_rate"):
@@ -71,16 +62,11 @@ class Config:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
         if self.in_metre and self.text is not None:
             raise ValueError("in_metre is for tunes; leave out --in-metre or --text")
+        if self.encoding is not None and self.text is None:
+            raise ValueError("encoding is that of a text file; name one by --text")
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed is {self.seed}; expected 0 to 2^32 - 1")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is {self.dropout}; expected a number in [0, 1)")
         if not (math.isfinite(self.temperature) and self.temperature >= 0):
             raise ValueError(f"temperature is {self.temperature}; expected at least 0")
-
-
-def parse(args: list[str] | None = None) -> Config:
-    """Reads the command line."""
-    return tyro.cli(
-        Annotated[Config, tyro.conf.arg()], args=args, prog="python -m experiments.music"
-    )

@@ -8,8 +8,9 @@ import seqjax as sj
 from experiments.music.config import Config
 from experiments.music.model import Model
 from experiments.music.training import Data
-from experiments.music.tunes import DataError, Splits, read_music, read_text_file
-from experiments.music.vocabulary import BOUNDARY, Vocabulary
+from experiments.sources.text import DataError, Splits, read_text_file
+from experiments.sources.tunes import read_music
+from experiments.sources.vocabulary import BOUNDARY, Vocabulary
 
 EVALUATION_ROWS = 16  # a document that is cut at the start of a row loses its context there
 
@@ -26,6 +27,11 @@ class Loaded:
     model: Model
     prompt: str
 
+    @property
+    def identity(self) -> dict[str, str]:
+        """What tells this text from all others, and its characters from all others of as many."""
+        return {"text": self.splits.digest(), "vocabulary": self.vocabulary.characters}
+
     def describe(self) -> dict:
         """Numbers of documents and characters of each split, and of tokens."""
         return {**self.splits.describe(), "vocabulary": len(self.vocabulary)}
@@ -38,7 +44,7 @@ def load(config: Config) -> Loaded:
       DataError: (a ValueError) if there is no such text or it is too short.
       ValueError: if the prompt has characters that the text has not.
     """
-    splits = read_music() if config.text is None else read_text_file(config.text)
+    splits = read_music() if config.text is None else read_text_file(config.text, config.encoding)
     vocabulary = Vocabulary.of([*splits.train, *splits.valid, *splits.test])
     encoded = [[vocabulary.encode(text) for text in split] for _, split in splits.items()]
     prompt = (config.prompt or "").replace("\\n", "\n")

@@ -13,7 +13,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from experiments.music.abc_check import COMMON_METRE, note_length
-from experiments.music.vocabulary import BOUNDARY, Vocabulary
+from experiments.sources.vocabulary import BOUNDARY, Vocabulary
 from seqjax.decoding import Automaton, explored_automaton
 
 METRES = ("6/8", "C|", "2/4", "C", "3/4", "9/8", "12/8", "3/8", "4/4", "2/2")

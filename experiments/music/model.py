@@ -85,8 +85,3 @@ class Model:
     def _logits(self, params: ModelParams, ys: jax.Array) -> jax.Array:
         w_o = params.embedding.T if params.w_o is None else params.w_o
         return ys @ w_o + params.b_o
-
-
-def count_parameters(params: Any) -> int:
-    """The number of numbers in a tree of arrays."""
-    return sum(leaf.size for leaf in jax.tree.leaves(params))

@@ -2,12 +2,10 @@
 
 import contextlib
 import math
-import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +13,7 @@ import jax.numpy as jnp
 import optax
 
 import seqjax as sj
+from experiments.lab.folder import RunFolder
 from experiments.music.config import Config
 from experiments.music.model import Model
 
@@ -36,7 +35,7 @@ class History:
     """What a run measured, as lists of [step, value]; a plain JSON value."""
 
     total_steps: int
-    data: list = field(default_factory=list)  # what the step's number stands for
+    data: dict = field(default_factory=dict)  # what the step's number stands for
     train: list[list[float]] = field(default_factory=list)  # bits per character
     valid: list[list[float]] = field(default_factory=list)  # bits per character
     grad_norm: list[list[float]] = field(default_factory=list)
@@ -50,18 +49,25 @@ class History:
 class Run:
     """One training run in a folder: `last/` to go on from, `best/` to use."""
 
-    def __init__(self, config: Config, model: Model, data: Data):
-        self.config, self.model, self.data = config, model, data
-        self.folder = Path(config.out)
-        self.data_position = [config.seed, config.window, *(c.tokens for c in data)]
-        self.history = History(total_steps=1, data=self.data_position)
+    def __init__(
+        self,
+        config: Config,
+        model: Model,
+        data: Data,
+        identity: dict[str, str],
+        folder: RunFolder,
+    ):
+        self.config, self.model, self.data, self.identity = config, model, data, identity
+        self.folder = folder
+        place = {"seed": config.seed, "window": config.window, "batch_size": config.batch_size}
+        self.history = History(total_steps=1, data=place | identity)
         self.state = self._fresh()
         self._evaluate = jax.jit(self._window_loss)
 
     def start(self) -> None:
         """Plans the steps that fit the budget, from a few timed ones; clears an older run."""
         for name in ("last", "best"):
-            shutil.rmtree(self.folder / name, ignore_errors=True)
+            self.folder.remove(name)
         step, state = self._train_step(100), self._fresh()
         begun = time.perf_counter()
         for k in range(WARM_UP + TIMED):
@@ -83,13 +89,13 @@ class Run:
         Raises:
           ValueError: if there is none, or it is of another model, text, window or seed.
         """
-        saved = sj.restore_checkpoint(self.folder / "last", self._fresh(), spec=self.model)
+        saved = sj.restore_checkpoint(self.folder.directory("last"), self._fresh(), spec=self.model)
         history = History(**saved.position)
-        if history.data != self.data_position:
+        other = [name for name, value in self.history.data.items() if history.data[name] != value]
+        if other:
             raise ValueError(
-                f"the run in {self.folder} has seed, window and numbers of characters "
-                f"{history.data}, not {self.data_position}; resume it with the same text, "
-                "--window and --seed"
+                f"the run in {self.folder.path} is of another {', '.join(other)}; resume it with "
+                "the same text, --window, --batch-size and --seed"
             )
         self.state, self.history = saved.state, history
 
@@ -122,13 +128,12 @@ class Run:
     def save(self) -> None:
         """Writes `last/`, from which `resume` goes on."""
         position = vars(self.history)
-        sj.save_checkpoint(
-            self.folder / "last", self.state, spec=self.model, position=position, keep=2
-        )
+        self.folder.save_checkpoint("last", self.state, spec=self.model, position=position, keep=2)
 
     def best_params(self) -> Any:
         """The parameters with the lowest validation loss."""
-        return sj.restore_checkpoint(self.folder / "best", self.state.params, spec=self.model).state
+        best = self.folder.directory("best")
+        return sj.restore_checkpoint(best, self.state.params, spec=self.model).state
 
     def bits(self, params: Any, corpus: sj.Corpus) -> float:
         """Bits per scored token of a split, the end of a document counted as one."""
@@ -149,7 +154,9 @@ class Run:
         if math.isfinite(value):
             self.history.valid.append([step, value])
         if better:
-            sj.save_checkpoint(self.folder / "best", self.state.params, spec=self.model, keep=1)
+            self.folder.save_checkpoint(
+                "best", self.state.params, spec=self.model, position=self.identity, keep=1
+            )
         self.save()
 
     def _fresh(self) -> sj.TrainState:

@@ -3,7 +3,6 @@
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,12 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 
 import seqjax as sj
+from experiments.lab.folder import RunFolder
 from experiments.music.abc_check import check_bars
 from experiments.music.abc_midi import write_midi
+from experiments.music.config import Config
 from experiments.music.copying import TrainingText
+from experiments.music.data import Loaded
 from experiments.music.metre import metre_automaton
 from experiments.music.model import Model
-from experiments.music.vocabulary import BOUNDARY, Vocabulary
+from experiments.sources.vocabulary import BOUNDARY, Vocabulary
 from seqjax.decoding import Accept
 from seqjax.decoding.engine.logits import Processor
 
@@ -124,15 +126,24 @@ def beam_text(
 
 
 def write(
-    texts: list, method: str, folder: Path, training: TrainingText, *, music: bool
+    texts: list,
+    method: str,
+    folder: RunFolder,
+    place: str,
+    training: TrainingText,
+    *,
+    music: bool,
 ) -> list[Written]:
     """Writes texts as METHOD-NN.abc and .mid, or as .txt, and measures them."""
     written = []
     for number, (text, finished, log_prob) in enumerate(texts):
-        path = folder / f"{method}-{number:02d}.{'abc' if music else 'txt'}"
+        name = f"{place}/{method}-{number:02d}"
         shown = f"X:{number + 1}\nT:{method} {number}\n{text}\n" if music else text
-        path.write_text(shown, encoding="utf-8")
-        midi = write_midi(text, path.with_suffix(".mid")) is None if music else None
+        path = folder.write_text(f"{name}.{'abc' if music else 'txt'}", shown)
+        midi = None
+        if music:
+            with folder.writing(f"{name}.mid") as sound:
+                midi = write_midi(text, sound) is None
         written.append(
             Written(
                 method=method,
@@ -153,3 +164,27 @@ def _texts(prompt: str, vocabulary: Vocabulary, tokens, log_probs):
         (prompt + vocabulary.decode(row), bool((row == BOUNDARY).any()), float(log_prob))
         for row, log_prob in zip(np.asarray(tokens), np.asarray(log_probs), strict=True)
     ]
+
+
+def write_samples(
+    config: Config, data: Loaded, params: Any, folder: RunFolder, place: str
+) -> list[Written]:
+    """Texts in a subfolder: sampled ones, one found by beam search, or both; the last ones go."""
+    folder.remove(place)
+    training = TrainingText(data.splits.train)
+    processors = [in_metre(data.vocabulary, data.prompt)] if config.in_metre else []
+    who = (data.model, params, data.vocabulary, data.prompt)
+    written, music = [], config.text is None
+    if config.decode in ("both", "sample"):
+        sampled = sample_texts(
+            *who,
+            count=config.samples,
+            temperature=config.temperature,
+            key=jax.random.key(config.seed),
+            processors=processors,
+        )
+        written += write(sampled, "sample", folder, place, training, music=music)
+    if config.decode in ("both", "beam"):
+        found = beam_text(*who, processors=processors)
+        written += write([found], "beam", folder, place, training, music=music)
+    return written

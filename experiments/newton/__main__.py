@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.commands import check_counts, run_command
+from experiments.lab.folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -28,20 +29,20 @@ def main(args: list[str] | None = None) -> int:
     return run_command(run_experiment, Config, args, "python -m experiments.newton")
 
 
-def run_experiment(config: Config) -> None:
+def run_experiment(config: Config, folder: RunFolder) -> None:
     """Iterations and exponents, times beside `unroll`, the report."""
-    from experiments.folders import writable
     from experiments.newton import measure, report
 
     check_counts(config, "length", "hidden_size", "seeds", "gains")
-    folder = writable(config.out)
     points = measure.iterations(config.length, config.hidden_size, config.seeds, config.gains)
     times = measure.times()
     print(report.table(points))
     print(report.times_table(times))
-    report.write(folder / "results.json", config, points, times)
-    report.draw(folder / "newton.png", points, config.length)
-    print(f"results.json and newton.png are in {folder}")
+    with folder.writing("results.json") as path:
+        report.write(path, config, points, times)
+    with folder.writing("newton.png") as path:
+        report.draw(path, points, config.length)
+    print(f"results.json and newton.png are in {folder.path}")
 
 
 if __name__ == "__main__":

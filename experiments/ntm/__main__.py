@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from experiments.commands import run_command
+from experiments.lab.folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -28,21 +29,20 @@ def main(args: list[str] | None = None) -> int:
     return run_command(run_experiment, Config, args, "python -m experiments.ntm")
 
 
-def run_experiment(config: Config) -> int:
+def run_experiment(config: Config, folder: RunFolder) -> int:
     """Both networks, the report, a picture of the memory; 1 where a cost is below the possible."""
     import jax
     import numpy as np
 
     from experiments import report
-    from experiments.folders import writable
+    from experiments.lab.sweep import sweep
     from experiments.ntm import arms, pictures
-    from experiments.sweeps import sweep
 
     for name, least in (("seeds", 1), ("steps", 0)):
         value = getattr(config, name)
         if value < least:
             raise ValueError(f"{name} is {value}; expected at least {least}")
-    folder = writable(config.out if config.task == "copy" else config.out / config.task)
+    place = "" if config.task == "copy" else f"{config.task}/"
     begun = time.perf_counter()
     tasks = arms.tasks(config.task, config.steps or None)
     results, params = {}, {}
@@ -55,13 +55,15 @@ def run_experiment(config: Config) -> int:
     print(f"\nbits a sequence on test data, {config.seeds} seeds, rate chosen on validation data:")
     print(report.table(tasks, results))
     print("parameters:", ", ".join(f"{name} {r['parameters']:,}" for name, r in results.items()))
-    report.write_results(folder, tasks, results, seconds)
-    report.draw(folder / "curves.png", tasks, results)
+    report.write_results(folder, tasks, results, seconds, name=f"{place}results.json")
+    with folder.writing(f"{place}curves.png") as path:
+        report.draw(path, tasks, results)
     memory = tasks[0]
     best = int(np.argmin(results[memory.name]["test"][memory.metric]["seeds"]))
     one = jax.tree.map(lambda a: a[best], params[memory.name])
-    pictures.draw(folder / "memory.png", config.task, one, f"seed {best}")
-    print(f"{seconds:.0f} s; results.json, curves.png and memory.png are in {folder}")
+    with folder.writing(f"{place}memory.png") as path:
+        pictures.draw(path, config.task, one, f"seed {best}")
+    print(f"{seconds:.0f} s; results.json, curves.png and memory.png are in {folder.path / place}")
     return report.conclude(results)
 
 

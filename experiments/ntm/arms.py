@@ -10,8 +10,8 @@ import numpy as np
 import optax
 
 import seqjax as sj
+from experiments.lab.task import Task, estimate
 from experiments.ntm.problems import PROBLEMS, Problem, Rows
-from experiments.sweeps import Task, estimate
 
 ROWS = 16  # of a training batch
 TEST_ROWS = 128

@@ -1,12 +1,12 @@
 """python -m experiments.phased_lstm: waves sampled at uneven times, by clock and without."""
 
-import json
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.commands import run_command
+from experiments.lab.folder import RunFolder
 
 MARGIN = 5.0  # points by which a Phased LSTM should be better than any other
 
@@ -40,23 +40,21 @@ def differences_in_points(points: dict[str, float]) -> dict[str, float]:
     }
 
 
-def run_experiment(config: Config) -> None:
+def run_experiment(config: Config, folder: RunFolder) -> None:
     """Every arm in turn, then the table, the margins and the picture."""
     import jax
     import numpy as np
 
     from experiments import report
-    from experiments.folders import writable
+    from experiments.lab.sweep import sweep
     from experiments.phased_lstm.arms import ARMS, ROWS, task
     from experiments.phased_lstm.pictures import draw_results
     from experiments.phased_lstm.sines import draw
-    from experiments.sweeps import sweep
 
     if config.seeds < 1 or config.steps < 50:
         raise ValueError(f"seeds is {config.seeds} and steps {config.steps}; expected 1 and 50")
     if not (config.resolution == 0 or 0.1 <= config.resolution <= 5):
         raise ValueError(f"resolution is {config.resolution}; expected 0, or 0.1 to 5")
-    folder = writable(config.out)
     resolution = config.resolution or None
     condition = "random times" if resolution is None else f"every {resolution:g}"
     tasks = [task(arm, condition, resolution, config.steps) for arm in ARMS]
@@ -74,13 +72,12 @@ def run_experiment(config: Config) -> None:
     margins = differences_in_points(points)
     for name, margin in margins.items():
         print(f"{name}: {margin:+.1f} points (aim: {MARGIN:+g})")
-    path = report.write_results(folder, tasks, results, seconds)
-    content = json.loads(path.read_text())
-    path.write_text(json.dumps(content | {"margins_in_points": margins}, indent=1) + "\n")
+    report.write_results(folder, tasks, results, seconds, {"margins_in_points": margins})
     first = jax.tree.map(lambda a: np.asarray(a[0]), params)["cell"]
     drawn = ARMS[-1].cell, first, draw(jax.random.key(0), 1, resolution)
-    draw_results(folder / "phased_lstm.png", tasks, results, 5000 / ROWS, drawn)
-    print(f"{seconds:.0f} s; results.json and phased_lstm.png are in {folder}")
+    with folder.writing("phased_lstm.png") as path:
+        draw_results(path, tasks, results, 5000 / ROWS, drawn)
+    print(f"{seconds:.0f} s; results.json and phased_lstm.png are in {folder.path}")
 
 
 if __name__ == "__main__":

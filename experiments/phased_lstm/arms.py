@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 
 import seqjax as sj
+from experiments.lab.sweep import POINTS
+from experiments.lab.task import VALID, Task, estimate
 from experiments.phased_lstm.sines import BASELINE, MOST, Waves, differences, draw
-from experiments.sweeps import POINTS, VALID, Task, estimate
 
 SIZE, ROWS, TEST_ROWS, WATCH_ROWS = 64, 32, 2048, 256
 

@@ -11,8 +11,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import seqjax as sj
+from experiments.lab.task import Task
 from experiments.phased_lstm.sines import Waves
-from experiments.sweeps import Task
 
 UNITS = 12  # of which gates are drawn
 

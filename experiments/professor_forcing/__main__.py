@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.commands import check_counts, run_command
+from experiments.lab.folder import RunFolder
 
 ARMS = "teacher forcing", "professor forcing"
 WORSE = 1.02  # what professor forcing may cost in nats a character
@@ -32,19 +33,17 @@ def main(args: list[str] | None = None) -> int:
     return run_command(run_experiment, Config, args, "python -m experiments.professor_forcing")
 
 
-def run_experiment(config: Config) -> None:
+def run_experiment(config: Config, folder: RunFolder) -> None:
     """Both ways of training, fresh discriminators of what they gave, and the report."""
     import jax
     import numpy as np
 
     from experiments import report
-    from experiments.folders import writable
+    from experiments.lab.sweep import sweep
     from experiments.professor_forcing import arms, pictures
     from experiments.professor_forcing.text import Text, floor_and_baseline
-    from experiments.sweeps import sweep
 
     check_counts(config, "seeds", "steps", "threads")
-    folder = writable(config.out)
     begun = time.perf_counter()
     text = Text.read()
     floor, shuffled = floor_and_baseline(text, arms.WRITTEN_ROWS, arms.FREE - arms.LENGTH)
@@ -65,8 +64,9 @@ def run_experiment(config: Config) -> None:
     print(lines)
     extra = {"floor": floor, "shuffled": shuffled, "summary": lines.splitlines()}
     report.write_results(folder, tasks, results, seconds, extra)
-    pictures.draw(folder / "professor_forcing.png", results, config.steps, floor, shuffled)
-    print(f"{seconds:.0f} s; results.json and professor_forcing.png are in {folder}")
+    with folder.writing("professor_forcing.png") as path:
+        pictures.draw(path, results, config.steps, floor, shuffled)
+    print(f"{seconds:.0f} s; results.json and professor_forcing.png are in {folder.path}")
 
 
 def summary(results: dict[str, Any], floor: float, shuffled: float) -> str:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 import seqjax as sj
+from experiments.lab.task import Estimate, Task, estimate
 from experiments.professor_forcing.text import (
     Text,
     pair_counts,
@@ -15,7 +16,6 @@ from experiments.professor_forcing.text import (
     unigram_entropy,
     windows,
 )
-from experiments.sweeps import Estimate, Task, estimate
 from seqjax import objectives
 
 LENGTH, FREE = 50, 200  # characters trained on, and written

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.music.tunes import DataError, read_tunes, split_tunes
-from experiments.music.vocabulary import Vocabulary
+from experiments.sources.text import DataError
+from experiments.sources.tunes import read_tunes, split_tunes
+from experiments.sources.vocabulary import Vocabulary
 
 TRAINED, HELD_OUT = 100_000, 40_000  # characters
 SMOOTHING = 0.5  # added to each count of a pair

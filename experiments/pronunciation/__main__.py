@@ -8,6 +8,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from experiments.commands import check_counts, run_command
+from experiments.lab.folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,11 @@ def main(args: list[str] | None = None) -> int:
     return run_command(run_experiment, Config, args, "python -m experiments.pronunciation", needs)
 
 
-def run_experiment(config: Config) -> None:
+def run_experiment(config: Config, folder: RunFolder) -> None:
     """Every arm, then the report. An arm that is not better is reported, not an error."""
     import jax
 
     from experiments import report
-    from experiments.folders import writable
     from experiments.pronunciation import figures
     from experiments.pronunciation.arms import ARMS, METRIC, make_task, nearest_spelling, run_job
     from experiments.pronunciation.arms import split as load
@@ -48,7 +48,6 @@ def run_experiment(config: Config) -> None:
     if not arms:
         names = ", ".join(arm.name for arm in ARMS)
         raise ValueError(f"only is {config.only!r}; expected part of one of: {names}")
-    folder = writable(config.out)
     begun = time.perf_counter()
     data = load()
     baseline = nearest_spelling(data.train, data.test)
@@ -71,8 +70,9 @@ def run_experiment(config: Config) -> None:
     for line in figures.verdict(arms, results):
         print(line)
     report.write_results(folder, tasks, results, seconds)
-    figures.draw(folder / "pronunciation.png", arms, results, baseline)
-    print(f"{seconds:.0f} s; results.json and pronunciation.png are in {folder}")
+    with folder.writing("pronunciation.png") as path:
+        figures.draw(path, arms, results, baseline)
+    print(f"{seconds:.0f} s; results.json and pronunciation.png are in {folder.path}")
 
 
 if __name__ == "__main__":

@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 import seqjax as sj
+from experiments.lab.sweep import sweep
+from experiments.lab.task import VALID, Task, estimate
 from experiments.pronunciation import words
 from experiments.pronunciation.models import ROOM, Network
 from experiments.pronunciation.words import Split, Words
-from experiments.sweeps import VALID, Task, estimate, sweep
 from seqjax import objectives
 
 BATCH = 32

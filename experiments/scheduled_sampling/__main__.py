@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.commands import check_counts, run_command
+from experiments.lab.folder import RunFolder
 
 SHARE = 0.8  # of teacher forcing's free-running error: the aim of the other arms
 
@@ -30,18 +31,16 @@ def main(args: list[str] | None = None) -> int:
     return run_command(run_experiment, Config, args, "python -m experiments.scheduled_sampling")
 
 
-def run_experiment(config: Config) -> int:
+def run_experiment(config: Config, folder: RunFolder) -> int:
     """Every way of training, Huszár's source, and the report."""
     import jax
     import jax.numpy as jnp
 
     from experiments import report
-    from experiments.folders import writable
+    from experiments.lab.sweep import sweep
     from experiments.scheduled_sampling import arms, pictures
-    from experiments.sweeps import sweep
 
     check_counts(config, "seeds", "steps", "threads")
-    folder = writable(config.out)
     begun = time.perf_counter()
     bound = arms.filter_error()
     no_skill = 1 - 1 / arms.SOURCE.labels
@@ -66,8 +65,9 @@ def run_experiment(config: Config) -> int:
     places = {name: values.tolist() for name, values in wrong.items()}
     extra = {"by_place": places, "huszar": table}
     report.write_results(folder, tasks, results, seconds, extra)
-    pictures.draw(folder / "scheduled_sampling.png", results, places, table)
-    print(f"{seconds:.0f} s; results.json and scheduled_sampling.png are in {folder}")
+    with folder.writing("scheduled_sampling.png") as path:
+        pictures.draw(path, results, places, table)
+    print(f"{seconds:.0f} s; results.json and scheduled_sampling.png are in {folder.path}")
     return report.conclude(results)
 
 

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 
 import seqjax as sj
+from experiments.lab.task import Task, estimate
 from experiments.scheduled_sampling.hmm import StickyHMM
-from experiments.sweeps import Task, estimate
 from seqjax import objectives
 
 SOURCE = StickyHMM()

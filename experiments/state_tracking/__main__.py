@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.commands import check_counts, run_command
+from experiments.lab.folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -30,14 +31,13 @@ def main(args: list[str] | None = None) -> int:
     return run_command(run_experiment, Config, args, "python -m experiments.state_tracking")
 
 
-def run_experiment(config: Config) -> None:
+def run_experiment(config: Config, folder: RunFolder) -> None:
     """Every cell on every problem, and the report."""
     from experiments import report as reports
-    from experiments.folders import writable
+    from experiments.lab.sweep import sweep
     from experiments.state_tracking import report
     from experiments.state_tracking.arms import ARMS, task
     from experiments.state_tracking.automata import PROBLEMS
-    from experiments.sweeps import sweep
 
     check_counts(config, "seeds", "steps", "threads")
     pairs = [(arm, problem) for problem in PROBLEMS for arm in ARMS]
@@ -47,7 +47,6 @@ def run_experiment(config: Config) -> None:
         names = ", ".join(problem.name for problem in PROBLEMS)
         arms = ", ".join(arm.name for arm in ARMS)
         raise ValueError(f"only is {config.only!r}; expected part of one of: {names}; {arms}")
-    folder = writable(config.out)
     begun = time.perf_counter()
     results = {}
     with ThreadPoolExecutor(config.threads) as pool:
@@ -59,8 +58,9 @@ def run_experiment(config: Config) -> None:
     print()
     print(report.table(results))
     reports.write_results(folder, tasks, results, seconds)
-    report.draw(folder / "state_tracking.png", results)
-    print(f"{seconds:.0f} s; results.json and state_tracking.png are in {folder}")
+    with folder.writing("state_tracking.png") as path:
+        report.draw(path, results)
+    print(f"{seconds:.0f} s; results.json and state_tracking.png are in {folder.path}")
 
 
 if __name__ == "__main__":

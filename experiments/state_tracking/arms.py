@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 
 import seqjax as sj
+from experiments.lab.task import Task, estimate, of_size
 from experiments.state_tracking.automata import Automaton
-from experiments.sweeps import Task, estimate, of_size
 
 TRAINED, TESTED = 40, 256
 LATE = 64  # the accuracy counts the last so many states of a word of TESTED letters

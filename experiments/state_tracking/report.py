@@ -9,9 +9,9 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
+from experiments.lab.task import Task, parameters
 from experiments.state_tracking.arms import ARMS, Arm, network
 from experiments.state_tracking.automata import PROBLEMS, Automaton
-from experiments.sweeps import Task, parameters
 
 
 def line(task: Task, result: dict[str, Any]) -> str:

@@ -1,13 +1,11 @@
 """Saving a training run and resuming it, bit for bit, after any kind of end.
 
-A checkpoint is a directory `checkpoint-N` that Orbax writes under another name and renames when
-it is complete: a run killed at any moment leaves the older checkpoints and, at most, leftovers
-that the next save removes. It holds arrays and JSON; nothing in it is ever unpickled.
+A run killed at any moment leaves the older checkpoints and, at most, an unfinished one that the
+next save removes. A checkpoint is arrays and JSON; nothing in it is ever unpickled.
 """
 
 import json
-import re
-import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,12 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import seqjax.training.checkpoints as checkpoints
+import seqjax.training.fingerprints as fingerprints
 from seqjax._internal import checks
-
-# Numbered in the order of writing, not by training step: a save never has to replace another
-# one, and a new run in an old directory is not older than what it finds there.
-_COMPLETE = re.compile(r"checkpoint-(\d{8})")
-_LEFTOVER = re.compile(r"checkpoint-\d{8}\..*")
 
 
 class Restored(NamedTuple):
@@ -40,12 +35,14 @@ def save_checkpoint(
 ) -> Path:
     """Saves everything a run needs to go on.
 
-    One process at a time writes to a directory.
+    One process at a time writes to a directory. It removes older checkpoints and unfinished ones,
+    but only the files that a save wrote: yours stay, and so does any file that you changed.
 
     Args:
       directory: where the run's checkpoints are; made if it does not exist.
       state: a pytree of arrays [...], typed keys and Python numbers, such as a `TrainState`.
-      spec: the model's configuration; its `repr` must be equal when the run resumes.
+      spec: the model's configuration, such as a cell or a frozen dataclass of numbers, strings,
+        arrays and functions; its content must be equal when the run resumes.
       position: where the data goes on, any value that JSON keeps as it is; often an int.
       keep: how many checkpoints to keep, the newest ones; None keeps all.
 
@@ -53,8 +50,9 @@ def save_checkpoint(
       The path of the checkpoint.
 
     Raises:
-      ValueError: if directory cannot be written, a leaf is not an array, JSON would change
-        position, the spec's repr changes from run to run, or keep is not a positive integer.
+      ValueError: if directory cannot be written, a leaf is not an array, its dtype cannot be
+        saved (as NumPy's longdouble), JSON would change position, the spec has a value that
+        another process cannot recognise (as a lambda), or keep is not a positive integer.
 
     Example:
       >>> import tempfile
@@ -64,7 +62,7 @@ def save_checkpoint(
     """
     if keep is not None:
         checks.positive_int("keep", keep, "None keeps all.")
-    meta = {"format": 1, "spec": _spec(spec), "position": _json("position", position)}
+    meta = {"format": 2, "spec": _spec(spec), "position": _json("position", position)}
     forms, arrays = [], {}
     for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]:
         form, array = _encode("state" + jax.tree_util.keystr(path), leaf)
@@ -72,18 +70,16 @@ def save_checkpoint(
             arrays[f"leaf-{len(forms):05d}"] = array
         forms.append(form)
     directory = _made(directory)
-    _remove_leftovers(directory)
-    done = _checkpoints(directory)
-    number = int(done[-1].name.removeprefix("checkpoint-")) + 1 if done else 1
-    target = directory / f"checkpoint-{number:08d}"
+    checkpoints.remove_unfinished(directory)
+    done = checkpoints.complete(directory)
     try:
-        _write(target, arrays, {**meta, "leaves": forms})
-    except (OSError, ValueError) as error:  # a full disk is the latter
-        raise ValueError(f"directory {str(directory)!r} cannot be written: {error}.") from error
+        path = checkpoints.write(directory, arrays, {**meta, "leaves": forms})
+    except (OSError, ValueError) as error:  # a full disk is the latter, with a long traceback
+        raise ValueError(f"directory {str(directory)!r} cannot be written: {error}.") from None
     if keep is not None:
         for old in done[: max(0, len(done) + 1 - keep)]:
-            _remove(old)
-    return target
+            checkpoints.remove(old)
+    return path
 
 
 def restore_checkpoint(directory: str | Path, like: Any, *, spec: Any) -> Restored:
@@ -116,26 +112,17 @@ def restore_checkpoint(directory: str | Path, like: Any, *, spec: Any) -> Restor
             "without resuming."
         )
     try:
-        meta = _read(path, [])["meta"]
-        saved_spec, saved_forms, position = meta["spec"], meta["leaves"], meta["position"]
-    except Exception as error:
+        content = checkpoints.read(path)
+    except ValueError as error:
         raise _unreadable(path, error) from error
-    checks.require(
-        saved_spec == _spec(spec),
-        f"checkpoint {path} was saved for another spec.\n  saved:    {saved_spec}\n"
-        f"  expected: {_spec(spec)}\nRestore it with the spec it was saved for, or use another "
-        "directory.",
-    )
+    _check_spec(path, content["spec"], _spec(spec))
     leaves, structure = jax.tree_util.tree_flatten_with_path(like)
     names = ["state" + jax.tree_util.keystr(key_path) for key_path, _ in leaves]
     forms = [_form(name, leaf) for name, (_, leaf) in zip(names, leaves, strict=True)]
-    _check_forms(path, saved_forms, forms)
-    try:
-        arrays = _read_arrays(path, saved_forms)
-    except Exception as error:
-        raise _unreadable(path, error) from error
-    parts = zip(saved_forms, arrays, (leaf for _, leaf in leaves), strict=True)
-    return Restored(structure.unflatten([_decode(*part) for part in parts]), position)
+    _check_forms(path, content["leaves"], forms)
+    arrays = _read_arrays(path, content["leaves"])
+    parts = zip(content["leaves"], arrays, (leaf for _, leaf in leaves), strict=True)
+    return Restored(structure.unflatten([_decode(*part) for part in parts]), content["position"])
 
 
 def latest_checkpoint(directory: str | Path) -> Path | None:
@@ -151,7 +138,7 @@ def latest_checkpoint(directory: str | Path) -> Path | None:
       >>> print(latest_checkpoint("no/such/directory"))
       None
     """
-    done = _checkpoints(Path(directory).absolute())
+    done = checkpoints.complete(Path(directory).absolute())
     return done[-1] if done else None
 
 
@@ -174,7 +161,14 @@ def _encode(name: str, leaf: Any) -> tuple[dict, np.ndarray]:
     if form["dtype"].startswith("key<"):
         form["key"] = str(jax.random.key_impl(leaf))
         leaf = jax.random.key_data(leaf)
-    return form, np.asarray(leaf)
+    array = np.asarray(leaf)
+    checks.require(
+        checkpoints.can_store(array.dtype),
+        f"{name} has dtype {array.dtype}, which cannot be saved. Convert it to float32, say.",
+    )
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)  # as it is read back
+    form["sha256"] = fingerprints.array_checksum(array)
+    return form, array
 
 
 def _decode(form: dict, array: np.ndarray, like: Any) -> Any:
@@ -182,7 +176,8 @@ def _decode(form: dict, array: np.ndarray, like: Any) -> Any:
     if isinstance(like, (bool, int, float, complex)):
         return type(like)(array.item())
     if isinstance(like, (np.ndarray, np.generic)):
-        return np.array(array) if isinstance(like, np.ndarray) else array[()]
+        array = np.array(array, like.dtype)  # in its byte order
+        return array if isinstance(like, np.ndarray) else array[()]
     # A copy: a train step may donate it, and what NumPy owns is not its to reuse.
     value = jnp.array(array, copy=True)
     if "key" in form:
@@ -191,6 +186,17 @@ def _decode(form: dict, array: np.ndarray, like: Any) -> Any:
     if sharding is None or (isinstance(like, jax.Array) and not like.committed):
         return value
     return jax.device_put(value, sharding)
+
+
+def _check_spec(path: Path, saved: dict, expected: dict) -> None:
+    """Refuses a checkpoint of another spec, shows both, and says where they differ first."""
+    difference = fingerprints.first_difference(saved["fields"], expected["fields"])
+    checks.require(
+        not difference,
+        f"checkpoint {path} was saved for another spec.\n  saved:    {saved['repr']}\n"
+        f"  expected: {expected['repr']}\nThe first difference is {difference}. Restore it with "
+        "the spec it was saved for, or use another directory.",
+    )
 
 
 def _check_forms(path: Path, saved: list[dict], expected: list[dict]) -> None:
@@ -210,46 +216,22 @@ def _check_forms(path: Path, saved: list[dict], expected: list[dict]) -> None:
     checks.require(not lines, "\n".join([message, *shortened]))
 
 
-# Orbax, imported where it is used: it takes longer to import than the rest of seqjax.
+def _read_arrays(path: Path, forms: list[dict]) -> Iterator[np.ndarray]:
+    """The arrays that stand for the leaves, each equal to what was saved."""
+    stored = [f"leaf-{i:05d}" for i, form in enumerate(forms) if 0 not in form["shape"]]
+    arrays = checkpoints.read_arrays(path, stored)
+    for form in forms:
+        try:
+            is_empty = 0 in form["shape"]
+            array = np.zeros(form["shape"], form["dtype"]) if is_empty else next(arrays)
+        except Exception as error:  # whatever Orbax makes of a damaged file
+            raise _unreadable(path, f"{form['name']}: {type(error).__name__}") from error
+        if fingerprints.array_checksum(array) != form["sha256"]:
+            raise _unreadable(path, f"{form['name']} does not have the checksum it was saved with")
+        yield array
 
 
-def _write(target: Path, arrays: dict, meta: dict) -> None:
-    import orbax.checkpoint as ocp
-
-    items: dict[str, Any] = {"meta": ocp.args.JsonSave(meta)}
-    if arrays:
-        items["arrays"] = ocp.args.PyTreeSave(arrays)
-    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
-        checkpointer.save(target, args=ocp.args.Composite(**items))
-
-
-def _read(path: Path, names: list[str]) -> Any:
-    """The checkpoint's `meta`, and its `arrays` of these names where there are any."""
-    import orbax.checkpoint as ocp
-
-    items: dict[str, Any] = {"meta": ocp.args.JsonRestore()}
-    if names:
-        kinds = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in names}
-        items["arrays"] = ocp.args.PyTreeRestore(restore_args=kinds)
-    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
-        return checkpointer.restore(path, args=ocp.args.Composite(**items))
-
-
-def _read_arrays(path: Path, forms: list[dict]) -> list[np.ndarray]:
-    names = {i: f"leaf-{i:05d}" for i, form in enumerate(forms) if 0 not in form["shape"]}
-    arrays = _read(path, list(names.values()))["arrays"] if names else {}
-    empty = lambda form: np.zeros(form["shape"], jnp.dtype(form["dtype"]))
-    return [arrays[names[i]] if i in names else empty(form) for i, form in enumerate(forms)]
-
-
-# Directories.
-
-
-def _checkpoints(directory: Path) -> list[Path]:
-    """The complete checkpoints, oldest first."""
-    if not directory.is_dir():
-        return []
-    return sorted(path for path in directory.iterdir() if _COMPLETE.fullmatch(path.name))
+# What is kept beside the leaves.
 
 
 def _made(directory: str | Path) -> Path:
@@ -262,34 +244,16 @@ def _made(directory: str | Path) -> Path:
     return path
 
 
-def _remove(path: Path) -> None:
-    """Removes a checkpoint; one that is half removed no longer has a checkpoint's name."""
-    doomed = path.with_name(path.name + ".removed")
-    path.rename(doomed)
-    shutil.rmtree(doomed, ignore_errors=True)
-
-
-def _remove_leftovers(directory: Path) -> None:
-    for path in directory.iterdir():
-        if _LEFTOVER.fullmatch(path.name):
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def _unreadable(path: Path, error: Exception) -> ValueError:
+def _unreadable(path: Path, reason: Any) -> ValueError:
     return ValueError(
-        f"checkpoint {path} cannot be read ({type(error).__name__}: {error}). It was changed after "
-        "it was saved; remove it to restore the one before it."
+        f"checkpoint {path} cannot be read ({reason}). It was changed after it was saved; remove "
+        "it to restore the one before it."
     )
 
 
-def _spec(spec: Any) -> str:
-    text = repr(spec)
-    checks.require(
-        not re.search(r" at 0x[0-9a-f]+", text),
-        f"spec is {text}, whose repr changes from run to run; expected a value such as a cell or "
-        "a frozen dataclass.",
-    )
-    return text
+def _spec(spec: Any) -> dict:
+    """What JSON keeps of a spec: its fields to compare, its repr to show."""
+    return {"repr": repr(spec), "fields": fingerprints.spec_fields(spec)}
 
 
 def _json(name: str, value: Any) -> Any:

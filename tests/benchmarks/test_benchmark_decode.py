@@ -6,32 +6,34 @@ from typing import Any
 import pytest
 
 from benchmarks import decode, decoders
+from experiments.lab.folder import RunFolder
 
 
 def settings(tmp_path, **changes: Any):
     quick: dict[str, Any] = dict(
         batch_sizes=(3,), beam_sizes=(2,), vocab_sizes=(7,), hidden_size=4, max_len=3, rounds=2
     )
-    quick |= dict(peers=("python", "numpy"), json=tmp_path / "out.json")
+    quick |= dict(peers=("python", "numpy"), out=tmp_path)
     return decode.Settings(**(quick | changes))
 
 
 def test_a_run_writes_numbers_and_a_picture(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(decode, "ALPHAS", (0.0,))
-    decode.main(settings(tmp_path))
-    result = json.loads((tmp_path / "out.json").read_text())
+    decode.main(settings(tmp_path), RunFolder(tmp_path, "decode"))
+    result = json.loads((tmp_path / "decode.json").read_text())
     assert [row["shape"] for row in result["rows"]] == [[3, 2, 7]]
     seconds = result["rows"][0]["seconds"]
     assert set(seconds) == {"seqjax", "floor", "python", "numpy"} and min(seconds.values()) > 0
     assert result["exits"][0]["steps"]["never"] == 3
-    assert (tmp_path / "out.png").stat().st_size > 1000
+    assert (tmp_path / "decode.png").stat().st_size > 1000
     printed = capsys.readouterr().out
     assert "| 3 | 2 |" in printed and "to floor: geometric mean" in printed
 
 
 def test_peers_that_are_not_installed_are_named(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(decoders, "installed", lambda name: False)
-    decode.main(settings(tmp_path, tables=(), peers=("numpy", "keras_hub")))
+    chosen = settings(tmp_path, tables=(), peers=("numpy", "keras_hub"))
+    decode.main(chosen, RunFolder(tmp_path, "decode"))
     assert "not installed, left out: numpy, keras_hub" in capsys.readouterr().out
 
 
@@ -46,7 +48,7 @@ def test_peers_that_are_not_installed_are_named(tmp_path, monkeypatch, capsys):
 )
 def test_errors(changes, message, tmp_path):
     with pytest.raises(ValueError) as caught:
-        decode.main(settings(tmp_path, **changes))
+        decode.main(settings(tmp_path, **changes), RunFolder(tmp_path, "decode"))
     assert str(caught.value).startswith(message)
 
 

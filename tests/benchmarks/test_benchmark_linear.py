@@ -7,13 +7,14 @@ import pytest
 import seqjax as sj
 import seqjax.linear as linear_package
 from benchmarks import linear
+from experiments.lab.folder import RunFolder
 
 
 def test_a_run_writes_every_method_and_cell(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(linear, "SHAPES", [(2, 5, 3)])
     monkeypatch.setattr(linear, "CELLS", {"SRU": (sj.linear.SRU, (2, 5, 3))})
-    linear.main(linear.Settings(rounds=1, json=tmp_path / "out.json"))
-    rows = json.loads((tmp_path / "out.json").read_text())["rows"]
+    linear.main(linear.Settings(rounds=1), RunFolder(tmp_path, "linear"))
+    rows = json.loads((tmp_path / "linear.json").read_text())["rows"]
     assert [(row["kind"], row["pass"]) for row in rows] == [
         *(("linear_scan", "forward"), ("linear_scan", "gradient")),
         *(("SRU", "forward"), ("SRU", "gradient")),
@@ -39,6 +40,6 @@ def test_a_wrong_method_is_not_timed(monkeypatch):
         linear.measure_methods((2, 5, 3), False, 1)
 
 
-def test_errors():
+def test_errors(tmp_path):
     with pytest.raises(ValueError, match="rounds is 0; expected an integer of at least 1."):
-        linear.main(linear.Settings(rounds=0))
+        linear.main(linear.Settings(rounds=0), RunFolder(tmp_path, "linear"))

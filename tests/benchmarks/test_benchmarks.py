@@ -2,6 +2,7 @@
 
 import json
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -9,34 +10,37 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from benchmarks import __main__ as listing
 from benchmarks import compile as compiling
-from benchmarks import harness, memory, peers, profile, unroll
+from benchmarks import harness, memory, peers, profile, readme, unroll
+from experiments.lab.folder import RunFolder
 
 SMALL = (2, 3, 2, 4)
 
 
 def settings(tmp_path, **changes: Any):
-    quick: dict[str, Any] = {"peers": ("scan",), "rounds": 2, "json": tmp_path / "out.json"}
+    quick: dict[str, Any] = {"peers": ("scan",), "rounds": 2, "out": tmp_path}
     return unroll.Settings(**(quick | changes))
 
 
 def test_a_run_writes_numbers_and_a_picture(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(unroll, "SHAPES", {name: [SMALL] for name in unroll.SHAPES})
-    unroll.main(settings(tmp_path, kinds=("gru",)))
-    result = json.loads((tmp_path / "out.json").read_text())
+    unroll.main(settings(tmp_path, kinds=("gru",)), RunFolder(tmp_path, "unroll"))
+    result = json.loads((tmp_path / "unroll.json").read_text())
     assert [row["table"] for row in result["rows"]] == list(unroll.SHAPES)
     train = result["rows"][0]["seconds"]
     assert set(train) == {"seqjax", "scan", "floor"} and min(train.values()) > 0
     assert result["environment"]["versions"]["jax"] == jax.__version__
-    assert (tmp_path / "out.png").stat().st_size > 1000
+    assert (tmp_path / "unroll.png").stat().st_size > 1000
     printed = capsys.readouterr().out
-    assert "| gru | 2 3 2 4 |" in printed and str(tmp_path / "out.json") in printed
+    assert "| gru | 2 3 2 4 |" in printed and f"unroll.png are in {tmp_path}" in printed
 
 
 def test_peers_that_are_not_installed_are_named(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(unroll, "SHAPES", {"forward": [SMALL]})
     monkeypatch.setattr(peers, "installed", lambda name: name in ("seqjax", "scan"))
-    unroll.main(settings(tmp_path, tables=("forward",), peers=("scan", "haiku", "keras")))
+    chosen = settings(tmp_path, tables=("forward",), peers=("scan", "haiku", "keras"))
+    unroll.main(chosen, RunFolder(tmp_path, "unroll"))
     assert "not installed, left out: haiku, keras" in capsys.readouterr().out
 
 
@@ -51,7 +55,7 @@ def test_peers_that_are_not_installed_are_named(tmp_path, monkeypatch, capsys):
 )
 def test_errors(changes, message, tmp_path):
     with pytest.raises(ValueError) as caught:
-        unroll.main(settings(tmp_path, **changes))
+        unroll.main(settings(tmp_path, **changes), RunFolder(tmp_path, "unroll"))
     assert str(caught.value).startswith(message)
 
 
@@ -82,7 +86,8 @@ def test_memory_of_policies(tmp_path, monkeypatch, capsys):
     small = partial(memory.measure_truncate, lengths=(40, 400), window=10, size=8)
     monkeypatch.setattr(memory, "measure_truncate", small)
     out = tmp_path / "memory.json"
-    memory.main(memory.Settings(tables=("remat", "truncate"), rounds=1, json=out))
+    chosen = memory.Settings(tables=("remat", "truncate"), rounds=1)
+    memory.main(chosen, RunFolder(tmp_path, "memory"))
     rows = json.loads(out.read_text())["rows"]
     used = {row["policy"]: row["bytes"] for row in rows if row.get("loss") == "carry"}
     assert used["scan"] > 2 * used['"sqrt"'] > used["binomial_schedule(T, 10)"] > 0
@@ -105,11 +110,12 @@ def test_a_long_sequence_is_trained_on():
 def test_compile_times(tmp_path, monkeypatch):
     monkeypatch.setattr(compiling, "SHAPES", [SMALL])
     out = tmp_path / "compile.json"
-    compiling.main(compiling.Settings(kinds=("gru",), peers=("scan",), rounds=1, json=out))
+    folder = RunFolder(tmp_path, "compile")
+    compiling.main(compiling.Settings(kinds=("gru",), peers=("scan",), rounds=1), folder)
     (row,) = json.loads(out.read_text())["rows"]
     assert set(row["seconds"]) == {"seqjax", "scan"} and min(row["seconds"].values()) > 0
     with pytest.raises(ValueError, match="peers has 'torch', which compiles nothing"):
-        compiling.main(compiling.Settings(peers=("torch",)))
+        compiling.main(compiling.Settings(peers=("torch",)), folder)
 
 
 def test_a_profile_finds_the_loop(capsys):
@@ -132,3 +138,34 @@ def test_profile_errors(changes, message):
     with pytest.raises(ValueError) as caught:
         profile.main(profile.Settings(**changes))
     assert str(caught.value).startswith(message)
+
+
+def test_every_benchmark_is_listed_with_its_purpose(capsys):
+    assert listing.main([]) == 0
+    lines = capsys.readouterr().out.splitlines()[2:]
+    assert [line.split()[0] for line in lines] == list(listing.NAMES)
+    assert all(len(line.split()) > 5 for line in lines)
+    sources = Path(listing.__file__).parent.glob("*.py")
+    runnable = {path.stem for path in sources if "harness.command(" in path.read_text()}
+    assert runnable - {"harness", "__main__"} == set(listing.NAMES) - {"readme"}
+    assert listing.main(["speed"]) == 2
+    assert "there is no benchmark 'speed'; expected one of unroll" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", listing.NAMES)
+def test_help_says_what_is_measured_and_changes_nothing(name, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    written = readme.README.stat().st_mtime_ns
+    with pytest.raises(SystemExit) as ended:
+        listing.main([name, "--help"])
+    printed = " ".join(capsys.readouterr().out.split())
+    assert ended.value.code == 0 and f"usage: python -m benchmarks.{name}" in printed
+    assert " ".join(listing.purpose(name).split()[:4]) in printed
+    assert not list(tmp_path.iterdir()) and readme.README.stat().st_mtime_ns == written
+
+
+def test_a_folder_with_files_of_the_users_is_refused(tmp_path):
+    (tmp_path / "unroll.json").write_text("mine")
+    assert listing.main(["unroll", "--out", str(tmp_path)]) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["unroll.json"]
+    assert (tmp_path / "unroll.json").read_text() == "mine"

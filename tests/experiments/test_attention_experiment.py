@@ -13,7 +13,7 @@ from experiments.attention import figures
 from experiments.attention.models import ARMS, Arm
 from experiments.attention.sources import END, SYMBOLS, TASKS, draw
 from experiments.attention.tasks import GATED, LENGTHS, make_task, measure
-from experiments.sweeps import sweep
+from experiments.lab.sweep import sweep
 
 ROWS, SIZE = 40, 12
 
@@ -161,7 +161,7 @@ def test_report_names_what_falls_short(tmp_path, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert "failed: copy, additive attention, seeds 1" in printed
     assert "not lost: copy, last state, forward source reaches 0.2 at length 30" in printed
-    assert {path.name for path in tmp_path.iterdir()} == {
+    assert {path.name for path in tmp_path.glob("[!.]*")} == {
         "results.json",
         "attention.png",
         "alignments.png",

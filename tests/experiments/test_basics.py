@@ -1,10 +1,8 @@
-"""The basic experiments in their pieces: sources, exact bounds, networks, sweep, command line."""
+"""The basic experiments in their pieces: sources, exact bounds, networks, gates."""
 
 import itertools
-import json
 import math
 from collections import Counter
-from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -16,24 +14,18 @@ import seqjax as sj
 pytest.importorskip("tyro")
 pytest.importorskip("matplotlib")
 
-from experiments import suites
-from experiments.basics import lags, streams, topologies, transfer
-from experiments.basics.__main__ import main
-from experiments.basics.networks import Network, Translator, WindowMLP
-from experiments.basics.sources import (
-    DIGITS,
-    LETTERS,
+
+from experiments.foundations.basics import streams
+from experiments.foundations.basics.data import (
     XOR_OPTIMUM,
     MarkovSource,
-    all_runs,
     entropy,
-    expand,
     keyword_rows,
-    pairs,
-    random_runs,
     xor_stream,
 )
-from experiments.sweeps import Estimate, estimate
+from experiments.foundations.topologies import experiment as topologies
+from experiments.lab.network import Network
+from experiments.lab.task import Estimate, estimate
 
 CHAIN = MarkovSource(((0.5, 0.5, 0.0), (0.1, 0.2, 0.7), (0.9, 0.0, 0.1)))
 
@@ -110,48 +102,7 @@ def test_keyword_rows_by_search(places):
     assert 0.4 < labels.mean() < 0.6 and 0.65 < holds.mean() < 0.85
 
 
-def test_parity_counts_real_bits():
-    draw = jax.jit(lambda key: topologies.parity_rows(key, 200, 16))
-    bits, lengths, parity = map(np.array, draw(jax.random.key(3)))
-    assert (lengths.min(), lengths.max()) == (1, 16)
-    for row, length, odd in zip(bits, lengths, parity, strict=True):
-        assert row[:length].sum() % 2 == odd
-
-
-def test_run_length_codes():
-    assert expand("a3b2") == "aaabb" and expand("") == ""
-    codes = [code for number in (1, 2, 3) for code in all_runs(number)]
-    assert len(set(codes)) == len(codes) == 20 + 20 * 15 + 20 * 15**2
-    for code in codes[::50] + random_runs(6, 20, seed=0):
-        groups = itertools.groupby(expand(code))
-        assert "".join(f"{letter}{len(list(group))}" for letter, group in groups) == code
-
-
-def test_pairs_are_the_strings():
-    table = pairs(["b1", "a2b3"], ["b", "aabbb"], LETTERS + "12345", LETTERS)
-    assert table.source.tolist() == [[1, 4, 0, 0], [0, 5, 1, 6]]
-    assert table.source_lengths.tolist() == [2, 4]
-    assert table.target.tolist() == [[1, 4, 4, 4, 4, 4], [0, 0, 1, 1, 1, 4]]
-    assert table.target_lengths.tolist() == [2, 6]
-
-
-def test_held_out_codes_are_never_trained_on():
-    splits = topologies.run_length_splits(2)
-    rows = {
-        name: {
-            tuple(row[:n])
-            for row, n in zip(part.source.tolist(), part.source_lengths.tolist(), strict=True)
-        }
-        for name, part in splits.items()
-    }
-    for one, other in itertools.combinations(("train", "valid", "test", "one run more"), 2):
-        assert not rows[one] & rows[other]
-    assert sum(len(rows[name]) for name in ("train", "valid", "test")) == 20 + 20 * 15
-
-
 def test_baselines_by_counting():
-    sizes = Counter(map(len, DIGITS))
-    assert topologies.one_to_one().baseline == max(sizes.values()) / 10 == 0.4
     task = streams.markov(CHAIN)
     assert task.optimum["nats/symbol"] < task.gate < task.baseline
 
@@ -168,26 +119,6 @@ def test_the_last_logits_are_those_of_each_rows_last_step():
     np.testing.assert_allclose(
         network.step(params, carry, tokens[:, 0])[1], logits[:, 0], rtol=1e-5, atol=1e-7
     )
-
-
-def test_a_translator_writes_what_its_steps_say():
-    model = Translator(6, 9, 4)
-    params = jax.jit(model.init)(jax.random.key(5))
-    params = jax.tree.map(lambda a: 3 * a, params)
-    encode, exact, step = map(jax.jit, (model.encode, model.exact, model.decoder.step))
-    codes = ["a1", "b2c3", "d5", "c1a4"]
-    batch = pairs(codes, [expand(code) for code in codes], LETTERS + "12345", LETTERS)
-    carry, tokens, written = encode(params, batch), jnp.full(4, 5), []
-    for _ in range(batch.target.shape[1]):
-        carry, logits = step(params["decoder"], carry, tokens)
-        tokens = logits.argmax(axis=-1).astype(jnp.int32)
-        if written:
-            tokens = jnp.where(written[-1] == 4, 4, tokens)
-        written.append(tokens)
-    own = np.stack(written, axis=1)
-    assert exact(params, batch._replace(target=own)).all()
-    own[1, 0] = (own[1, 0] + 1) % 4
-    assert exact(params, batch._replace(target=own)).tolist() == [True, False, True, True]
 
 
 @pytest.mark.parametrize("task", [streams.markov(CHAIN, length=8), topologies.one_to_many()])
@@ -221,32 +152,6 @@ def test_a_network_that_sees_its_target_is_found_out(monkeypatch):
     assert task.leaks("nats/bit, a", found["nats/bit, a"])
 
 
-def test_what_is_asked_for_lies_a_lag_back_in_the_same_stream():
-    past, streams, asked = jnp.zeros((3, lags.LAG), jnp.int32), [], []
-    for n, window in enumerate((5, 25, 10)):
-        symbols, targets, past = lags.draw(past, jax.random.key(n), window)
-        streams.append(symbols)
-        asked.append(targets)
-    stream, targets = np.concatenate(streams, axis=1), np.concatenate(asked, axis=1)
-    np.testing.assert_array_equal(targets[:, lags.LAG :], stream[:, : -lags.LAG])
-    np.testing.assert_array_equal(past, stream[:, -lags.LAG :])
-
-
-def test_the_carry_crosses_the_windows_and_an_untrained_recurrence_stays():
-    task = lags.lag_copy("", 5, gate=0.0, trained=False, size=8)
-    assert task.steps == lags.READ // 5 and task.carry is not None
-    params = jax.jit(task.init)(jax.random.key(0))
-    carry = task.carry(params)
-    grads, (state, past) = jax.jit(jax.grad(task.loss, has_aux=True))(
-        params, carry, jax.random.key(2)
-    )
-    assert all((leaf == 0).all() for leaf in jax.tree.leaves(grads["cell"]))
-    assert float(jnp.abs(grads["w_o"]).max()) > 0
-    assert float(jnp.abs(state).min(axis=1).max()) > 0 and past.shape == (32, lags.LAG)
-    losses = [task.loss(params, c, jax.random.key(3))[0] for c in (carry, (state, past))]
-    assert losses[0] != losses[1]  # it is read
-
-
 def test_gates():
     rises, falls = topologies.one_to_one(), streams.markov(CHAIN)
     accuracy, nats = (lambda x: {"accuracy": x}), (lambda x: {"nats/symbol": x})
@@ -269,28 +174,3 @@ def test_gates_of_each_phase():
     assert not passes(xor=0.051) and not passes(xor=math.nan)
     for coin in (0.714, 0.672, math.nan):
         assert not passes(a=coin) and not passes(b=coin)
-
-
-def test_command(tmp_path, monkeypatch, capsys):
-    """One short task from the command line to the picture; it falls short of its gate."""
-    network = WindowMLP(16, transfer.VOCAB_SIZE, 2, transfer.LENGTH)
-    task = transfer.keyword("window MLP", network, steps=60, gated="accuracy")
-    task = replace(task, rates=(3e-3,), gate=1.1)
-    monkeypatch.setattr(transfer, "tasks", lambda: [task])
-    args = ["--only", "window MLP", "--seeds", "2", "--out", str(tmp_path)]
-    assert main(args) == 0
-    content = json.loads((tmp_path / "results.json").read_text())
-    assert list(content["tasks"]) == ["keyword, window MLP"]  # others train for minutes
-    result = content["tasks"]["keyword, window MLP"]
-    assert len(result["test"]["accuracy"]["seeds"]) == 2
-    assert result["curve"][0][-1] < result["curve"][0][0]
-    assert result["failed_seeds"] == [0, 1]
-    assert (tmp_path / "basics.png").stat().st_size > 5000
-    out = capsys.readouterr().out
-    assert "keyword, window MLP, accuracy" in out
-    assert "\nfailed: keyword, window MLP, seeds 0, 1\n" in out
-    monkeypatch.setattr(suites, "sweep", lambda *_: (result | {"failed_seeds": []}, None))
-    assert main(args) == 0
-    assert "failed:" not in capsys.readouterr().out
-    assert main(["--only", "nothing"]) == 2
-    assert "only is 'nothing'" in capsys.readouterr().err

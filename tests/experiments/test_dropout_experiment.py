@@ -1,7 +1,5 @@
 """The experiment on dropout: its cell against a loop, its problems, and a run in small."""
 
-import json
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,14 +9,13 @@ pytest.importorskip("tyro")
 pytest.importorskip("matplotlib")
 
 import seqjax as sj
-from experiments.dropout import arms, problems
-from experiments.dropout.__main__ import main
-from experiments.dropout.cells import RecurrentDropout
-from experiments.sweeps import Estimate
+from experiments.foundations.dropout import data, experiment, model
+from experiments.foundations.dropout.model import RecurrentDropout
+from experiments.lab.task import Estimate
 from seqjax.testing import check_cell
 
 LETTERS = "abcab" * 60
-TEXT = problems.Text.of(LETTERS, "abcab" * 30, "bcaab" * 31)
+TEXT = data.Text.of(LETTERS, "abcab" * 30, "bcaab" * 31)
 
 
 def test_recurrent_dropout_keeps_the_contract():
@@ -64,7 +61,7 @@ def test_dropped_h_reaches_the_gates_and_not_the_memory():
 
 
 def test_arms_differ_in_dropout_alone():
-    nets = [arms.Network(arm, 6, 5, 3) for arm in arms.ARMS]
+    nets = [model.Network(arm, 6, 5, 3) for arm in model.ARMS]
     symbols = jax.random.randint(jax.random.key(2), (4, 9), 0, 5)
     params = [net.init(jax.random.key(0)) for net in nets]
     sizes = {sum(leaf.size for leaf in jax.tree.leaves(one)) for one in params}
@@ -78,11 +75,11 @@ def test_arms_differ_in_dropout_alone():
 
 
 def test_text_as_rows():
-    ids = jnp.arange(3 * problems.WINDOW + 7)
-    found = np.array(problems.rows(ids))
-    assert found.shape == (3, problems.WINDOW + 1)
+    ids = jnp.arange(3 * data.WINDOW + 7)
+    found = np.array(data.rows(ids))
+    assert found.shape == (3, data.WINDOW + 1)
     np.testing.assert_array_equal(found[1:, 0], found[:-1, -1])
-    np.testing.assert_array_equal(found[:, 1:].ravel(), np.arange(1, 3 * problems.WINDOW + 1))
+    np.testing.assert_array_equal(found[:, 1:].ravel(), np.arange(1, 3 * data.WINDOW + 1))
     assert TEXT.vocab_size == 3 and TEXT.held_out.shape == (2, 150)
     counts = np.array([121, 121, 61])
     p = counts / counts.sum()
@@ -91,16 +88,15 @@ def test_text_as_rows():
 
 
 def test_what_is_to_be_remembered_comes_first():
-    symbols, classes = map(np.array, problems.copying_rows(jax.random.key(0), 200))
-    assert symbols.shape == (200, problems.LAG + 1)
+    symbols, classes = map(np.array, data.copying_rows(jax.random.key(0), 200, 20))
+    assert symbols.shape == (200, 21)
     np.testing.assert_array_equal(symbols[:, 0], classes)
-    assert symbols[:, 1:].min() == problems.CLASSES and set(classes) == set(range(8))
+    assert symbols[:, 1:].min() == data.CLASSES and set(classes) == set(range(8))
 
 
-def test_losses_train_with_dropout_and_evaluate_without(monkeypatch):
-    monkeypatch.setattr(problems, "TEXT_SIZE", 4)
-    arm = next(arm for arm in arms.ARMS if arm.name == "weight-drop")
-    task = problems.text_task(arm, TEXT, 1)
+def test_losses_train_with_dropout_and_evaluate_without():
+    arm = next(arm for arm in model.ARMS if arm.name == "weight-drop")
+    task = experiment.text_task(arm, TEXT, experiment.Config(text_size=4))
     params = task.init(jax.random.key(0))
     first = task.evaluate(params, jax.random.key(1), 0)
     again = task.evaluate(params, jax.random.key(2), 0)
@@ -112,20 +108,3 @@ def test_losses_train_with_dropout_and_evaluate_without(monkeypatch):
     recurrent = grads["cell"][0].w_h
     assert 0.1 < np.mean(np.array(recurrent) == 0) < 0.4  # dropped weights get no gradient
     assert isinstance(first["gap"], Estimate)
-
-
-def test_in_small_from_the_command_line(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(problems, "tunes", lambda: TEXT)
-    for name, value in {"TEXT_SIZE": 8, "PROBE_SIZE": 8, "LAG": 2, "TEST_ROWS": 64}.items():
-        monkeypatch.setattr(problems, name, value)
-    args = ["--seeds", "2", "--steps", "50", "--only", "none", "--out", str(tmp_path)]
-    assert main(args) == 0
-    found = json.loads((tmp_path / "results.json").read_text())["tasks"]
-    assert set(found) == {"text, none", "memory, none"}
-    assert found["text, none"]["curve"][0][-1] < found["text, none"]["curve"][0][0]
-    assert "300 characters to train on, 150 to test on" in capsys.readouterr().out
-    assert (tmp_path / "dropout.png").stat().st_size > 5000
-    assert main(["--only", "nothing"]) == 2
-    assert "only is 'nothing'; expected part of one of: text, none" in capsys.readouterr().err
-    assert main(["--steps", "-1"]) == 2
-    assert "steps is -1; expected at least 1" in capsys.readouterr().err

@@ -13,10 +13,10 @@ import seqjax as sj
 pytest.importorskip("tyro")
 pytest.importorskip("matplotlib")
 
-from experiments.basics.networks import Network
 from experiments.gradients import arms, clipping, measure, report
 from experiments.gradients.__main__ import main
-from experiments.sweeps import parameters
+from experiments.lab.network import Network
+from experiments.lab.task import parameters
 
 
 def test_networks_are_equally_large_and_the_text_is_split_by_topic():

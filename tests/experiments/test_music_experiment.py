@@ -1,9 +1,8 @@
 """The music experiment in its pieces: model, windows, texts, command line, and one tiny run."""
 
 import errno
-import io
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,17 +18,16 @@ pytest.importorskip("tyro")
 pytest.importorskip("matplotlib")
 pytest.importorskip("rich")
 
-from rich.console import Console
-
-from experiments import commands
-from experiments.music import __main__ as command
+from experiments.lab import command
+from experiments.lab.folder import RunFolder
 from experiments.music import writing
-from experiments.music.config import Config, parse
+from experiments.music.config import Config
 from experiments.music.data import cut, load
+from experiments.music.experiment import EXPERIMENT, said
 from experiments.music.model import Model
-from experiments.music.tunes import Splits
-from experiments.music.vocabulary import BOUNDARY
 from experiments.music.writing import beam_text, sample_texts
+from experiments.sources.text import Splits
+from experiments.sources.vocabulary import BOUNDARY
 
 TEXT = "the cat sat on the mat.\nthe dog lay on the log.\n" * 60
 SMALL = Config(
@@ -169,8 +167,9 @@ def test_tunes_are_written_as_abc_and_midi_and_the_share_is_counted(tmp_path, mo
     monkeypatch.setattr(writing, "sample_texts", lambda *args, **options: sampled)
     monkeypatch.setattr(writing, "beam_text", lambda *args, **options: sampled[0])
     splits = Splits(("x" + TUNE[:30],), ("y",), ("z",))
-    data = SimpleNamespace(model=None, vocabulary=None, prompt="", splits=splits)
-    written = command.write_samples(Config(samples=3), data, None, tmp_path / "samples")
+    data: Any = SimpleNamespace(model=None, vocabulary=None, prompt="", splits=splits)
+    folder = RunFolder(tmp_path, "music")
+    written = writing.write_samples(Config(samples=3), data, None, folder, "samples")
     names = ["sample-00", "sample-01", "sample-02", "beam-00"]
     assert [Path(one.path) for one in written] == [
         tmp_path / "samples" / f"{name}.abc" for name in names
@@ -186,12 +185,9 @@ def test_tunes_are_written_as_abc_and_midi_and_the_share_is_counted(tmp_path, mo
         if one.midi:
             check_midi(path.with_suffix(".mid"))
     assert written[0].longest_copy == TUNE[:30] and written[0].log_prob == -9
-    console = Console(record=True, width=200, file=io.StringIO())
-    results = {"baseline": {"test": 2.0}, "model": {"test": 1.5}}
-    command.summarise(console, results, written, tmp_path)
-    said = console.export_text()
-    assert "2 of 3 sampled tunes convert to MIDI" in said
-    assert "0.5000 bits per character better" in said
+    heard = said([asdict(one) for one in written])
+    assert heard[1] == "2 of 3 sampled tunes convert to MIDI."
+    assert heard[0].endswith("3 samples: median 30, greatest 30 characters.")
 
 
 def longest_copy(sample, text):
@@ -204,10 +200,10 @@ def longest_copy(sample, text):
 
 
 def test_one_tiny_run_leaves_everything_behind(config, capsys):
-    args = ["--text", str(config.text), "--out", str(config.out), "--prompt", "the "]
+    args = ["music", "--text", str(config.text), "--out", str(config.out), "--prompt", "the "]
     args += "--minutes 0.01 --hidden-size 8 --batch-size 4 --window 8 --samples 3".split()
     assert command.main(args) == 0
-    results = json.loads((config.out / "results.json").read_text())
+    results = json.loads((config.out / "results.json").read_text())["measured"]
     assert results["baseline"]["order"] in range(1, 9)
     assert results["model"]["test"] > 0 and results["model"]["skipped"] == 0
     assert len(results["written"]) == 4
@@ -229,7 +225,7 @@ def test_one_tiny_run_leaves_everything_behind(config, capsys):
 
 
 def bad(tmp_path, *args):
-    return command.main(["--out", str(tmp_path / "out"), *args])
+    return command.main(["music", "--out", str(tmp_path / "out"), *args])
 
 
 def test_errors_of_the_command_line(tmp_path, capsys):
@@ -259,7 +255,7 @@ def test_errors_of_the_command_line(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("method", "message"), [("read_text", "cannot be read"), ("touch", "cannot write to")]
+    ("method", "message"), [("read_bytes", "cannot be read"), ("mkdir", "cannot write to")]
 )
 def test_denied_files_and_folders_are_named(config, capsys, monkeypatch, method, message):
     def denied(*args, **options):
@@ -268,17 +264,28 @@ def test_denied_files_and_folders_are_named(config, capsys, monkeypatch, method,
     monkeypatch.setattr(Path, method, denied)
     assert bad(config.out.parent, "--text", str(config.text)) == 2
     error = capsys.readouterr().err
-    named = config.text if method == "read_text" else config.out.parent / "out"
+    named = config.text if method == "read_bytes" else config.out.parent / "out"
     assert message in error and str(named) in error and "Permission denied" in error
 
 
-def test_missing_packages_are_named(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(commands, "find_spec", lambda name: None if name == "rich" else name)
-    assert bad(tmp_path) == 2
-    assert "rich not installed; run: pip install -e '.[experiments]'" in capsys.readouterr().err
-
-
 def test_quick_is_small_and_short():
-    config = parse(["--quick"]).resolved()
+    config: Any = EXPERIMENT.resolved(Config(quick=True))
     assert config.minutes < 1.5 and config.hidden_size < Config().hidden_size
-    assert parse([]).resolved() == Config()
+    assert EXPERIMENT.resolved(Config()) == Config()
+
+
+def test_a_model_writes_with_its_own_text_alone(config, capsys):
+    """Two texts of as many characters, of which as many differ: what was wrong wrote nonsense."""
+    letters = sorted(set(TEXT) - set(" .\n"))
+    assert config.text is not None
+    other = config.text.with_name("cyrillic.txt")
+    other.write_text(TEXT.translate({ord(c): 0x430 + i for i, c in enumerate(letters)}))
+    args = ["music", "--out", str(config.out), "--minutes", "0.01", "--samples", "1"]
+    args += "--hidden-size 4 --layers 1 --batch-size 4 --window 8".split()
+    assert command.main([*args, "--text", str(config.text)]) == 0
+    capsys.readouterr()
+    args += ["--text", str(other)]
+    assert command.main([*args, "--write-only"]) == 2
+    assert f"was trained on another text than {other}; name" in capsys.readouterr().err
+    assert command.main([*args, "--resume"]) == 2
+    assert "is of another text, vocabulary; resume it with the same" in capsys.readouterr().err

@@ -11,15 +11,15 @@ import pytest
 
 pytest.importorskip("tyro")
 
-from experiments.music import __main__ as command
+from experiments.lab.folder import RunFolder
 from experiments.music import writing
 from experiments.music.abc_check import check_bars
-from experiments.music.config import Config, parse
+from experiments.music.config import Config
 from experiments.music.metre import Header, advance, complete, metre_automaton
 from experiments.music.model import Model
-from experiments.music.tunes import Splits
-from experiments.music.vocabulary import Vocabulary
 from experiments.music.writing import beam_text, in_metre, sample_texts
+from experiments.sources.text import Splits
+from experiments.sources.vocabulary import Vocabulary
 
 HEADER = "M:2/4\nL:1/8\nK:D\n"
 VOCABULARY = Vocabulary.of([HEADER, "^=_,'()3{}<>|:[]12/4z- ABcdefgR"])
@@ -114,7 +114,7 @@ def test_whatever_is_let_through_has_complete_bars(automaton):
 
 def test_real_tunes_are_let_through():
     pytest.importorskip("music21")
-    from experiments.music.tunes import read_music
+    from experiments.sources.tunes import read_music
 
     tunes = read_music().valid
     whole = [text for text in tunes if check_bars(text).share == 1]
@@ -138,7 +138,7 @@ def test_an_untrained_model_writes_in_metre():
 
 
 @pytest.mark.parametrize("decode", ["both", "sample", "beam"])
-def test_the_command_line_constrains_whatever_is_written(decode, tmp_path, monkeypatch):
+def test_the_automaton_constrains_whatever_is_written(decode, tmp_path, monkeypatch):
     asked = []
     remember = lambda name, found: (
         lambda *_, processors, **how: asked.append((name, processors)) or found
@@ -147,11 +147,12 @@ def test_the_command_line_constrains_whatever_is_written(decode, tmp_path, monke
     monkeypatch.setattr(writing, "sample_texts", remember("sample", []))
     monkeypatch.setattr(writing, "beam_text", remember("beam", ("", True, 0.0)))
     splits = Splits(("x",), ("y",), ("z",))
-    data = SimpleNamespace(model=None, vocabulary=VOCABULARY, prompt=HEADER, splits=splits)
-    for args, processors in (([], []), (["--in-metre"], [HEADER])):
+    data: Any = SimpleNamespace(model=None, vocabulary=VOCABULARY, prompt=HEADER, splits=splits)
+    folder = RunFolder(tmp_path, "music")
+    for strict, processors in ((False, []), (True, [HEADER])):
         asked.clear()
-        config = parse(["--decode", decode, *args])
-        command.write_samples(config, data, None, tmp_path / "written")
+        config = Config(decode=decode, in_metre=strict)
+        writing.write_samples(config, data, None, folder, "written")
         ways = ["sample", "beam"] if decode == "both" else [decode]
         assert asked == [(way, processors) for way in ways]
 

@@ -11,7 +11,7 @@ from experiments.music import abc_midi
 from experiments.music.abc_check import BarCheck, check_bars, note_length
 from experiments.music.abc_midi import write_midi
 from experiments.music.repeats import write_out_repeats
-from experiments.music.tunes import DataError
+from experiments.sources.text import DataError
 
 needs_music21 = pytest.mark.skipif(find_spec("music21") is None, reason="needs music21")
 HEADER = "R:reel\nM:C\nL:1/8\nK:D\n"

@@ -2,8 +2,8 @@
 
 import pytest
 
-from experiments.music.tunes import DataError, read_text_file
-from experiments.music.vocabulary import BOUNDARY, Vocabulary
+from experiments.sources.text import DataError, Splits, read_text_file
+from experiments.sources.vocabulary import BOUNDARY, Vocabulary
 
 
 def test_plain_text(tmp_path):
@@ -24,12 +24,45 @@ def test_plain_text_errors(tmp_path):
     path.write_bytes("déjà".encode("latin-1"))
     with pytest.raises(DataError, match=r"text.txt is not text in UTF-8 \(see byte 1\)"):
         read_text_file(path)
+    with pytest.raises(DataError, match="encoding is 'nothing', which Python does not know"):
+        read_text_file(path, "nothing")
     path.write_text(" \n")
     with pytest.raises(DataError, match="text.txt is empty"):
         read_text_file(path)
     path.write_text("abc")
     with pytest.raises(DataError, match="has 3 characters, too few for three splits"):
         read_text_file(path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_the_mark_at_the_beginning_says_the_encoding(tmp_path, encoding):
+    path = tmp_path / "text.txt"
+    path.write_bytes("déjà vu\r\n".encode(encoding))
+    splits = read_text_file(path, valid=0.2, test=0.2)
+    assert "".join(part[0] for _, part in splits.items()) == "déjà vu\n"
+
+
+def test_every_second_character_is_not_a_nul(tmp_path):
+    path = tmp_path / "text.txt"
+    for order in ("le", "be"):
+        path.write_bytes(("the cat sat " * 9).encode(f"utf-16-{order}"))
+        with pytest.raises(DataError, match=f"NUL in every second .* --encoding utf-16-{order}$"):
+            read_text_file(path)
+        found = read_text_file(path, f"utf-16-{order}")
+        assert found.train[0].startswith("the cat sat ")
+    path.write_text("café " * 20, encoding="latin-1")
+    assert "é" in read_text_file(path, "latin-1").train[0]
+
+
+def test_the_digest_is_of_the_documents_and_their_splits():
+    ours = Splits(("ab", "c"), ("d",), ("e",))
+    others = [
+        (("a", "bc"), ("d",), ("e",)),
+        (("ab",), ("c", "d"), ("e",)),
+        (("ab", "c"), ("e",), ("d",)),
+    ]
+    assert ours.digest() == Splits(("ab", "c"), ("d",), ("e",)).digest()
+    assert len({ours.digest(), *(Splits(*other).digest() for other in others)}) == 4
 
 
 def test_vocabulary():

@@ -18,9 +18,10 @@ pytest.importorskip("tyro")
 pytest.importorskip("matplotlib")
 pytest.importorskip("rich")
 
-from experiments.music import __main__ as command
+from experiments.lab import command
+from experiments.lab.folder import RunFolder
 from experiments.music import data as music_data
-from experiments.music import report, training
+from experiments.music import experiment, progress, training
 from experiments.music.config import Config
 from experiments.music.training import History, Run
 
@@ -51,7 +52,8 @@ def data(config):
 
 def planned(config, data, **changes) -> Run:
     """A run that was planned without a clock."""
-    run = Run(replace(config, **changes), data.model, data.windows)
+    config = replace(config, **changes)
+    run = Run(config, data.model, data.windows, data.identity, RunFolder(config.out, "music"))
     run.history.total_steps = STEPS
     return run
 
@@ -105,6 +107,7 @@ def test_training_stops_when_the_minutes_are_over_and_goes_on_with_more(config, 
     run = planned(config, data, minutes=0.5, out=out)
     assert [step for step, _ in run.steps()] == [1, 2, 3, 4, 5]  # 35 s
     assert [step for step, _ in run.history.valid] == [4, 5]
+    run.folder.close()
     longer = planned(config, data, minutes=0.8, out=out)
     longer.resume()
     assert int(longer.state.step) == 5 and longer.history.seconds == 35
@@ -114,22 +117,21 @@ def test_training_stops_when_the_minutes_are_over_and_goes_on_with_more(config, 
 def test_the_plan_fits_the_minutes_and_clears_an_older_run(config, data, monkeypatch):
     tick(monkeypatch, 1)  # 60 steps in a second, and a second for each of five validations
     run = planned(config, data, minutes=0.5, out=config.out / "plan")
-    old = config.out / "plan" / "best" / "old"
-    old.mkdir(parents=True)
+    old = run.folder.write_text("best/old", "")
     run.start()
     assert run.history.total_steps == round(0.8 * (30 - 5) * 60)
     assert int(run.state.step) == 0 and not old.exists()
 
 
 def test_an_interrupted_run_goes_on_to_the_same_end(config, data):
-    whole, first, second = (
-        planned(config, data, out=config.out / name) for name in ("whole", "parts", "parts")
-    )
+    whole, first = (planned(config, data, out=config.out / name) for name in ("whole", "parts"))
     list(whole.steps())
     with pytest.raises(KeyboardInterrupt):
         for step, _ in first.steps():
             if step == 3:
                 os.kill(os.getpid(), signal.SIGINT)
+    first.folder.close()
+    second = planned(config, data, out=config.out / "parts")
     second.resume()
     assert int(second.state.step) == 3
     assert [step for step, _ in second.steps()] == list(range(4, STEPS + 1))
@@ -147,9 +149,9 @@ def test_ctrl_c_and_resume_at_the_command_line(config, capsys, monkeypatch):
     folder = config.out.parent / "command"
     other = config.out.parent / "other.txt"
     other.write_text(TEXT + TEXT)
-    args = ["--text", str(config.text), "--out", str(folder), "--prompt", "the "]
+    args = ["music", "--text", str(config.text), "--out", str(folder), "--prompt", "the "]
     args += [word for name, n in SIZES.items() for word in (f"--{name.replace('_', '-')}", str(n))]
-    described, seen = report._describe, []
+    described, seen = progress._describe, []
 
     def describe(run, step, loss, norm):
         seen.append(step)
@@ -158,17 +160,17 @@ def test_ctrl_c_and_resume_at_the_command_line(config, capsys, monkeypatch):
         return described(run, step, loss, norm)
 
     monkeypatch.setattr(Run, "start", lambda run: setattr(run.history, "total_steps", STEPS))
-    monkeypatch.setattr(report, "EVERY", 1)
-    monkeypatch.setattr(report, "_describe", describe)
+    monkeypatch.setattr(progress, "EVERY", 1)
+    monkeypatch.setattr(progress, "_describe", describe)
     monkeypatch.setenv("COLUMNS", "200")
     assert command.main(args) == 130
     assert f"\nstopped; go on with: --resume --out {folder}\n" in capsys.readouterr().err
-    for change in (["--seed", "1"], ["--window", "4"], ["--text", str(other)]):
-        assert command.main([*args, "--resume", *change]) == 2
-        assert "resume it with the same text, --window and --seed" in capsys.readouterr().err
+    for name, value in {"seed": "1", "window": "4", "text": str(other)}.items():
+        assert command.main([*args, "--resume", f"--{name}", value]) == 2
+        assert f"is of another {name}; resume it with the same text" in capsys.readouterr().err
     assert command.main([*args, "--resume"]) == 0
     assert seen == list(range(1, STEPS + 1))
-    results = json.loads((folder / "results.json").read_text())
+    results = json.loads((folder / "results.json").read_text())["measured"]
     assert results["model"]["steps"] == STEPS
     assert [step for step, _ in results["history"]["train"]] == seen
     loss = r"loss \d\.\d{3} bpc \d\.\d{3} valid \d\.\d{3} \|g\| \d\.\d\d [\d,]+ chars/s"
@@ -176,13 +178,13 @@ def test_ctrl_c_and_resume_at_the_command_line(config, capsys, monkeypatch):
 
 
 def test_ctrl_c_before_anything_was_saved(config, capsys, monkeypatch):
-    def interrupted(config):
+    def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(music_data, "load", interrupted)
+    monkeypatch.setattr(experiment, "train", interrupted)
     out = config.out.parent / "nothing"
-    assert command.main(["--text", str(config.text), "--out", str(out)]) == 130
-    assert capsys.readouterr().err == "\nstopped; nothing was saved yet\n"
+    assert command.main(["music", "--text", str(config.text), "--out", str(out)]) == 130
+    assert capsys.readouterr().err == "\nstopped; nothing was saved yet\n" and not out.exists()
 
 
 def test_the_progress_in_numbers():
@@ -190,7 +192,7 @@ def test_the_progress_in_numbers():
     config = SimpleNamespace(batch_size=4, window=8)
     history = History(total_steps=9, valid=[[1, 9.0], [2, 1.25]], seconds=2.0)
     run: Any = SimpleNamespace(config=config, history=history)
-    said = report._describe(run, 100, 1.5 * math.log(2), 0.456)
+    said = progress._describe(run, 100, 1.5 * math.log(2), 0.456)
     assert said == "loss 1.040 bpc 1.500 valid 1.250 |g| 0.46 1,600 chars/s"
     history.valid.clear()
-    assert "valid" not in report._describe(run, 100, 1.0, 1.0)
+    assert "valid" not in progress._describe(run, 100, 1.0, 1.0)

@@ -8,11 +8,12 @@ from importlib.util import find_spec
 
 import pytest
 
-from experiments.music import tunes
-from experiments.music.abc_text import clean_tune
-from experiments.music.duplicates import group, similar_pairs, title_key, versions
-from experiments.music.tunes import DataError, Splits, Tune, split_tunes
-from experiments.music.vocabulary import Vocabulary
+from experiments.sources import tunes
+from experiments.sources.abc_text import clean_tune
+from experiments.sources.duplicates import group, similar_pairs, title_key, versions
+from experiments.sources.text import DataError, Splits
+from experiments.sources.tunes import Tune, split_tunes
+from experiments.sources.vocabulary import Vocabulary
 
 MESSY = """X: 12
 T: The Test Reel
@@ -138,7 +139,7 @@ def test_the_corpus_has_the_counted_tunes_and_a_split_without_leaks():
 
 @pytest.mark.skipif(find_spec("music21") is None, reason="needs music21")
 def test_reading_does_not_import_music21():
-    code = "import sys; from experiments.music.tunes import read_music; read_music()"
+    code = "import sys; from experiments.sources.tunes import read_music; read_music()"
     code += "; assert 'music21' not in sys.modules and 'jax' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -160,9 +161,10 @@ def test_missing_collection(monkeypatch, tmp_path):
         tunes.read_music()
 
 
-NAMES = ["abc_check", "abc_text", "copying", "duplicates", "ngram", "repeats", "vocabulary"]
+NAMES = [f"music.{name}" for name in ("abc_check", "copying", "ngram", "repeats")]
+NAMES += [f"sources.{name}" for name in ("abc_text", "duplicates", "vocabulary")]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_examples_in_docstrings(name):
-    assert doctest.testmod(importlib.import_module(f"experiments.music.{name}")).failed == 0
+    assert doctest.testmod(importlib.import_module(f"experiments.{name}")).failed == 0

@@ -13,7 +13,7 @@ import seqjax as sj
 pytest.importorskip("tyro")
 pytest.importorskip("matplotlib")
 
-from experiments import sweeps
+from experiments.lab import sweep as sweeps
 from experiments.phased_lstm import arms
 from experiments.phased_lstm.__main__ import main
 from experiments.phased_lstm.sines import BASELINE, MOST, differences, draw

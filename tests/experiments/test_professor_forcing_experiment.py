@@ -11,10 +11,10 @@ import pytest
 pytest.importorskip("tyro")
 pytest.importorskip("matplotlib")
 
-from experiments import sweeps
-from experiments.music.tunes import DataError
+from experiments.lab import sweep as sweeps
 from experiments.professor_forcing import arms, pictures, text
 from experiments.professor_forcing.__main__ import ARMS, main, summary
+from experiments.sources.text import DataError
 
 RNG = np.random.default_rng(0)
 PARTS = ["".join(RNG.choice(list("abcd"), n, p=[0.4, 0.3, 0.2, 0.1])) for n in (9000, 2000, 1500)]

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 pytest.importorskip("matplotlib")
+from experiments.lab.sweep import sweep  # noqa: E402
 from experiments.pronunciation import arms, figures, words  # noqa: E402
 from experiments.pronunciation.__main__ import main  # noqa: E402
 from experiments.pronunciation.arms import Arm  # noqa: E402
 from experiments.pronunciation.models import ROOM, Network  # noqa: E402
-from experiments.sweeps import sweep  # noqa: E402
 
 LINES = [
     "bab B AE1 B",

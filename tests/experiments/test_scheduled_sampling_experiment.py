@@ -11,7 +11,9 @@ import pytest
 pytest.importorskip("tyro")
 pytest.importorskip("matplotlib")
 
-from experiments import report, sweeps
+from experiments import report
+from experiments.lab import sweep as sweeps
+from experiments.lab.folder import RunFolder
 from experiments.scheduled_sampling import arms, huszar, pictures
 from experiments.scheduled_sampling.__main__ import huszar_lines, main, shares
 from experiments.scheduled_sampling.hmm import StickyHMM
@@ -100,7 +102,9 @@ def test_report_and_picture(tmp_path):
     table = [[0.0, 0.51], [1.0, 0.94]]
     assert "1.00  0.9400  0.9500" in huszar_lines(table)
     assert report.table(tasks, results).count("free-running error") == 4
-    path = report.write_results(tmp_path, tasks, results, 1.0, {"huszar": table})
+    path = report.write_results(
+        RunFolder(tmp_path, "scheduled_sampling"), tasks, results, 1.0, {"huszar": table}
+    )
     assert json.loads(path.read_text())["huszar"] == table
     places = {"always sampling": [0.3, 0.2], "exact filter": [0.2, 0.1]}
     pictures.draw(tmp_path / "picture.png", results, places, table)

@@ -10,10 +10,10 @@ import pytest
 pytest.importorskip("tyro")
 pytest.importorskip("matplotlib")
 
+from experiments.lab.task import parameters
 from experiments.state_tracking import arms, report
 from experiments.state_tracking.__main__ import main
 from experiments.state_tracking.automata import COUNTING, PARITY, PERMUTATION, PROBLEMS
-from experiments.sweeps import parameters
 
 
 def test_states_are_those_of_a_loop_over_letters():

@@ -1,7 +1,6 @@
 """The experiment on tagging: its exact bounds by enumeration, its readings, and a run in small."""
 
 import itertools
-import json
 
 import jax
 import jax.numpy as jnp
@@ -11,10 +10,9 @@ import pytest
 pytest.importorskip("tyro")
 pytest.importorskip("matplotlib")
 
-from experiments.sweeps import parameters
-from experiments.tagging import cues, tagger
-from experiments.tagging.__main__ import main
-from experiments.tagging.hmm import HiddenMarkovModel, posteriors
+from experiments.lab.task import parameters
+from experiments.language.tagging import data, experiment, model
+from experiments.sources.hmm import HiddenMarkovModel, posteriors
 
 SMALL = HiddenMarkovModel(
     ((0.7, 0.2, 0.1), (0.0, 0.5, 0.5), (0.3, 0.3, 0.4)),
@@ -60,9 +58,9 @@ def test_draws_follow_the_model():
 
 
 def test_bounds_are_what_the_exact_rules_reach_on_drawn_states():
-    facts = tagger.known(tagger.MODEL, rows=1024)
-    symbols, states = tagger.MODEL.draw(jax.random.key(2), 1024, tagger.LENGTH)
-    for place, exact in enumerate(posteriors(tagger.MODEL, symbols)):
+    facts = data.known(data.MODEL, rows=1024)
+    symbols, states = data.MODEL.draw(jax.random.key(2), 1024, data.LENGTH)
+    for place, exact in enumerate(posteriors(data.MODEL, symbols)):
         right = np.mean(np.array(exact.argmax(-1) == states), axis=1)
         error = right.std() / np.sqrt(len(right))
         assert abs(right.mean() - facts["accuracy"][place]) < 5 * error
@@ -70,22 +68,22 @@ def test_bounds_are_what_the_exact_rules_reach_on_drawn_states():
 
 
 def test_networks_are_of_one_size():
-    sizes = [parameters(tagger.tagger(both).init) for both in (False, True)]
-    assert max(abs(size / tagger.PARAMETERS - 1) for size in sizes) < 0.02, sizes
-    sizes = [parameters(cues.classifier(reading).init) for reading in cues.READINGS]
-    assert max(abs(size / cues.PARAMETERS - 1) for size in sizes) < 0.02, sizes
+    sizes = [parameters(model.tagger(both).init) for both in (False, True)]
+    assert max(abs(size / model.TAGGER_PARAMETERS - 1) for size in sizes) < 0.02, sizes
+    sizes = [parameters(model.classifier(reading).init) for reading in model.READINGS]
+    assert max(abs(size / model.CLASSIFIER_PARAMETERS - 1) for size in sizes) < 0.02, sizes
 
 
 @pytest.mark.parametrize("both", [False, True])
 def test_scores_cannot_pass_the_bound_and_the_exact_rule_reaches_it(both, monkeypatch):
-    monkeypatch.setattr(tagger, "TEST_ROWS", 32)
-    task = tagger.tagging("", both, steps=1, length=6)
-    exact = lambda self, params, symbols: posteriors(tagger.MODEL, symbols)[int(both)]
+    monkeypatch.setattr(experiment, "TEST_ROWS", 32)
+    task = experiment.tagging("", both, steps=1, length=6)
+    exact = lambda self, params, symbols: posteriors(data.MODEL, symbols)[int(both)]
     key, params = jax.random.key(0), task.init(jax.random.key(1))
     found = task.evaluate(params, key, 0)
     assert found["nats, above the bound"].mean > 0.1
     assert found["accuracy, below the bound"].mean > 0.01
-    monkeypatch.setattr(tagger.Tagger, "log_probs", exact)
+    monkeypatch.setattr(model.Tagger, "log_probs", exact)
     reached = task.evaluate(params, key, 0)
     np.testing.assert_allclose(reached["nats, above the bound"].mean, 0, atol=1e-6)
     np.testing.assert_allclose(reached["accuracy, below the bound"].mean, 0, atol=1e-6)
@@ -93,39 +91,22 @@ def test_scores_cannot_pass_the_bound_and_the_exact_rule_reaches_it(both, monkey
 
 
 def test_the_cue_stands_at_one_end_and_nowhere_else():
-    symbols, classes, at_end = map(np.array, cues.draw(jax.random.key(3), 400, 9))
+    symbols, classes, at_end = map(np.array, data.draw(jax.random.key(3), 400, 9))
     place = np.where(at_end, 8, 0)
     np.testing.assert_array_equal(symbols[range(400), place], classes)
-    assert (np.sum(symbols < cues.CLASSES, axis=1) == 1).all() and 0.4 < at_end.mean() < 0.6
-    assert set(classes) == set(range(cues.CLASSES))
+    assert (np.sum(symbols < data.CLASSES, axis=1) == 1).all() and 0.4 < at_end.mean() < 0.6
+    assert set(classes) == set(range(data.CLASSES))
 
 
 def test_what_each_reading_has_seen():
     """Of a row of 5, by the derivative for every input: all steps, or the last one alone."""
     symbols = jnp.array([[1, 9, 10, 11, 12]])
     other = symbols.at[0, 0].set(2)
-    for reading in cues.READINGS:
-        net = cues.Classifier(4, reading)
+    for reading in model.READINGS:
+        net = model.Classifier(4, reading)
         params = net.init(jax.random.key(0))
         changed = (net.logits(params, symbols) != net.logits(params, other)).any()
-        assert changed == (reading != cues.BACKWARD_LAST), reading
-    assert cues.classification(cues.BACKWARD_LAST, 1).optimum["accuracy"] == (1 + 1 / 8) / 2
-
-
-def test_in_small_from_the_command_line(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(tagger, "TEST_ROWS", 32)
-    monkeypatch.setattr(tagger, "tasks", lambda steps: [tagger.tagging("tiny", False, steps, 8)])
-    monkeypatch.setattr(tagger, "tagger", lambda both: tagger.Tagger(8, both))
-    monkeypatch.setattr(cues, "tasks", lambda steps: [cues.classification(cues.BOTH, steps, 4)])
-    monkeypatch.setattr(cues, "classifier", lambda reading: cues.Classifier(8, reading))
-    assert main(["--seeds", "2", "--steps", "200", "--out", str(tmp_path)]) == 0
-    found = json.loads((tmp_path / "results.json").read_text())["tasks"]
-    assert found["tagging, tiny"]["curve"][0][-1] < found["tagging, tiny"]["curve"][0][0]
-    assert not found["tagging, tiny"]["test"]["nats, above the bound"]["leak"]
-    assert "accuracy, cue first" in found["cue, h_{f,T} and h_{b,1}"]["test"]
-    assert "exact smoother: accuracy" in capsys.readouterr().out
-    assert (tmp_path / "tagging.png").stat().st_size > 5000
-    assert main(["--only", "nothing"]) == 2
-    assert "only is 'nothing'; expected part of one of: tagging" in capsys.readouterr().err
-    assert main(["--threads", "0"]) == 2
-    assert "threads is 0; expected at least 1" in capsys.readouterr().err
+        assert changed == (reading != model.BACKWARD_LAST), reading
+    assert (
+        experiment.classification(model.BACKWARD_LAST, 1, 5).optimum["accuracy"] == (1 + 1 / 8) / 2
+    )

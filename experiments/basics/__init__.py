@@ -1,1 +1,0 @@
-"""Small tasks whose best possible result is known exactly."""

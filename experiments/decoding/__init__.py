@@ -1,0 +1,1 @@
+"""What decoders do, made visible."""

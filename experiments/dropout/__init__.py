@@ -1,1 +1,0 @@
-"""Where dropout may stand in a recurrent network, and what it does to its memory."""

@@ -1,0 +1,1 @@
+"""Small problems whose answers are known: gradients, gates, memories, states."""

@@ -1,0 +1,1 @@
+"""What do initial values and gates do for a dependency over a hundred steps?"""

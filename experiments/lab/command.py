@@ -1,0 +1,105 @@
+"""python -m experiments: lists the experiments, runs one, or writes the pages of results.
+
+python -m experiments                  lists them
+python -m experiments NAME [--quick]   runs one; NAME --help has its settings
+python -m experiments report [RUN ...] takes the results of runs, and writes every page
+"""
+
+import argparse
+import sys
+import textwrap
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from experiments.lab import page
+from experiments.lab.experiment import Experiment, find, names
+
+ALWAYS = "matplotlib", "tyro"
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Does what the command line says.
+
+    Returns:
+      0; 1 where a result is better than its exact bound; 2 after a wrong argument or where a
+      package or a file is missing; 130 after Ctrl-C.
+    """
+    _print_anything()
+    name, *rest = (sys.argv[1:] if args is None else args) or ["--help"]
+    try:
+        if name in ("-h", "--help"):
+            print(listing())
+            return 0
+        if name == "report":
+            return _report(rest)
+        return _run(find(name), rest)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as stop:
+        print(f"\nstopped; {str(stop) or 'nothing was written'}", file=sys.stderr)
+        return 130
+
+
+def listing() -> str:
+    """All experiments: question, source, data and extras, minutes, result."""
+    lines = [(__doc__ or "").strip(), ""]
+    for experiment in map(find, names()):
+        needs = ", ".join(experiment.needs)
+        facts = [
+            experiment.question,
+            f"source: {experiment.source}",
+            f"data: {experiment.data}" + (f" (needs {needs})" if needs else ""),
+            page.duration(experiment.minutes),
+            "result: " + page.committed(experiment)["report"]["headline"],
+        ]
+        lines.append(experiment.name)
+        wrap = {"width": 100, "initial_indent": "  ", "subsequent_indent": "    "}
+        lines += [line for fact in facts for line in textwrap.wrap(fact, **wrap)]
+    return "\n".join(lines)
+
+
+def _run(experiment: Experiment, args: Sequence[str]) -> int:
+    if not installed([*ALWAYS, *experiment.needs]):
+        return 2
+    import tyro
+
+    from experiments.lab.run import run
+
+    config = tyro.cli(
+        experiment.config,
+        args=args,
+        prog=page.command(experiment),
+        description=f"{experiment.question} {experiment.config.__doc__}",
+    )
+    return run(experiment, config)
+
+
+def _report(args: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        "python -m experiments report",
+        description="Writes RESULTS.md of every experiment and their index from committed results.",
+    )
+    parser.add_argument(
+        "runs", nargs="*", type=Path, help="folders of runs whose results are taken first"
+    )
+    for path in page.rewrite(parser.parse_args(args).runs):
+        print(path.relative_to(page.ROOT))
+    return 0
+
+
+def installed(packages: Sequence[str]) -> bool:
+    """Whether all packages are there; says which are not and how to get them."""
+    missing = [name for name in packages if find_spec(name) is None]
+    if missing:
+        how = "run: pip install -e '.[experiments]'"
+        print(f"error: {', '.join(missing)} not installed; {how}", file=sys.stderr)
+    return not missing
+
+
+def _print_anything() -> None:
+    """Lets a terminal that cannot show a character show a ? instead."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # pyright: ignore[reportAttributeAccessIssue]

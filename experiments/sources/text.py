@@ -1,0 +1,107 @@
+"""Text in three splits: what a model is trained, validated and tested on."""
+
+import codecs
+import hashlib
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+INSTALL = "pip install -e '.[experiments]'"
+MARKS = {  # how a file begins that says its encoding; UTF-32's begins with UTF-16's
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+
+
+class DataError(ValueError):
+    """The data that a run needs are missing or unusable; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Documents of three splits; a document is one tune, or a split of a plain text."""
+
+    train: tuple[str, ...]
+    valid: tuple[str, ...]
+    test: tuple[str, ...]
+
+    def items(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """The pairs (name, documents) of the three splits."""
+        return iter([("train", self.train), ("valid", self.valid), ("test", self.test)])
+
+    def digest(self) -> str:
+        """A hash of the documents, their order and their splits."""
+        content = json.dumps([split for _, split in self.items()])
+        return hashlib.sha256(content.encode()).hexdigest()
+
+    def describe(self) -> dict[str, dict[str, int]]:
+        """For each split the numbers of documents and of characters."""
+        return {
+            name: {"documents": len(split), "characters": sum(map(len, split))}
+            for name, split in self.items()
+        }
+
+
+def read_text_file(
+    path: str | Path, encoding: str | None = None, valid: float = 0.05, test: float = 0.05
+) -> Splits:
+    """A plain text file, cut into three contiguous splits of one document each.
+
+    Args:
+      path: the file.
+      encoding: of the file; None reads the mark at its beginning, UTF-8 where there is none.
+      valid: share of the characters that goes to validation, after the part for training.
+      test: share that goes to test, at the end of the file.
+
+    Raises:
+      DataError: if the file is missing, unreadable, of another encoding, or too short to be split.
+    """
+    path = Path(path)
+    text = _decoded(path, _content(path), encoding)
+    if not text.strip():
+        raise DataError(f"{path} is empty; a model needs some thousand characters of text")
+    ends = [round(len(text) * share) for share in (1 - valid - test, 1 - test, 1)]
+    parts = text[: ends[0]], text[ends[0] : ends[1]], text[ends[1] :]
+    if not all(parts):
+        raise DataError(f"{path} has {len(text)} characters, too few for three splits")
+    return Splits(*((part,) for part in parts))
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"there is no file {path}") from None
+    except IsADirectoryError:
+        raise DataError(f"{path} is a folder; name a text file") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _decoded(path: Path, content: bytes, encoding: str | None) -> str:
+    marked = next((name for mark, name in MARKS.items() if content.startswith(mark)), "utf-8")
+    try:
+        text = io.TextIOWrapper(io.BytesIO(content), encoding or marked).read()
+    except LookupError:
+        raise DataError(
+            f"encoding is {encoding!r}, which Python does not know; expected one such as utf-8, "
+            "utf-16-le or latin-1"
+        ) from None
+    except UnicodeError as error:
+        where = f" (see byte {error.start})" if isinstance(error, UnicodeDecodeError) else ""
+        raise DataError(
+            f"{path} is not text in {(encoding or marked).upper()}{where}; name what it is, such "
+            "as --encoding latin-1"
+        ) from None
+    if 4 * text.count("\0") > len(text):
+        order = "le" if content[1::2].count(0) > content[::2].count(0) else "be"
+        raise DataError(
+            f"{path} has a NUL in every second character, as UTF-16 read as something else does; "
+            f"try --encoding utf-16-{order}"
+        )
+    return text
