@@ -2,8 +2,8 @@
 
     step(carry, tokens [N]) -> (carry, logits [N, V])
 
-The carry is any pytree whose leaves lead with the batch axis. The decoders tile, gather and hold
-it; what all hypotheses share (an encoder's memory, parameters) is closed over by the step.
+The carry is any pytree whose leaves lead with the batch axis. The decoders repeat, gather and
+freeze it; the step closes over what all hypotheses share (an encoder's memory, parameters).
 
 A compiled decode can be saved, and loaded where neither the model's code nor its parameters are,
 with keys as their data (flatbuffers must be installed).

@@ -58,7 +58,7 @@ def decoders(step, carry, dtype, prompt, template):
     last = ids(dtype, 3, 2, seed=1)
     chain = (AfterPrompt(NoRepeatNGram(2), prompt), AfterPrompt(RepetitionPenalty(1.5), prompt))
     how: dict[str, Any] = dict(bos=prompt[:, 0], eos=dtype(1), max_len=4, prompt=prompt)
-    drawn = how | dict(key=KEY, processors=chain)
+    drawn: dict[str, Any] = how | dict(key=KEY, processors=chain)
     return {
         "beam": beam_search(
             step, carry, beam_size=2, rules=BeamRules(prefix=last), processors=chain, **how
@@ -94,10 +94,10 @@ def test_what_looks_ids_up_reads_them_alike(dtype):
         np.testing.assert_array_equal(got, processor(logits, tokens.astype(np.int32), 3))
     table = np.zeros((1, vocab), np.int32)
     automaton = Automaton(np.where(np.arange(vocab) == 1, -1, table), [True])
-    lengths = np.array([6, 2])
+    lengths = jnp.array([6, 2])
     states = automaton.read(jnp.asarray(tokens), lengths)
     assert states.tolist() == [
-        -1 if 1 in row[:n] else 0 for row, n in zip(tokens, lengths, strict=True)
+        -1 if 1 in row[:n] else 0 for row, n in zip(tokens, (6, 2), strict=True)
     ]
     scores = jnp.zeros((1, 2))
     beams = Beams(jnp.asarray(tokens)[None], scores, scores, jnp.asarray(lengths)[None])

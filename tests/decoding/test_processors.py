@@ -265,10 +265,10 @@ def test_several_eos_wait_for_the_minimum_and_one_is_left_where_nothing_else_is(
     assert stuck.lengths.tolist() == [1] and stuck.tokens.tolist() == [[1] * 6]
 
 
-STRANGE: Any = "1", (1.0,), np.int64(2)
+STRANGE: Any = "1", (1.0,), np.int64(2), (4, 2)
 ERRORS = [
     (
-        lambda: SequenceBias((4, 2), 1.0),
+        lambda: SequenceBias(STRANGE[3], 1.0),
         r"sequences is \(4, 2\); expected a list of non-",
     ),
     (
@@ -336,12 +336,14 @@ def test_a_setting_that_does_not_fit_the_logits_is_refused(processor, message):
 def test_on_a_source_a_processor_sees_nothing_else(processor):
     rng, times = np.random.default_rng(2), 2
     source, lengths = rng.integers(0, 4, (4, 6)), np.array([6, 0, 3, 5])
-    logits = rng.normal(size=(4 * times, 4)).astype(np.float32)
+    logits = jnp.asarray(rng.normal(size=(4 * times, 4)), jnp.float32)
     spec = OnSource(processor, np.where(np.arange(6) < lengths[:, None], source, -5), lengths)
     got = spec((), logits, jnp.zeros((4 * times, 3), jnp.int32), 2)
     for n in range(4 * times):
         seen = source[n // times, : lengths[n // times]].tolist()
-        np.testing.assert_allclose(got[n], by_hand(processor, logits[n], seen), rtol=2e-5)
+        np.testing.assert_allclose(
+            got[n], by_hand(processor, np.asarray(logits[n]), seen), rtol=2e-5
+        )
 
 
 def test_a_state_of_a_source_stays():
@@ -352,7 +354,7 @@ def test_a_state_of_a_source_stays():
     beams = beam_search(step, (), beam_size=2, **how)
     assert beams.tokens[:, 0].tolist() == [[3] * 3, [2] * 3]
     with pytest.raises(ValueError, match="source has 2 rows but the batch size is 3; expected as"):
-        beam_search(step, (), beam_size=2, **how | dict(bos=jnp.zeros(3, jnp.int32)))
+        beam_search(step, (), beam_size=2, **{**how, "bos": jnp.zeros(3, jnp.int32)})
 
 
 def test_forced_ends_leave_no_sequence_open():
@@ -387,12 +389,12 @@ def one_of_two_by_hand(x, seen):
 
 def test_any_plain_function_may_follow_a_prompt():
     prompt, lengths = np.array([[3, 2], [1, 0], [2, 2]], np.int8), np.array([2, 1, 0], np.uint8)
-    tokens, logits = np.array([[0, 1], [2, 3], [1, 1]], np.int32), np.zeros((3, 4), np.float32)
+    tokens, logits = jnp.array([[0, 1], [2, 3], [1, 1]]), jnp.zeros((3, 4))
     for drawn in (0, 1, 2):
         got = AfterPrompt(one_of_two, prompt, lengths)((), logits, tokens, drawn)
         for b, n in enumerate(lengths):
             seen = [*prompt[b, :n].tolist(), *tokens[b, :drawn].tolist()]
-            np.testing.assert_allclose(got[b], one_of_two_by_hand(logits[b], seen), rtol=1e-6)
+            np.testing.assert_allclose(got[b], one_of_two_by_hand(np.zeros(4), seen), rtol=1e-6)
 
 
 def test_results_may_be_arrays_of_numpy():

@@ -135,7 +135,12 @@ def test_so_many_tokens_are_kept_at_least():
     probable = np.argsort(-p, axis=1)[:, :3]
     nearest = np.abs(-np.log(p) + np.sum(p * np.log(p), axis=1, keepdims=True))
     typical = np.argsort(nearest, axis=1)[:, :3]
-    for strict in (dict(top_p=1e-4), dict(min_p=1.0), dict(epsilon_cutoff=0.99)):
+    strict_ones: list[dict[str, Any]] = [
+        dict(top_p=1e-4),
+        dict(min_p=1.0),
+        dict(epsilon_cutoff=0.99),
+    ]
+    for strict in strict_ones:
         kept = np.isfinite(Sampling(**strict, min_keep=3)(logits))
         np.testing.assert_array_equal(np.argwhere(kept)[:, 1], np.sort(probable).ravel())
         assert np.isfinite(Sampling(**strict)(logits)).sum() == 50

@@ -35,7 +35,7 @@ class Automaton:
       distances: [S] int32, the fewest tokens from each state to an accepting one.
 
     Raises:
-      ValueError: if the tables disagree in shape or hold other values, or if nothing is accepted.
+      ValueError: if the tables disagree in shape or have other values, or if nothing is accepted.
 
     Example:
       >>> ends_in_one = Automaton([[0, 1], [0, 1]], [False, True])
@@ -168,7 +168,7 @@ def explored_automaton(
 
 
 def join_automata(automata: Sequence[Automaton]) -> tuple[Automaton, np.ndarray]:
-    """One automaton that holds several, so that each row of a batch can follow its own.
+    """One automaton made of several, so that each row of a batch can follow its own.
 
     Args:
       automata: N of them over the same V tokens.

@@ -30,8 +30,8 @@ class Beams(NamedTuple):
       scores: [B, K] floats, length_penalty(log_probs, lengths) and the coverage penalty added.
       log_probs: [B, K] floats, in nats.
       lengths: [B, K] int32, in tokens, eos counted.
-      outputs: what the step handed out beside the logits, along the way to each hypothesis: a
-        pytree of [B, K, L, ...], zero beyond the length; () for a step that hands out nothing.
+      outputs: what the step returned beside the logits, along the way to each hypothesis: a
+        pytree of [B, K, L, ...], zero beyond the length; () for a step that returns no more.
     """
 
     tokens: jax.Array
@@ -90,7 +90,7 @@ def beam_search(
         ranks by log_probs. Lengths are integers that count eos and leave the prompt out.
       processors: functions (logits [N, V], tokens [N, L], length) -> logits [N, V], or objects
         with a state (`StatefulProcessor`), applied in order to the model's unnormalised logits
-        (float32 or wider). tokens holds the hypothesis, of which the first `length` (a scalar)
+        (float32 or wider). tokens are the hypothesis, of which the first `length` (a scalar)
         count and the rest is eos; the prompt is left out. log_probs are those of the processed,
         renormalised logits.
       prompt: [B, P] integers, padded on the right, read after bos, no part of a hypothesis. An
@@ -159,7 +159,7 @@ def _result(task: Task, search: Search, finished: Hypotheses) -> Beams:
     (rows, size), groups = search.last.shape, task.rules.groups
     lengths = jnp.full((rows, size), task.length, jnp.int32)
     scores = task.scores(search.log_probs, lengths, task.covered(search.coverage))
-    # A row that stopped early holds live prefixes, not hypotheses: they are left out.
+    # The live prefixes of a row that stopped early are no hypotheses: they are left out.
     scores = jnp.where(search.done[:, None], -jnp.inf, scores)
     live = Hypotheses(search.tokens, search.places, scores, search.log_probs, lengths)
     parents = jnp.broadcast_to(jnp.arange(size, dtype=jnp.int32), (rows, size))

@@ -88,7 +88,7 @@ class BeamRules:
         require(
             self.patience == 1 or self.early_exit == "first",
             f"patience is {self.patience!r} with early_exit={self.early_exit!r}; expected 1, as "
-            'nobody counts finished hypotheses. Pass early_exit="first".',
+            'no other exit counts finished hypotheses. Pass early_exit="first".',
         )
         object.__setattr__(self, "groups", positive_int("groups", self.groups))
         self._check_diversity()

@@ -76,7 +76,7 @@ def extend_groups(
 
     A token loses `diversity` in rank for each hypothesis of an earlier group that now takes it.
     There are fewer than K such tokens, each a loss to k extensions at most, so that the best
-    k (K + E) of a group hold what is best after any loss, and the vocabulary is read once for all.
+    k (K + E) of a group contain what is best after any loss: the vocabulary is read once for all.
     """
     rows, size = log_probs.shape
     beam_size, batch = groups * size, rows // groups
@@ -139,9 +139,9 @@ def _best(log_probs, logits, ends, count: int, normalise: bool, forced) -> Candi
 
     number = peaks.shape[2]
     blocks = jnp.arange(number, dtype=jnp.int32)
-    holds = None if only is None else only // length  # -1 stays -1
+    block = None if only is None else only // length  # -1 stays -1
     first = min(count, size * number)
-    ranks, places = best(every, peaks, blocks, ends[0] // length, holds, first)
+    ranks, places = best(every, peaks, blocks, ends[0] // length, block, first)
     flat = lambda x: x.reshape(x.shape[0], -1)
     if length == 1:
         parents, tokens = places // vocab, places % vocab

@@ -12,6 +12,7 @@ from typing import Any, Protocol, final, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from seqjax._internal.checks import require, same_structure
 from seqjax._internal.types import Carry, Logits, Tokens
@@ -24,7 +25,7 @@ class StatefulProcessor(Protocol):
 
         logitsₜ = processor(stateₜ, logitsₜ);    stateₜ₊₁ = update(stateₜ, tokenₜ)
 
-    The decoders repeat the state, gather it by parents and hold it where a row has ended. What
+    The decoders repeat the state, gather it by parents and freeze it where a row has ended. What
     differs from row to row (settings, a prompt's tokens) goes into the state: N is the batch size
     B in `initial_state`, and B K once a beam search has repeated it. The prompt is not read.
 
@@ -47,7 +48,7 @@ class StatefulProcessor(Protocol):
         """A pytree whose leaves lead with the batch axis [N, ...]."""
         ...
 
-    def __call__(self, state: Carry, logits: Logits) -> Logits:
+    def __call__(self, state: Carry, logits: Logits) -> Logits | np.ndarray:
         """Logits [N, V] of what may come next, given the model's (or the last processor's)."""
         ...
 
@@ -67,7 +68,9 @@ class Adapted(ABC):
         """A pytree whose leaves lead with the batch axis [N, ...]."""
 
     @abstractmethod
-    def __call__(self, state: Carry, logits: Logits, tokens: Tokens, length: Any) -> Logits:
+    def __call__(
+        self, state: Carry, logits: Logits, tokens: Tokens, length: Any
+    ) -> Logits | np.ndarray:
         """Logits [N, V], given the state and the first `length` (a number or [N]) of [N, L]."""
 
     @abstractmethod
@@ -75,7 +78,8 @@ class Adapted(ABC):
         """The state after tokens [N]."""
 
 
-Processor = Callable[[Logits, Tokens, Any], Logits] | StatefulProcessor | Adapted
+PlainProcessor = Callable[[Logits, Tokens, Any], Logits | np.ndarray]
+Processor = PlainProcessor | StatefulProcessor | Adapted
 
 
 @final
@@ -83,7 +87,7 @@ Processor = Callable[[Logits, Tokens, Any], Logits] | StatefulProcessor | Adapte
 class _OfTokens(Adapted):
     """A plain function of the tokens so far, which needs no state."""
 
-    function: Callable[[Logits, Tokens, Any], Logits]
+    function: PlainProcessor
 
     def __repr__(self) -> str:
         return repr(self.function)
@@ -91,7 +95,9 @@ class _OfTokens(Adapted):
     def initial_state(self, batch_size: int) -> Carry:
         return ()
 
-    def __call__(self, state: Carry, logits: Logits, tokens: Tokens, length: Any) -> Logits:
+    def __call__(
+        self, state: Carry, logits: Logits, tokens: Tokens, length: Any
+    ) -> Logits | np.ndarray:
         if jnp.ndim(length) == 0:
             return self.function(logits, tokens, length)
         # Rows of different lengths: the function is promised a scalar, so one row at a time.
@@ -123,7 +129,9 @@ class _OfState(Adapted):
             )
         return state
 
-    def __call__(self, state: Carry, logits: Logits, tokens: Tokens, length: Any) -> Logits:
+    def __call__(
+        self, state: Carry, logits: Logits, tokens: Tokens, length: Any
+    ) -> Logits | np.ndarray:
         return self.processor(state, logits)
 
     def update(self, state: Carry, tokens: Tokens) -> Carry:

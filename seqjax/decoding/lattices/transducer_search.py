@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
+from seqjax._internal.types import Carry
 from seqjax.core.scan import where_rows, zero_rows
 from seqjax.decoding.engine.carries import pick, repeat_rows, take_beams
 from seqjax.decoding.engine.rows import at
@@ -36,7 +37,7 @@ def transducer_greedy(
     joint: Joint,
     encoded: Any,
     step: Step,
-    carry: Any,
+    carry: Carry,
     *,
     bos: Any,
     max_len: int,
@@ -116,7 +117,7 @@ class _Hypotheses(NamedTuple):
     labels: jax.Array  # [B, K, L]
     lengths: jax.Array  # [B, K]
     log_probs: jax.Array  # [B, K]
-    carry: Any  # leaves [B * K, ...]
+    carry: Carry  # leaves [B * K, ...]
     predicted: jax.Array  # [B * K, E]
 
 
@@ -124,7 +125,7 @@ def transducer_beam_search(
     joint: Joint,
     encoded: Any,
     step: Step,
-    carry: Any,
+    carry: Carry,
     *,
     bos: Any,
     beam_size: int,
@@ -261,7 +262,7 @@ class _Task(NamedTuple):
     frames: jax.Array  # [B, T, D], 0 beyond lengths
     lengths: jax.Array  # [B]
     step: Step
-    carry: Any
+    carry: Carry
     predicted: jax.Array  # [B, E]
     limit: int
     blank: int

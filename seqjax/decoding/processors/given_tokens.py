@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal.checks import positive_int, require
+from seqjax._internal.types import Logits, Tokens
 from seqjax.decoding.engine.logits import column
 from seqjax.decoding.engine.start import as_index
 
@@ -45,7 +46,7 @@ class SuppressTokens:
         if self.until is not None:
             object.__setattr__(self, "until", positive_int("until", self.until))
 
-    def __call__(self, logits: jax.Array, tokens: jax.Array, length: Any) -> jax.Array:
+    def __call__(self, logits: Logits, tokens: Tokens, length: Any) -> Logits:
         """The logits [N, V], -inf where suppressed."""
         refused = _refuse("tokens", self.tokens, logits)
         if self.until is None:
@@ -84,7 +85,7 @@ class MinLength:
         object.__setattr__(self, "min_len", positive_int("min_len", self.min_len))
         object.__setattr__(self, "eos", as_ends(self.eos))
 
-    def __call__(self, logits: jax.Array, tokens: jax.Array, length: Any) -> jax.Array:
+    def __call__(self, logits: Logits, tokens: Tokens, length: Any) -> Logits:
         """The logits [N, V], -inf at eos while `length` tokens are too few."""
         refused = _refuse("eos", self.eos if isinstance(self.eos, tuple) else (self.eos,), logits)
         return jnp.where(column(length) + 1 < self.min_len, refused, logits)
@@ -98,7 +99,7 @@ class ForcedTokens:
         x'(v) = 0 if v = tokens[t] else -∞        for t < len(tokens) and tokens[t] not None
 
     A forced token has probability 1 even where the model refuses it. Unlike a prompt it is drawn:
-    results hold it, and lengths and the model's own log_probs count it.
+    it is in the results, and lengths and the model's own log_probs count it.
 
     Args:
       tokens: a tuple of token ids, of which None leaves a step free. Logits are [N, V].
@@ -117,7 +118,7 @@ class ForcedTokens:
         _token_ids("tokens", [token for token in self.tokens if token is not None])
         object.__setattr__(self, "tokens", tuple(self.tokens))
 
-    def __call__(self, logits: jax.Array, tokens: jax.Array, length: Any) -> jax.Array:
+    def __call__(self, logits: Logits, tokens: Tokens, length: Any) -> Logits:
         """The logits [N, V], all but one -inf where step `length` is decided."""
         check_vocab("tokens", [t for t in self.tokens if t is not None], logits)
         free = -1

@@ -5,6 +5,7 @@ from typing import Any, final
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from seqjax._internal.checks import require
 from seqjax._internal.types import Carry, Logits, Tokens
@@ -55,7 +56,9 @@ class AfterPrompt(Adapted):
         """The processor's state after the prompt, leaves [B, ...]."""
         return _read("prompt", self.prompt, self.prompt_lengths, self.processor, batch_size)
 
-    def __call__(self, state: Carry, logits: Logits, tokens: Tokens, length: Any) -> Logits:
+    def __call__(
+        self, state: Carry, logits: Logits, tokens: Tokens, length: Any
+    ) -> Logits | np.ndarray:
         """What the processor makes of logits [N, V], with the prompt before tokens [N, L]."""
         prompt, before = _repeated("prompt", self.prompt, self.prompt_lengths, logits.shape[0])
         places = jnp.arange(prompt.shape[1] + tokens.shape[1], dtype=jnp.int32)
@@ -110,7 +113,9 @@ class OnSource(Adapted):
         """The processor's state after the source, leaves [B, ...]."""
         return _read("source", self.source, self.source_lengths, self.processor, batch_size)
 
-    def __call__(self, state: Carry, logits: Logits, tokens: Tokens, length: Any) -> Logits:
+    def __call__(
+        self, state: Carry, logits: Logits, tokens: Tokens, length: Any
+    ) -> Logits | np.ndarray:
         """What the processor makes of logits [N, V], given the source for tokens [N, L]."""
         source, lengths = _repeated("source", self.source, self.source_lengths, logits.shape[0])
         return as_stateful(self.processor)(state, logits, source, lengths)

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal.checks import finite_number, positive_int, require
+from seqjax._internal.types import Logits, Tokens
 from seqjax.decoding.engine.logits import column
 
 
@@ -27,7 +28,7 @@ class RepetitionPenalty:
     Keskar et al. divide whatever the sign, which favours repeated tokens of negative logits; this
     is the form in general use. It depends on the logits' zero: adding a constant to all of them,
     which changes no probability, changes what it does. With normalise=True it acts on
-    log-probabilities, so that it depends on the law alone: x' = θ log p(v).
+    log-probabilities, so that it depends on probabilities alone: x' = θ log p(v).
 
     Args:
       penalty: θ > 0; 1 changes nothing, above 1 discourages.
@@ -53,7 +54,7 @@ class RepetitionPenalty:
         finite_number("penalty", self.penalty)
         require(self.penalty > 0, f"penalty is {self.penalty!r}; expected a number above 0.")
 
-    def __call__(self, logits: jax.Array, tokens: jax.Array, length: Any) -> jax.Array:
+    def __call__(self, logits: Logits, tokens: Tokens, length: Any) -> Logits:
         """The logits [N, V] with those of tokens [N, L][:length] penalised."""
         if self.normalise:
             logits = jax.nn.log_softmax(logits, axis=-1)
@@ -86,7 +87,7 @@ class PresencePenalty:
     def __post_init__(self):
         finite_number("penalty", self.penalty)
 
-    def __call__(self, logits: jax.Array, tokens: jax.Array, length: Any) -> jax.Array:
+    def __call__(self, logits: Logits, tokens: Tokens, length: Any) -> Logits:
         """The logits [N, V] with those of tokens [N, L][:length] lowered."""
         new = _at(logits, tokens) - self.penalty  # [N, L]
         return _places(logits, tokens, _drawn(tokens, length)).set(new, mode="drop")
@@ -116,7 +117,7 @@ class FrequencyPenalty:
     def __post_init__(self):
         finite_number("penalty", self.penalty)
 
-    def __call__(self, logits: jax.Array, tokens: jax.Array, length: Any) -> jax.Array:
+    def __call__(self, logits: Logits, tokens: Tokens, length: Any) -> Logits:
         """The logits [N, V] with those of tokens [N, L][:length] lowered, once an occurrence."""
         return _places(logits, tokens, _drawn(tokens, length)).add(-self.penalty, mode="drop")
 
@@ -151,7 +152,7 @@ class NoRepeatNGram:
     def __post_init__(self):
         object.__setattr__(self, "size", positive_int("size", self.size))
 
-    def __call__(self, logits: jax.Array, tokens: jax.Array, length: Any) -> jax.Array:
+    def __call__(self, logits: Logits, tokens: Tokens, length: Any) -> Logits:
         """The logits [N, V], -inf where tokens [N, L][:length] would repeat an n-gram."""
         before = self.size - 1
         places = tokens.shape[1] - before  # of n-grams

@@ -1,4 +1,4 @@
-"""A round of speculative sampling: guess, check, keep what holds and set the carries back."""
+"""A round of speculative sampling: guess, check, keep what is accepted, set the carries back."""
 
 from typing import Any, NamedTuple
 
@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from seqjax._internal.types import Carry
 from seqjax.core.scan import swap_time
 from seqjax.decoding.engine.candidates import is_end
 from seqjax.decoding.engine.carries import pick
@@ -22,7 +23,7 @@ class SpeculativeSamples(NamedTuple):
 
     Fields:
       tokens: [B, L] int32, without bos and prompt; the eos that ends a sequence repeats.
-      log_probs: [B] floats, log p of tokens[:lengths] under the step's own law, in nats.
+      log_probs: [B] floats, log p of tokens[:lengths] under the step itself, in nats.
       lengths: [B] int32, in tokens, eos counted.
       rounds: [B] int32, how often the guesses were checked; lengths / rounds tokens each time.
       accepted: [B] int32, tokens of the sequence that the draft had guessed, of at most
@@ -39,8 +40,8 @@ class SpeculativeSamples(NamedTuple):
 class Rows(NamedTuple):
     """What the loop carries; every leaf leads with the batch."""
 
-    carry: Any  # has read all but `last`
-    draft_carry: Any
+    carry: Carry  # has read all but `last`
+    draft_carry: Carry
     states: Any  # of the processors
     last: jax.Array  # [B]: the token to read next
     samples: SpeculativeSamples
@@ -51,7 +52,7 @@ class Guess(NamedTuple):
     """What the draft leaves behind at each of its G + 1 steps, [B, G + 1, ...]."""
 
     read: jax.Array  # the tokens read: last, x₁ .. x_G
-    carry: Any  # the draft's, after reading
+    carry: Carry  # the draft's, after reading
     states: Any  # the processors', before what follows is chosen
     tokens: jax.Array  # [B, G + 1, L]: so far, for the processors
     log_q: jax.Array  # of the next token, [B, G + 1, V]

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from seqjax._internal.types import Carry, Logits
 from seqjax.core.scan import where_rows
 from seqjax.decoding.engine.candidates import is_end
 from seqjax.decoding.engine.carries import repeat_rows
@@ -27,10 +28,11 @@ class Samples(NamedTuple):
 
     Fields:
       tokens: [B, L] or [B, n, L] int32, without bos and prompt; the eos that ends a row repeats.
-      log_probs: [B] or [B, n] floats, log p of tokens[:lengths] under the model's own law, in nats.
+      log_probs: [B] or [B, n] floats, log p of tokens[:lengths] under the model itself, in nats.
       lengths: [B] or [B, n] int32, in tokens, eos or the stop sequence counted.
-      law_log_probs: [B] or [B, n] floats, log q of the same under the law that they were drawn
-        from: processed, tempered, truncated. log_probs - law_log_probs are log importance weights.
+      law_log_probs: [B] or [B, n] floats, log q of the same under the distribution
+        drawn from: processed, tempered, truncated. log_probs - law_log_probs are the log of
+        importance weights.
     """
 
     tokens: jax.Array
@@ -53,7 +55,7 @@ class Plan(NamedTuple):
 class Rows(NamedTuple):
     """What the draws change; every leaf leads with the batch."""
 
-    carry: Any
+    carry: Carry
     states: Any  # of the processors
     last: jax.Array  # [N]: the token to read next
     samples: Samples
@@ -93,8 +95,8 @@ def advance(plan: Plan, keys: jax.Array, how: Sampling, t: jax.Array, rows: Rows
     return where_rows(rows.done, rows, Rows(carry, states, token, samples, done))
 
 
-def _draw(keys: jax.Array, t: jax.Array, logits: jax.Array, how: Sampling) -> jax.Array:
-    """Tokens [N] of the law that logits [N, V] are of, by the Gumbel-max trick."""
+def _draw(keys: jax.Array, t: jax.Array, logits: Logits, how: Sampling) -> jax.Array:
+    """Tokens [N] drawn by logits [N, V] with the Gumbel-max trick."""
     if not how.is_greedy:
         logits = logits + gumbel_rows(keys, t, logits.shape[1:], logits.dtype)
     return jnp.argmax(logits, axis=-1).astype(jnp.int32)

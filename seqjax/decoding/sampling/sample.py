@@ -65,10 +65,10 @@ def sample(
       how: a `Sampling`, which has these four settings and more; they are not given beside it.
       processors: functions (logits [B, V], tokens [B, L], length) -> logits [B, V], or objects
         with a state (`StatefulProcessor`), applied in order to the model's unnormalised logits
-        (float32 or wider). tokens holds what was drawn, of which the first `length` (a scalar)
+        (float32 or wider). tokens are what was drawn, of which the first `length` (a scalar)
         count and the rest is eos; the prompt is left out.
       stop: sequences of tokens, of any lengths, that end a row when it has drawn one of them
-        whole. The sample holds it and lengths count it; the first eos fills the rest and is not
+        whole. It stays in the sample and lengths count it; the first eos fills the rest and is not
         counted. What a prompt ends with does not begin one.
       prompt: [B, P] integers, padded on the right, read after bos. An eos in it is an ordinary
         token.
@@ -79,7 +79,7 @@ def sample(
     Returns:
       Samples: tokens [B, L] int32, log_probs [B], lengths [B] int32, law_log_probs [B]; with
       num_samples, [B, n, L] and [B, n]. log_probs sum the log-softmax of the model's own logits,
-      before processors, temperature and truncation, and law_log_probs that of the law that was
+      before processors, temperature and truncation, and law_log_probs that of the distribution
       drawn from, in float32 (float64 for float64 logits).
 
     Raises:

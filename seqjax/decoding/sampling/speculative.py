@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from seqjax._internal.checks import positive_int, require, same_structure
+from seqjax._internal.types import Carry
 from seqjax.core.noise import Noise, fold_in_rows
 from seqjax.core.scan import swap_time, where_rows
 from seqjax.decoding.engine.logits import Processor, adapt, as_logits, initial_states
@@ -29,9 +30,9 @@ Verify = Callable[[Any, jax.Array], tuple[Any, jax.Array]]
 
 def speculative_sample(
     step: Step,
-    carry: Any,
+    carry: Carry,
     draft_step: Step,
-    draft_carry: Any,
+    draft_carry: Carry,
     *,
     bos: Any,
     eos: Any,
@@ -44,19 +45,19 @@ def speculative_sample(
     prompt: Any = None,
     prompt_lengths: Any = None,
 ) -> SpeculativeSamples:
-    """Draws one sequence a row from a step function, several tokens at a time with luck.
+    """Draws one sequence a row, several tokens a round where a cheap draft guesses well.
 
         x₁ .. x_G ~ q;    xᵢ is kept with probability min(1, p(xᵢ) / q(xᵢ)), up to the first refused
         the next token ~ max(p - q, 0) / Σ max(p - q, 0) after a refusal, p after none
 
-    The law is that of `sample`, whatever the draft q: a bad one only costs time, and at temperature
-    0 the result is greedy decoding's. Both carries are set back to the last token kept, row by
-    row. It pays where checking G + 1 tokens at once is cheaper than as many steps: give `verify`
-    for that. Row b's draws depend on its key and inputs. Every call traces the steps; wrap it in
-    `jax.jit` to compile once.
+    The draws are distributed as those of `sample`, whatever the draft q: a bad one only costs time,
+    and at temperature 0 the result is greedy decoding's. Both carries are set back to the last
+    token kept, row by row. It pays where checking G + 1 tokens at once is cheaper than as many
+    steps: give `verify` for that. Row b's draws depend on its key and inputs. Every call traces
+    the steps; wrap it in `jax.jit` to compile once.
 
     Args:
-      step: step(carry, tokens [B]) -> (carry, logits [B, V]), whose law is sampled; row-wise.
+      step: step(carry, tokens [B]) -> (carry, logits [B, V]), which is sampled; row-wise.
         Logits that are all -inf allow eos alone.
       carry: its carry, any pytree whose leaves lead with the batch axis (integers and typed keys
         included).

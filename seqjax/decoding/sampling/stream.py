@@ -43,8 +43,8 @@ def stream(
 
     A generator on the host, so not for use inside `jax.jit`: each next() runs one compiled step
     whose carry is donated (overwritten in place). Calls with the same step function (the same
-    object), processors and shapes share one compilation; a lambda made anew for every call does
-    not, so let the parameters ride in the carry or keep the closure.
+    object), processors and shapes share one compilation. A new lambda for every call does not: put
+    the parameters into the carry, or keep the closure.
 
     Args:
       step, carry, bos, eos, max_len, key, temperature, top_k, top_p, min_p, how, processors, stop,
@@ -79,7 +79,7 @@ def stream(
 
 
 def _run(plan: Plan, keys, how: Sampling, rows: Rows, length: int, num_samples: int | None):
-    # A number that Python holds shapes the program, as it does in `sample`; an array is data.
+    # A Python number is part of the program, as it is in `sample`; an array is data.
     settings = {field.name: getattr(how, field.name) for field in fields(how)}
     arrays = {n: x for n, x in settings.items() if not isinstance(x, (int, float, type(None)))}
     numbers = replace(how, **{name: getattr(MODEL, name) for name in arrays})
