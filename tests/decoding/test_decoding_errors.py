@@ -30,6 +30,7 @@ BEAM_ERRORS = [
     (dict(eos=()), r"eos is \(\); expected an integer with 0 <= eos < 3"),
     (dict(eos=(1, 1)), r"eos is \(1, 1\); expected .* or a tuple of different ones."),
     (dict(eos=(1, 3)), r"eos is \(1, 3\); expected an integer with 0 <= eos < 3"),
+    (dict(rules=2), "rules is 2; expected a BeamRules."),
     (dict(min_len=0), "min_len is 0; expected an integer of at least 1."),
     (dict(min_len=4), "min_len is 4; expected 1 <= min_len <= max_len = 3."),
     (dict(early_exit="last"), "early_exit is 'last'; expected one of 'exact', 'first', 'never'"),

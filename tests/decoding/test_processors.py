@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 from support import decoding_models as models
+from support.decoding_processors import BY_PLACE, LOOKING_BACK, by_hand, log_softmax
 
 from seqjax.decoding import (
     AfterPrompt,
@@ -19,7 +20,6 @@ from seqjax.decoding import (
     FrequencyPenalty,
     MinLength,
     NoRepeatNGram,
-    OnSource,
     PresencePenalty,
     RepetitionPenalty,
     SequenceBias,
@@ -30,81 +30,6 @@ from seqjax.decoding import (
 
 EOS = 1
 KEY = jax.random.key(17)
-
-
-def log_softmax(x):
-    top = x.max()
-    return x - top - np.log(np.sum(np.exp(x - top)))
-
-
-def by_hand(processor, x, seen):
-    """A processor on one row of logits x [V], given the list of tokens seen."""
-    match processor:
-        case RepetitionPenalty(theta, normalise):
-            x = log_softmax(x) if normalise else x
-            return np.array(
-                [(v / theta if v > 0 else v * theta) if i in seen else v for i, v in enumerate(x)]
-            )
-        case PresencePenalty(alpha):
-            return np.array([v - alpha * (i in seen) for i, v in enumerate(x)])
-        case FrequencyPenalty(alpha):
-            return np.array([v - alpha * seen.count(i) for i, v in enumerate(x)])
-        case NoRepeatNGram(n):
-            grams = [tuple(seen[i : i + n]) for i in range(len(seen) - n + 1)]
-            tail = tuple(seen[len(seen) - n + 1 :]) if n > 1 else ()
-            ready = len(seen) >= n - 1
-            return np.array(
-                [-np.inf if ready and (*tail, i) in grams else v for i, v in enumerate(x)]
-            )
-        case MinLength(min_len, eos):
-            return np.array(
-                [-np.inf if i == eos and len(seen) + 1 < min_len else v for i, v in enumerate(x)]
-            )
-        case SuppressTokens(tokens, until):
-            off = until is not None and len(seen) >= until
-            return np.array([-np.inf if i in tokens and not off else v for i, v in enumerate(x)])
-        case SequenceBias(sequences, bias):
-            each = bias if isinstance(bias, tuple) else [bias] * len(sequences)
-            x, each = x.copy(), [-np.inf if added is None else added for added in each]
-            for sequence, added in zip(sequences, each, strict=True):
-                if tuple(seen[len(seen) - len(sequence) + 1 :]) == sequence[:-1]:
-                    if len(seen) >= len(sequence) - 1:
-                        x[sequence[-1]] += added
-            return x
-        case ForcedEnd(max_len, eos):
-            refused = np.arange(len(x)) != eos
-            return np.where(refused, -np.inf, x) if len(seen) == max_len - 1 else x
-        case ExponentialLengthDecay(start, factor, eos):
-            if len(seen) <= start or np.isinf(x[eos]):
-                return x
-            more = abs(x[eos]) * (factor ** (len(seen) - start) - 1)
-            return np.where(np.arange(len(x)) == eos, x + more, x)
-        case ForcedTokens(tokens):
-            here = tokens[len(seen)] if len(seen) < len(tokens) else None
-            return x if here is None else np.where(np.arange(len(x)) == here, 0, -np.inf)
-    raise AssertionError(processor)
-
-
-LOOKING_BACK = [
-    RepetitionPenalty(1.7),
-    RepetitionPenalty(0.5),
-    RepetitionPenalty(1.7, normalise=True),
-    PresencePenalty(0.8),
-    FrequencyPenalty(-0.3),
-    *map(NoRepeatNGram, (1, 2, 3, 7, 9)),
-    SequenceBias(((3,), (1, 2), (0, 0, 2), (0, 0, 0, 0, 0, 0, 0, 0, 1))),
-    SequenceBias(((2, 0), (0,), (3, 3), (1, 2, 0)), (0.5, -1.0, None, 0.25)),
-]
-BY_PLACE = [
-    MinLength(3, EOS),
-    SuppressTokens((0, 3)),
-    SuppressTokens((2,), until=2),
-    SuppressTokens(()),
-    ForcedTokens((None, 3, 0)),
-    ForcedEnd(3, EOS),
-    ExponentialLengthDecay(2, 1.5, 2),
-    ExponentialLengthDecay(0, 1.1, EOS),
-]
 
 
 @pytest.mark.parametrize("processor", LOOKING_BACK + BY_PLACE, ids=repr)
@@ -138,30 +63,6 @@ def test_a_constant_on_all_logits_matters_to_the_raw_repetition_penalty_alone():
     np.testing.assert_allclose(law(normal, 0.0), law(normal, 5.0), rtol=1e-5)
     # Divided whatever the sign, as in the paper, token 2 would have gained from its repetition.
     assert raw(logits, tokens[:, 1:], 1).tolist() == [[3.0, 1.0, -1.5]]
-
-
-@pytest.mark.parametrize("processor", LOOKING_BACK, ids=repr)
-def test_after_prompt_puts_the_prompt_in_front(processor):
-    rng, batch, times, vocab = np.random.default_rng(1), 6, 3, 4
-    prompt = rng.integers(0, vocab, (batch, 5)).astype(np.int32)
-    lengths = np.array([0, 1, 5, 3, 2, 4], np.int32)
-    tokens = rng.integers(0, vocab, (batch * times, 4)).astype(np.int32)
-    logits = rng.normal(size=(batch * times, vocab)).astype(np.float32)
-    padded = np.where(np.arange(5) < lengths[:, None], prompt, -7)
-
-    def whole(prompt, lengths, logits, tokens, length):
-        return AfterPrompt(processor, prompt, lengths)((), logits, tokens, length)
-
-    run = jax.jit(whole)
-    for drawn in (0, 2, 4):
-        got = run(padded, lengths, logits, tokens, drawn)
-        for n in range(batch * times):
-            b = n // times
-            seen = [*prompt[b, : lengths[b]].tolist(), *tokens[n, :drawn].tolist()]
-            np.testing.assert_allclose(got[n], by_hand(processor, logits[n], seen), rtol=2e-5)
-    full = jax.jit(AfterPrompt(processor, prompt))((), logits[:batch], tokens[:batch], 2)
-    same = run(prompt, np.full(batch, 5), logits[:batch], tokens[:batch], 2)
-    np.testing.assert_allclose(full, same, rtol=1e-6)
 
 
 VOCAB, LENGTH = 3, 5
@@ -332,31 +233,6 @@ def test_a_setting_that_does_not_fit_the_logits_is_refused(processor, message):
         processor(jnp.zeros((3, 4)), jnp.zeros((3, 2), jnp.int32), 1)
 
 
-@pytest.mark.parametrize("processor", LOOKING_BACK, ids=repr)
-def test_on_a_source_a_processor_sees_nothing_else(processor):
-    rng, times = np.random.default_rng(2), 2
-    source, lengths = rng.integers(0, 4, (4, 6)), np.array([6, 0, 3, 5])
-    logits = jnp.asarray(rng.normal(size=(4 * times, 4)), jnp.float32)
-    spec = OnSource(processor, np.where(np.arange(6) < lengths[:, None], source, -5), lengths)
-    got = spec((), logits, jnp.zeros((4 * times, 3), jnp.int32), 2)
-    for n in range(4 * times):
-        seen = source[n // times, : lengths[n // times]].tolist()
-        np.testing.assert_allclose(
-            got[n], by_hand(processor, np.asarray(logits[n]), seen), rtol=2e-5
-        )
-
-
-def test_a_state_of_a_source_stays():
-    source = np.array([[2, 3], [3, 3]])
-    ban = OnSource(models.NoRepeat(), source, np.array([1, 2]))  # the last of the source
-    step = lambda carry, tokens: (carry, jnp.array([[0.0, -9.0, 2.0, 3.0]] * tokens.size))
-    how: dict[str, Any] = dict(bos=jnp.zeros(2, jnp.int32), eos=1, max_len=3, processors=[ban])
-    beams = beam_search(step, (), beam_size=2, **how)
-    assert beams.tokens[:, 0].tolist() == [[3] * 3, [2] * 3]
-    with pytest.raises(ValueError, match="source has 2 rows but the batch size is 3; expected as"):
-        beam_search(step, (), beam_size=2, **{**how, "bos": jnp.zeros(3, jnp.int32)})
-
-
 def test_forced_ends_leave_no_sequence_open():
     carry = models.random_rows(3, 8, 4)
     how: dict[str, Any] = dict(bos=0, eos=(EOS, 2), max_len=3)
@@ -365,36 +241,6 @@ def test_forced_ends_leave_no_sequence_open():
     beams = jax.jit(lambda c: beam_search(models.step, c, beam_size=3, **how))(carry)
     assert np.isin(samples.tokens[:, -1], (EOS, 2)).all()
     assert np.isin(beams.tokens[..., -1], (EOS, 2)).all()
-
-
-def test_a_prompt_of_another_batch_is_refused():
-    spec = AfterPrompt(NoRepeatNGram(2), jnp.zeros((2, 1), jnp.int32))
-    with pytest.raises(ValueError, match="prompt has 2 rows but logits have 3; expected a multipl"):
-        spec((), jnp.zeros((3, 4)), jnp.zeros((3, 2), jnp.int32), 1)
-    with pytest.raises(ValueError, match="prompt has 2 rows but the batch size is 3; expected as"):
-        spec.initial_state(3)
-
-
-def one_of_two(logits, tokens, length):
-    """Written for a scalar length."""
-    last = jnp.where(length > 0, tokens[:, jnp.maximum(length - 1, 0)], 0)
-    return logits + np.linspace(0, 1, logits.shape[1], dtype=np.float32) * jnp.float32(
-        last[:, None]
-    )
-
-
-def one_of_two_by_hand(x, seen):
-    return x + np.linspace(0, 1, len(x)) * (seen[-1] if seen else 0)
-
-
-def test_any_plain_function_may_follow_a_prompt():
-    prompt, lengths = np.array([[3, 2], [1, 0], [2, 2]], np.int8), np.array([2, 1, 0], np.uint8)
-    tokens, logits = jnp.array([[0, 1], [2, 3], [1, 1]]), jnp.zeros((3, 4))
-    for drawn in (0, 1, 2):
-        got = AfterPrompt(one_of_two, prompt, lengths)((), logits, tokens, drawn)
-        for b, n in enumerate(lengths):
-            seen = [*prompt[b, :n].tolist(), *tokens[b, :drawn].tolist()]
-            np.testing.assert_allclose(got[b], one_of_two_by_hand(np.zeros(4), seen), rtol=1e-6)
 
 
 def test_results_may_be_arrays_of_numpy():

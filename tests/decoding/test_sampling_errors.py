@@ -30,6 +30,7 @@ COMMON_ERRORS = [
     (dict(bos=0.5), "bos has dtype float32; expected integers."),
     (dict(key=3), "key is 3; expected a typed key"),
     (dict(key=jax.random.split(KEY, 3)), r"key has shape \(3,\); expected one key .* or 2 keys"),
+    (dict(how=0.7), "how is 0.7; expected a Sampling."),
     (dict(how=Sampling(top_k=4)), "top_k is 4; expected top_k in 1..3, the vocabulary size."),
     (
         dict(how=Sampling(top_p=np.ones(3))),

@@ -42,7 +42,7 @@ def search(carry, bos, beta=0.5, covered=False, mask=None, **how):
 def ruled(how: dict[str, Any]) -> dict[str, Any]:
     """Arguments of `beam_search`, of which those that are rules move into a `BeamRules`."""
     rules = BeamRules(**{name: how[name] for name in how if name in RULES})
-    return {name: how[name] for name in how if name not in RULES} | {"rules": rules}
+    return {"rules": rules} | {name: how[name] for name in how if name not in RULES}
 
 
 @functools.cache

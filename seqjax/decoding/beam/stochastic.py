@@ -23,7 +23,7 @@ from seqjax.decoding.engine.logits import (
 from seqjax.decoding.engine.records import exported
 from seqjax.decoding.engine.rows import ASIDE, gumbel_rows, repeat_end
 from seqjax.decoding.engine.start import Start, Step, check_rows, start
-from seqjax.decoding.processors.settings import MODEL, Sampling
+from seqjax.decoding.processors.settings import MODEL, Sampling, chosen
 
 
 @exported
@@ -137,7 +137,7 @@ def stochastic_beam_search(
     length, chain = positive_int("max_len", max_len), adapt("processors", processors)
     begin = start(step, carry, bos, eos, prompt, prompt_lengths)
     batch = begin.tokens.shape[0]
-    how = how.fit(batch, begin.vocab_size).repeat(size)
+    how = chosen(how).fit(batch, begin.vocab_size).repeat(size)
     keys = Noise.from_key(key, batch).key
 
     def body(loop):

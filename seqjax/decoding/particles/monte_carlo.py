@@ -23,7 +23,7 @@ from seqjax.decoding.particles.particles import (
     weighted,
 )
 from seqjax.decoding.particles.resampling import Resampler, systematic_resampling
-from seqjax.decoding.processors.settings import MODEL, Sampling
+from seqjax.decoding.processors.settings import MODEL, Sampling, chosen
 
 
 def sequential_monte_carlo(
@@ -118,7 +118,7 @@ def sequential_monte_carlo(
     keys = Noise.from_key(key, batch).key
     aside = fold_in_rows(keys, jnp.full(keys.shape, ASIDE))
     moves = Moves(
-        how.fit(batch, begin.vocab_size).repeat(size),
+        chosen(how).fit(batch, begin.vocab_size).repeat(size),
         adapt("processors", processors),
         adapt("potentials", potentials),
         adapt("twists", twists),

@@ -14,7 +14,7 @@ from seqjax.core.scan import swap_time, where_rows
 from seqjax.decoding.engine.logits import Processor, adapt, as_logits, initial_states
 from seqjax.decoding.engine.rows import repeat_end
 from seqjax.decoding.engine.start import Start, Step, start
-from seqjax.decoding.processors.settings import MODEL, Sampling
+from seqjax.decoding.processors.settings import MODEL, Sampling, chosen
 from seqjax.decoding.sampling.drafts import (
     SpeculativeSamples,
     choose,
@@ -104,7 +104,7 @@ def speculative_sample(
     begin = start(step, carry, bos, eos, prompt, prompt_lengths)
     batch = begin.tokens.shape[0]
     draft = _start_draft(draft_step, draft_carry, begin, bos, eos, prompt, prompt_lengths)
-    how = how.fit(batch, begin.vocab_size)
+    how = chosen(how).fit(batch, begin.vocab_size)
     each = how.repeat(guesses + 1)
     keys = Noise.from_key(key, batch).key
     check = verify or _scanned(step)
