@@ -38,6 +38,8 @@ from seqjax.cells.memory.dnc import DNCParams as DNCParams
 from seqjax.cells.memory.ntm import NTM as NTM
 from seqjax.cells.memory.ntm import NTMCarry as NTMCarry
 from seqjax.cells.memory.ntm import NTMParams as NTMParams
+from seqjax.cells.mgu import MGU as MGU
+from seqjax.cells.mgu import MGUParams as MGUParams
 from seqjax.cells.peephole import PeepholeLSTM as PeepholeLSTM
 from seqjax.cells.peephole import PeepholeLSTMParams as PeepholeLSTMParams
 from seqjax.cells.phased_lstm import PhasedLSTM as PhasedLSTM

@@ -78,9 +78,9 @@ class ClockworkRNN(RecurrentCell):
     """
 
     hidden_size: int
+    _: KW_ONLY
     periods: Sequence[int] = (1, 2, 4, 8)
     activation: Activation = "tanh"
-    _: KW_ONLY
     w_x_init: Initializer = GlorotUniform()
     w_h_init: Initializer = Orthogonal()
 

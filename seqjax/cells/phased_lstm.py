@@ -119,11 +119,11 @@ class PhasedLSTM(RecurrentCell):
     """
 
     hidden_size: int
+    _: KW_ONLY
     period_range: Sequence[float] = (1.0, 1000.0)
     open_ratio: float = 0.05
     leak: float = 0.001
     forget_bias: float = 1.0
-    _: KW_ONLY
     peepholes: bool = False
     w_x_init: Initializer = GlorotUniform()
     w_h_init: Initializer = Orthogonal()

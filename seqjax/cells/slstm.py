@@ -89,8 +89,8 @@ class SLSTM(RecurrentCell):
     """
 
     hidden_size: int
-    heads: int = 1
     _: KW_ONLY
+    heads: int = 1
     forget_gate: Literal["sigmoid", "exponential"] = "sigmoid"
     forget_bias: tuple[float, float] = (3.0, 6.0)
     w_x_init: Initializer = GlorotUniform()

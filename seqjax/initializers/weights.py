@@ -21,7 +21,7 @@ class Initializer(Protocol):
 
     Example:
       >>> import seqjax as sj
-      >>> cell = sj.Elman(4, "relu", w_x_init=jax.nn.initializers.he_normal())
+      >>> cell = sj.Elman(4, activation="relu", w_x_init=jax.nn.initializers.he_normal())
       >>> cell.init(jax.random.key(0), input_size=2).w_x.shape
       (2, 4)
     """

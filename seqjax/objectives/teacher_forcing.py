@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
+from seqjax.core.ids import as_ids
 from seqjax.core.products import accumulator
 from seqjax.core.scan import check_batch, check_flags, check_xs, scan, strong
 from seqjax.decoding.engine.rows import gumbel_rows
@@ -110,12 +111,7 @@ def check_lesson(step: Step, carry: Any, targets: Any, bos: Any, mask: Any, xs: 
 
 def check_targets(targets: Any, bos: Any, mask: Any):
     """Targets [B, T] and bos [B] as int32, and the mask [B, T] or None."""
-    targets, bos = jnp.asarray(targets), jnp.asarray(bos)
-    for name, value in (("targets", targets), ("bos", bos)):
-        checks.require(
-            jnp.issubdtype(value.dtype, jnp.integer),
-            f"{name} has dtype {value.dtype}; expected integers.",
-        )
+    targets, bos = as_ids("targets", targets), as_ids("bos", bos)
     checks.require(
         targets.ndim == 2,
         f"targets has shape {targets.shape}; expected [B, T], one row a sequence.",
@@ -124,8 +120,8 @@ def check_targets(targets: Any, bos: Any, mask: Any):
         bos.shape in ((), targets.shape[:1]),
         f"bos has shape {bos.shape}; expected an integer or integers [B], B = {targets.shape[0]}.",
     )
-    bos = jnp.broadcast_to(bos, targets.shape[:1]).astype(jnp.int32)
-    return targets.astype(jnp.int32), bos, check_flags("mask", mask, *targets.shape)
+    bos = jnp.broadcast_to(bos, targets.shape[:1])
+    return targets, bos, check_flags("mask", mask, *targets.shape)
 
 
 def tokens_before(tokens: jax.Array, bos: jax.Array, mask: jax.Array | None) -> jax.Array:

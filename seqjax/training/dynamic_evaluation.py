@@ -9,7 +9,7 @@ import optax
 
 from seqjax._internal import checks
 from seqjax.core.scan import strong
-from seqjax.training.step import check_loss
+from seqjax.training.loss_functions import call_loss, check_loss_fn
 
 
 class DynamicEvaluation(NamedTuple):
@@ -52,9 +52,9 @@ def dynamic_evaluation(
     carries and windows. It costs as much as training.
 
     Args:
-      loss_fn: (params, carry, window, key) -> (loss [], carry), as for `make_train_step`. For a
-        mean over all tokens, where windows hold different numbers of them, let it be a sum, and
-        divide; the size of its gradient counts too, in the optimiser's rate.
+      loss_fn: (params, carry, window, key) -> (loss [], carry), as for `make_train_step`, whose
+        aux is dropped. For a mean over all tokens, where windows hold different numbers of them,
+        let it be a sum, and divide; the size of its gradient counts too, in the optimiser's rate.
       optimizer: any `optax.GradientTransformation`, begun anew: `optax.sgd`, or the paper's rule
         made of `scale_by_mean_squares`, `optax.scale_by_learning_rate` and `decay_towards`.
       params: the trained ones, leaves [...].
@@ -68,7 +68,8 @@ def dynamic_evaluation(
 
     Raises:
       ValueError: if optimizer is not an optax transformation, windows has no leaves of one length
-        N, loss_fn's loss is not one float, or it changes the carry's form.
+        N, loss_fn does not take the four arguments or returns anything else, its loss is not one
+        float, or it changes the carry's form.
 
     Example:
       >>> loss_fn = lambda guess, carry, x, key: ((guess - x) ** 2, carry)
@@ -81,6 +82,7 @@ def dynamic_evaluation(
     References:
       Krause, Kahembwe, Murray and Renals, Dynamic Evaluation of Neural Sequence Models, 2018.
     """
+    check_loss_fn(loss_fn)
     checks.require(
         hasattr(optimizer, "init") and hasattr(optimizer, "update"),
         f"optimizer is {optimizer!r}; expected an optax.GradientTransformation such as "
@@ -113,9 +115,7 @@ def window_gradient(loss_fn, params, carry, window, key) -> tuple[jax.Array, Any
     """The loss [] of a window, its gradient for the params, and the carry after it."""
 
     def loss_of(params):
-        loss, after = loss_fn(params, carry, window, key)
-        check_loss(loss, carry, after)
-        return loss, after
+        return call_loss(loss_fn, params, carry, window, key)[:2]
 
     (loss, after), grads = jax.value_and_grad(loss_of, has_aux=True)(params)
     return loss, grads, after

@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
-from seqjax.core.noise import check_key
 from seqjax.core.products import accumulator
 from seqjax.core.scan import check_flags, zero_rows
 
@@ -63,7 +62,7 @@ def drop_weights(params: Any, key: jax.Array, rate: Any, names: Sequence[str] = 
     known = checks.concrete(rate)
     if known is not None:
         checks.rate("rate", known.item() if isinstance(rate, jax.Array) else rate)
-    check_key(key)
+    checks.key(key)
     names = (names,) if isinstance(names, str) else tuple(names)
     leaves, structure = jax.tree_util.tree_flatten_with_path(params)
     chosen = [index for index, (path, _) in enumerate(leaves) if _name(path) in names]

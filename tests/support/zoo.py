@@ -20,6 +20,7 @@ from seqjax import (
 )
 from seqjax.cells import (
     DNC,
+    MGU,
     NTM,
     SLSTM,
     ClockworkRNN,
@@ -90,23 +91,26 @@ class Pictured(Adapted):
 
 CELLS = {
     "elman": Elman(4),
-    "elman_no_bias": Elman(4, "sigmoid", use_bias=False),
-    "irnn": Elman(4, "relu", w_x_init=Normal(0.5), w_h_init=Identity(0.9)),
-    "jordan": Jordan(5, 4),
+    "elman_no_bias": Elman(4, activation="sigmoid", use_bias=False),
+    "irnn": Elman(4, activation="relu", w_x_init=Normal(0.5), w_h_init=Identity(0.9)),
+    "jordan": Jordan(5, output_size=4),
     "lstm": LSTM(4),
     "lstm_no_bias": LSTM(4, forget_bias=0.0, use_bias=False),
     "gru_after": GRU(4),
     "gru_before": GRU(4, reset="before"),
+    "mgu": MGU(4),
     "peephole": PeepholeLSTM(4),
-    "projected": ProjectedLSTM(5, 3),
+    "projected": ProjectedLSTM(5, projection_size=3),
     "layer_norm": LayerNormLSTM(4),
     "coupled": CoupledLSTM(4),
     "slstm": SLSTM(4, heads=2),
-    "phased": Clocked(PhasedLSTM(4, (0.5, 4.0), open_ratio=0.5, leak=0.01)),
-    "phased_peepholes": Clocked(PhasedLSTM(4, (0.5, 4.0), open_ratio=0.5, peepholes=True)),
-    "conv": Pictured(ConvLSTM(2, (2, 3), (2, 3))),
-    "conv_peepholes": Pictured(ConvLSTM(2, 3, (4,), peepholes=True)),
-    "clockwork": ClockworkRNN(6, (1, 2, 3)),
+    "phased": Clocked(PhasedLSTM(4, period_range=(0.5, 4.0), open_ratio=0.5, leak=0.01)),
+    "phased_peepholes": Clocked(
+        PhasedLSTM(4, period_range=(0.5, 4.0), open_ratio=0.5, peepholes=True)
+    ),
+    "conv": Pictured(ConvLSTM(2, kernel_size=(2, 3), shape=(2, 3))),
+    "conv_peepholes": Pictured(ConvLSTM(2, kernel_size=3, shape=(4,), peepholes=True)),
+    "clockwork": ClockworkRNN(6, periods=(1, 2, 3)),
     "diagonal_gru": DiagonalGRU(4),
     "diagonal_lstm": DiagonalLSTM(4),
     "linear_attention": LinearAttention(4, heads=2, key_size=3, chunk_size=4),
@@ -119,20 +123,22 @@ CELLS = {
     "learned_carry": LearnedCarry(GRU(4)),
     "stack": Stack((LSTM(4), Dropout(0.3), Residual(Zoneout(GRU(4), 0.2)), Elman(3))),
     "bidirectional": Bidirectional(LSTM(4)),
-    "bidirectional_sum": Bidirectional(GRU(4), Elman(4), merge="sum"),
-    "feedforward": Feedforward(4, "relu"),
-    "ntm": NTM(Stack((LSTM(3), Dropout(0.3))), 5, 2, read_heads=2, write_heads=2, shift_range=2),
+    "bidirectional_sum": Bidirectional(GRU(4), backward=Elman(4), merge="sum"),
+    "feedforward": Feedforward(4, activation="relu"),
+    "ntm": NTM(
+        Stack((LSTM(3), Dropout(0.3))), slots=5, width=2, read_heads=2, write_heads=2, shift_range=2
+    ),
     "dnc": DNC(Elman(4), slots=4, width=3, read_heads=2),
     "deep_bidirectional": Stack(
         (Bidirectional(GRU(2)), Dropout(0.3), Residual(Bidirectional(LearnedCarry(LSTM(2)))))
     ),
     "min_gru": MinGRU(4),
-    "min_lstm": MinLSTM(4, "positive", method="chunked"),
+    "min_lstm": MinLSTM(4, candidate="positive", method="chunked"),
     "qrnn": QRNN(4, kernel_size=3),
     "sru": SRU(4, method="chunked"),
-    "lru": LRU(4, 3, method="associative"),
+    "lru": LRU(4, state_size=3, method="associative"),
     "rg_lru": RGLRU(4),
-    "s5": S5(4, 3, min_step=0.1, max_step=1.0),
+    "s5": S5(4, state_size=3, min_step=0.1, max_step=1.0),
     "mamba": Mamba(3, channels=4, state_size=2, kernel_size=3, remat=4, min_step=0.1, max_step=1.0),
     "linear_stack": Stack((MinGRU(4), Residual(LearnedCarry(QRNN(4))), LRU(3))),
 }

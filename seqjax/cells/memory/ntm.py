@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
+from seqjax._internal.specs import Spec
 from seqjax.cells.memory.addressing import (
     content_weights,
     erase_and_add,
@@ -82,7 +83,7 @@ class Heads(NamedTuple):
 
 @final
 @dataclass(frozen=True)
-class NTM:
+class NTM(Spec):
     """Neural Turing Machine: a network that reads and writes a memory by attention.
 
         hₜ = controller([xₜ, rₜ₋₁])
@@ -127,12 +128,12 @@ class NTM:
     """
 
     controller: Any
+    _: KW_ONLY
     slots: int
     width: int
     read_heads: int = 1
     write_heads: int = 1
     shift_range: int = 1
-    _: KW_ONLY
     initial: float = 1e-6
     w_init: Initializer = GlorotUniform()
 

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from seqjax._internal.checks import positive_int
-from seqjax.core.noise import Noise, check_key, fold_in_rows
+from seqjax._internal import checks
+from seqjax.core.noise import Noise, fold_in_rows
 from seqjax.core.scan import swap_time
 from seqjax.decoding.engine.records import exported
 from seqjax.decoding.engine.rows import ASIDE
@@ -103,7 +103,7 @@ def crf_n_best(
       section II, for the parallel form.
     """
     chain = check_chain(params, emissions, lengths, mask)
-    count = positive_int("n", n)
+    count = checks.positive_int("n", n)
     rows, _, size = chain.emissions.shape
     only = jnp.arange(count) == 0  # a row begins with a single way to each tag
     slots = jnp.arange(size * count, dtype=jnp.int32).reshape(size, count)
@@ -175,7 +175,7 @@ def crf_sample(
     """
     chain = check_chain(params, emissions, lengths, mask)
     rows, steps = chain.real.shape
-    check_key(key, rows)
+    checks.key(key, rows)
     keys = Noise.from_key(key, rows).key
     last, alphas = forward(chain, lambda scores: jax.nn.logsumexp(scores, axis=1))
 

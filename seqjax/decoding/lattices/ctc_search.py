@@ -60,7 +60,7 @@ def ctc_collapse(
     """
     shape = jnp.shape(paths)
     checks.require(len(shape) == 2, f"paths has shape {shape}; expected [B, T] integers.")
-    paths = check_integers("paths", paths, shape, "paths").astype(jnp.int32)
+    paths = check_integers("paths", paths, shape, "paths")
     blank = check_blank(blank, 2**31)
     lengths = check_lengths("lengths", lengths, shape[0], shape[1], "paths")
     before = jnp.pad(paths, ((0, 0), (1, 0)), constant_values=blank)[:, :-1]

@@ -12,8 +12,9 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from seqjax._internal import checks
 from seqjax._internal.checks import require
-from seqjax.core.noise import check_key, row_safe
+from seqjax.core.noise import row_safe
 
 Resampler = Callable[[jax.Array, jax.Array], jax.Array]
 
@@ -193,7 +194,7 @@ def _selves(log_weights: jax.Array) -> jax.Array:
 
 
 def _check(key, log_weights) -> None:
-    check_key(key)
+    checks.key(key)
     shape = jnp.shape(log_weights)
     require(
         len(shape) == 1 and shape[0] > 0,
