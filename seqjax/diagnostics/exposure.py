@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 from seqjax._internal import checks
 from seqjax._internal.types import Carry, Tokens, Tree
 from seqjax.core.noise import Noise
-from seqjax.decoding.processors.truncation import Law, check_law
+from seqjax.decoding.processors.settings import Sampling
 from seqjax.losses.tokens import token_losses
 from seqjax.objectives.teacher_forcing import Step, check_lesson, numbers_before, run
 
@@ -99,7 +99,7 @@ def exposure_gap(
     checks.require(is_count, f"context is {context!r}; expected a number of tokens, at least 0.")
     lesson = check_lesson(step, carry, targets, bos, mask, xs)
     batch, length = lesson.targets.shape
-    law = check_law(Law(temperature), batch, lesson.vocab_size)
+    how = Sampling(temperature).fit(batch, lesson.vocab_size)
     keys = Noise.from_key(key, batch).key
     given = numbers_before(lesson.mask, (batch, length)) <= int(context)
     read = lambda carry, logits: logits
@@ -113,6 +113,6 @@ def exposure_gap(
         return nats.sum(axis=0) / count, wrong.astype(nats.dtype).sum(axis=0) / count
 
     _, (forced, _) = run(lesson, None, None, None, read)
-    _, (free, _) = run(lesson, given, keys, law, read)
+    _, (free, _) = run(lesson, given, keys, how, read)
     (forced, forced_error), (free, free_error) = means(forced), means(free)
     return ExposureGap(forced, free, forced_error, free_error, tokens)
