@@ -76,8 +76,18 @@ PERIODS = (math.e, math.e**3)
 ARMS = (
     Arm("LSTM, time as input", sj.LSTM(SIZE), with_times, 2),
     Arm("LSTM, time differences", sj.LSTM(SIZE), with_differences, 2),
-    Arm("Phased LSTM, ratio 0.05", sj.cells.PhasedLSTM(SIZE, PERIODS, open_ratio=0.05), timed, 1),
-    Arm("Phased LSTM, ratio 0.2", sj.cells.PhasedLSTM(SIZE, PERIODS, open_ratio=0.2), timed, 1),
+    Arm(
+        "Phased LSTM, ratio 0.05",
+        sj.cells.PhasedLSTM(SIZE, period_range=PERIODS, open_ratio=0.05),
+        timed,
+        1,
+    ),
+    Arm(
+        "Phased LSTM, ratio 0.2",
+        sj.cells.PhasedLSTM(SIZE, period_range=PERIODS, open_ratio=0.2),
+        timed,
+        1,
+    ),
 )
 
 

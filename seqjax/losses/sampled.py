@@ -9,7 +9,6 @@ import numpy as np
 
 from seqjax._internal import checks
 from seqjax.core.ids import check_ids
-from seqjax.core.noise import check_key
 from seqjax.core.products import dot
 from seqjax.core.scan import zero_rows
 from seqjax.losses.labels import check_integers, to_rank, widened
@@ -159,7 +158,7 @@ def sampled_softmax_losses(
         f"proposal is over {proposal.log_probs.shape[0]} classes but weights has {size} rows; "
         "expected as many.",
     )
-    check_key(key)
+    checks.key(key)
     count = checks.positive_int("num_samples", num_samples)
     hidden, targets, bad = check_positions(hidden, targets, mask, size)
     targets = jnp.where(bad, 0, targets)

@@ -10,7 +10,7 @@ from seqjax._internal import checks
 from seqjax._internal.types import Carry, Logits, Tree
 from seqjax.core.noise import Noise
 from seqjax.core.products import accumulator
-from seqjax.decoding.processors.truncation import Law, check_law
+from seqjax.decoding.processors.settings import Sampling
 from seqjax.losses.tokens import LossSum, cross_entropy_sum
 from seqjax.objectives.discriminator import Discriminator, DiscriminatorParams
 from seqjax.objectives.teacher_forcing import Step, check_arguments, run
@@ -114,7 +114,7 @@ def behaviours(
     """
     given = check_arguments(step, carry, targets, bos, mask, xs)
     batch = given.targets.shape[0]
-    law = check_law(Law(temperature), batch, given.vocab_size)
+    how = Sampling(temperature).fit(batch, given.vocab_size)
     keys = Noise.from_key(key, batch).key
 
     def read(carry, logits):
@@ -128,7 +128,7 @@ def behaviours(
 
     _, ((forced, logits), _) = run(given, None, None, None, read)
     nobody = jnp.zeros(given.targets.shape, bool)
-    _, ((free, _), inputs) = run(given, nobody, keys, law, read)
+    _, ((free, _), inputs) = run(given, nobody, keys, how, read)
     likelihood = cross_entropy_sum(logits, given.targets, mask=given.mask)
     return Behaviours(forced, free, likelihood, inputs, given.mask)
 

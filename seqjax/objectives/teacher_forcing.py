@@ -18,7 +18,7 @@ from seqjax.core.products import accumulator
 from seqjax.core.scan import check_batch, check_flags, check_xs, scan, strong
 from seqjax.decoding.engine.rows import gumbel_rows
 from seqjax.decoding.engine.start import check_step
-from seqjax.decoding.processors.truncation import Law
+from seqjax.decoding.processors.settings import Sampling
 from seqjax.losses.tokens import LossSum, cross_entropy_sum
 
 Step = Callable[..., tuple[Carry, Logits]]  # with xs it takes a third argument
@@ -145,11 +145,11 @@ def numbers_before(mask: jax.Array | None, shape: tuple[int, ...]) -> jax.Array:
     return jnp.cumsum(mask, axis=1, dtype=jnp.int32) - mask.astype(jnp.int32)
 
 
-def run(given: Arguments, truthful: Any, keys: Any, law: Law | None, read: Callable) -> Any:
+def run(given: Arguments, truthful: Any, keys: Any, how: Sampling | None, read: Callable) -> Any:
     """Runs the step: the carry, and (read(carry, logits) [B, T, ...], inputs [B, T]).
 
-    truthful [B, T] says which inputs are the truth; the others are drawn by `law` with keys [B].
-    With law None all are the truth, and nothing is drawn.
+    truthful [B, T] says which inputs are the truth; `how` draws the others from keys [B]. With
+    how=None all are the truth, and nothing is drawn.
     """
     shape = given.targets.shape
     truths = tokens_before(given.targets, given.bos, given.mask)
@@ -158,9 +158,9 @@ def run(given: Arguments, truthful: Any, keys: Any, law: Law | None, read: Calla
     def body(state, inputs):
         carry, drawn = state
         truth, is_truth, number, x = inputs
-        token = truth if law is None else jnp.where(is_truth, truth, drawn)
+        token = truth if how is None else jnp.where(is_truth, truth, drawn)
         carry, logits = given.step(carry, token, x)
-        drawn = drawn if law is None else draw(keys, number, logits, law)
+        drawn = drawn if how is None else draw(keys, number, logits, how)
         return (carry, drawn), (read(carry, logits), token)
 
     flags = jnp.ones(shape, bool) if truthful is None else truthful
@@ -169,10 +169,10 @@ def run(given: Arguments, truthful: Any, keys: Any, law: Law | None, read: Calla
     return carry, ys
 
 
-def draw(keys: jax.Array, numbers: jax.Array, logits: jax.Array, law: Law) -> jax.Array:
-    """Draws tokens [N] from logits [N, V] with keys and numbers [N]; no gradient passes through."""
-    logits = law.apply(jax.lax.stop_gradient(logits).astype(accumulator(logits.dtype)))
-    if not law.is_greedy:
+def draw(keys: jax.Array, numbers: jax.Array, logits: jax.Array, how: Sampling) -> jax.Array:
+    """Tokens [N] drawn from logits [N, V] by keys and numbers [N]; no gradient gets through."""
+    logits = how.apply(jax.lax.stop_gradient(logits).astype(accumulator(logits.dtype)))
+    if not how.is_greedy:
         logits = logits + gumbel_rows(keys, numbers, logits.shape[1:], logits.dtype)
     return jnp.argmax(logits, axis=-1).astype(jnp.int32)
 

@@ -87,7 +87,9 @@ def test_arms_have_equally_many_parameters():
     assert max(counts) < 1.005 * min(counts)
 
 
-SMALL = arms.Arm("Phased LSTM", sj.cells.PhasedLSTM(4, (2.0, 9.0), open_ratio=0.3), arms.timed, 1)
+SMALL = arms.Arm(
+    "Phased LSTM", sj.cells.PhasedLSTM(4, period_range=(2.0, 9.0), open_ratio=0.3), arms.timed, 1
+)
 
 
 def test_the_last_real_state_is_read_and_the_leak_is_for_training():
