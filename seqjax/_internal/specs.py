@@ -108,6 +108,11 @@ def check_params(spec: Any, params: Any) -> None:
     checks.require(message is None, message or "")
 
 
+def tells_its_params(spec: Any) -> bool:
+    """Whether `init` takes any sizes of input, so that `check_params` can compare."""
+    return _pattern(spec) is not None
+
+
 @dataclasses.dataclass(frozen=True)
 class _Form:
     """The form of an array; a size of None is one that depends on the inputs."""

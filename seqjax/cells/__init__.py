@@ -20,6 +20,7 @@ from seqjax.cells.elman import Elman as Elman
 from seqjax.cells.elman import ElmanParams as ElmanParams
 from seqjax.cells.feedforward import Feedforward as Feedforward
 from seqjax.cells.feedforward import FeedforwardParams as FeedforwardParams
+from seqjax.cells.function import Lambda as Lambda
 from seqjax.cells.gru import GRU as GRU
 from seqjax.cells.gru import GRUParams as GRUParams
 from seqjax.cells.gru import negate_update_gate as negate_update_gate

@@ -33,7 +33,7 @@ class MGUParams(NamedTuple):
 @final
 @dataclass(frozen=True)
 class MGU(RecurrentCell):
-    """The minimal gated unit: a GRU with one gate. Zhou et al. 2016, eq. 9-11.
+    """The minimal gated unit: a GRU with one gate. Zhou et al. 2016.
 
         f = σ(xₜ W_f + hₜ₋₁ U_f + b_f)
         n = tanh(xₜ W_n + (f ⊙ hₜ₋₁) U_n + b_n)

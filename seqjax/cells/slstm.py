@@ -53,7 +53,7 @@ class SLSTM(RecurrentCell):
         hₜ = σ(o) ⊙ cₜ / nₜ,   yₜ = hₜ
 
     c / n is a weighted mean of all tanh(g) so far: adding a constant to every i changes nothing.
-    c and n are held as c exp(-m) and n exp(-m), where
+    c and n are stored as c exp(-m) and n exp(-m), where
 
         mₜ = max(log φ(f) + mₜ₋₁, i),   and mₜ = i where the memory is empty (nₜ₋₁ = 0)
 

@@ -1,8 +1,8 @@
 """The one idea: a step, a cell that makes one, and what runs it over time."""
 
-from seqjax.core.carries import reset_carry as reset_carry
-from seqjax.core.carries import start_noise as start_noise
-from seqjax.core.carries import stop_noise as stop_noise
+from seqjax.core.carry import reset_carry as reset_carry
+from seqjax.core.carry import start_noise as start_noise
+from seqjax.core.carry import stop_noise as stop_noise
 from seqjax.core.cell import Cell as Cell
 from seqjax.core.cell import EncoderError as EncoderError
 from seqjax.core.cell import RecurrentCell as RecurrentCell

@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 
 from seqjax._internal import checks, trees
 from seqjax._internal.specs import check_params
-from seqjax.core.carries import checked_initial
+from seqjax.core.carry import checked_initial
 from seqjax.core.cell import check_cell_like, run, takes
 from seqjax.core.remat import run_schedule, square_root_schedule, tape_size
 from seqjax.core.reverse import reverse_time

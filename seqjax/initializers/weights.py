@@ -16,8 +16,8 @@ from seqjax._internal import checks
 class Initializer(Protocol):
     """Anything that makes an array from (key, shape, dtype); shape is [fan_in, fan_out] in a cell.
 
-    Those of `jax.nn.initializers` do, but compare by identity: cells that hold one are equal, and
-    compiled once, where they hold the same object.
+    Those of `jax.nn.initializers` do, but compare by identity: two cells with one of them are
+    equal, and compiled once, only if it is the same object.
 
     Example:
       >>> import seqjax as sj

@@ -41,22 +41,23 @@ def dynamic_evaluation(
 
         ℓₙ = loss(θₙ, window n),    θₙ₊₁ = θₙ + update(∂ℓₙ/∂θₙ),    θ₀ = params
 
-    What is measured is the loss of a predictor that may adapt to the past of the text it predicts:
-    no ℓₙ depends on its own or later targets but through being scored on them. The gradients are
-    exact for one window, the carry that enters it held constant (truncated backpropagation). Runs
-    as one `lax.scan`; with an optimiser whose updates are 0 it is static evaluation, to the bit.
+    This measures a predictor that may adapt to the past of the text it predicts. Each window is
+    scored before the params learn from it, so no ℓₙ depends on later targets. Gradients are exact
+    within a window and treat the carry that enters it as a constant (truncated backpropagation).
+    It runs as one `lax.scan`. An optimiser whose updates are 0 makes it static evaluation, to the
+    bit.
 
-    Say so where such a loss is reported: it may not be compared with one of fixed params, and
-    windows must come in the text's own order. All rows of a batch share params, and so each adapts
-    to the others' past as well: for one row alone B = 1, for many on their own `jax.vmap` over
-    carries and windows. It costs as much as training.
+    Report such a loss as what it is: it is not comparable to a loss of fixed params, and windows
+    must come in the order of the text. All rows of a batch share params, so that each adapts to the
+    others' past as well. Take B = 1 for one row, and `jax.vmap` over carries and windows for many
+    that adapt alone. It costs as much as training.
 
     Args:
       loss_fn: (params, carry, window, key) -> (loss [], carry), as for `make_train_step`, whose
         aux is dropped. For a mean over all tokens, where windows hold different numbers of them,
         let it be a sum, and divide; the size of its gradient counts too, in the optimiser's rate.
-      optimizer: any `optax.GradientTransformation`, begun anew: `optax.sgd`, or the paper's rule
-        made of `scale_by_mean_squares`, `optax.scale_by_learning_rate` and `decay_towards`.
+      optimizer: any `optax.GradientTransformation`, started afresh: `optax.sgd`, or the paper's
+        rule, made of `scale_by_mean_squares`, `optax.scale_by_learning_rate` and `decay_towards`.
       params: the trained ones, leaves [...].
       carry: where the first window starts, leaves [B, ...]; `()` for a loss without one.
       windows: leaves [N, ...], N windows stacked: `jax.tree.map(lambda *w: np.stack(w), *corpus)`.

@@ -29,7 +29,7 @@ def drop_weights(params: Any, key: jax.Array, rate: Any, names: Sequence[str] = 
     it remembers is not erased, as dropout on hₜ would. Evaluate with the params as they are.
 
     Not for weights that are no matrix but a parametrisation (decays of a linear recurrence), whose
-    zero means something else; and not for a recurrence held orthogonal, which it stops being.
+    zero means something else; and not for a recurrence kept orthogonal, which it would undo.
 
     Args:
       params: any tree of NamedTuples and dicts (those of a `Stack` or `Bidirectional` too), the

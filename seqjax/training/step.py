@@ -18,7 +18,7 @@ from seqjax.training.loss_functions import call_loss, check_loss_fn
 
 
 class TrainState(NamedTuple):
-    """Everything a training run needs to go on, a plain pytree.
+    """Everything a training run needs to continue, a plain pytree.
 
     Fields:
       params: what is learned, leaves [...].
@@ -104,8 +104,8 @@ def clip_by_global_norm(max_norm: float) -> optax.GradientTransformation:
 
     Differs from `optax.clip_by_global_norm` where that one fails: θ = ‖g‖ = 0 gives 0, not NaN;
     the norm is accumulated in float32 for half-precision leaves and does not overflow; leaves may
-    have different dtypes. A gradient that holds NaN or inf is passed on as it came, for whoever
-    decides about the step to see; `make_train_step` skips it.
+    have different dtypes. A gradient with NaN or inf passes unchanged, so that whoever
+    decides about the step sees it; `make_train_step` skips the step.
 
     Place it before the optimiser, so that the moments see clipped gradients, and inside
     `optax.MultiSteps`, so that it sees the accumulated ones.
@@ -182,8 +182,8 @@ def make_train_step(
 ) -> Callable[[TrainState, Any], tuple[TrainState, Metrics]]:
     """Builds the jitted function that learns from one batch or window.
 
-    A window whose loss, gradient or update is not finite, or whose new carry holds NaN, counts as
-    unseen: params, opt_state and carry stay as they were, `skipped` and `step` go up by one.
+    A window counts as unseen if its loss, gradient or update is not finite, or its new carry
+    contains NaN: params, opt_state and carry stay as they were, `skipped` and `step` go up by one.
 
     Gradients are clipped before the optimiser sees them. (With `optax.MultiSteps`, leave max_norm
     None and put `clip_by_global_norm` inside it.) A loss that is a mean over real tokens gives
@@ -276,14 +276,14 @@ def _clip(grads, norm, max_norm: float):
 
 
 def _choose(condition, new, old):
-    """new where the condition holds, in the dtype of old: a state never changes its form."""
+    """new where the condition is True, in the dtype of old: a state never changes its form."""
     if not jnp.issubdtype(old.dtype, jax.dtypes.extended):
         new = jnp.asarray(new, old.dtype)
     return jnp.where(condition, new, old)
 
 
 def _no(test, tree) -> jax.Array:
-    """Whether the test holds for no number of the tree's inexact leaves."""
+    """Whether the test is False for every number in the tree's inexact leaves."""
     found = jnp.zeros((), bool)
     for leaf in jax.tree.leaves(tree):
         if jnp.issubdtype(leaf.dtype, jnp.inexact):

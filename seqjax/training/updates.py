@@ -27,7 +27,7 @@ from seqjax.training.loss_functions import check_loss_fn
 def mean_squared_gradients(
     loss_fn: Callable[..., Any], params: Any, carry: Any, windows: Any, *, key=None
 ) -> Any:
-    """The mean square of each param's gradient over training windows, params held.
+    """The mean square of each param's gradient over training windows, for fixed params.
 
         MS = 1/N Σₙ (∂ℓₙ/∂θ)²
 

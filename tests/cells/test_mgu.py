@@ -16,7 +16,7 @@ def random_params(key=0):
 
 
 def test_equals_the_paper(x64):
-    """Equations 9 to 11 of Zhou et al. 2016, on concatenated vectors, in NumPy."""
+    """Zhou et al. 2016, on concatenated vectors as the paper has it, in NumPy."""
     params = random_params()
     xs = np.random.default_rng(1).normal(size=(2, TIME, D))
     w_f, w_n = (np.concatenate([x, h]) for x, h in zip(*map(halves, params[:2]), strict=True))

@@ -1,5 +1,6 @@
 """Params of another spec are refused, by every cell, at every door, in words."""
 
+import dataclasses
 import functools
 
 import jax
@@ -9,6 +10,7 @@ from support.zoo import CELLS
 
 import seqjax as sj
 from seqjax._internal import specs
+from seqjax.testing import check_cell
 
 KEY, SIZE = jax.random.key(0), 3
 XS = jnp.ones((2, 5, SIZE))
@@ -165,3 +167,24 @@ def test_looking_happens_once():
         carry, _ = cell.step(params, carry, XS[:, 0])
     sj.unroll(sj.LSTM(7), sj.LSTM(7).init(KEY, SIZE), XS)
     assert specs._misfit.cache_info().misses == looks
+
+
+@dataclasses.dataclass(frozen=True)
+class Fixed:
+    """A cell whose `init` takes one size of input."""
+
+    def init(self, key, input_size):
+        if input_size != SIZE:
+            raise ValueError(f"input_size is {input_size}")
+        return jnp.zeros(())
+
+    def initial_carry(self, params, batch_size, key=None):
+        return jnp.zeros((batch_size, SIZE))
+
+    def step(self, params, carry, x):
+        return carry + x, carry + x
+
+
+def test_check_cell_wants_an_init_that_tells():
+    with pytest.raises(AssertionError, match=r"foreign params are refused \(let init take any"):
+        check_cell(Fixed(), input_size=SIZE)

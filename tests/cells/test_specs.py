@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import pickle
+from typing import Any
 
 import jax
 import pytest
@@ -23,12 +24,13 @@ UPDATES = {"TriggeredAverage"}  # draws no params
 
 @pytest.mark.parametrize("name", sorted(SPECS.keys() - UPDATES))
 def test_one_argument_goes_by_position(name):
-    by_position = [field for field in dataclasses.fields(SPECS[name]) if not field.kw_only]
+    spec: Any = SPECS[name]
+    by_position = [field for field in dataclasses.fields(spec) if not field.kw_only]
     assert len(by_position) <= (2 if name in PAIRS else 1)
     with pytest.raises(
         TypeError, match=r"by name\..* The size of the inputs .* goes to init\(key, "
     ):
-        SPECS[name](64, 128, 256)
+        spec(64, 128, 256)
 
 
 @pytest.mark.parametrize(

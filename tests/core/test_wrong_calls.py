@@ -92,8 +92,8 @@ def test_ranks_that_are_not_promoted(name):
     ones = jnp.ones((2, 5), bool)
 
     def run(params, key):
-        how = {"mask": ones, "reset": ones, "lengths": jnp.array([5, 2])}
-        carry, ys = sj.unroll(cell, params, XS, key=key, **how)
+        lengths = jnp.array([5, 2])
+        carry, ys = sj.unroll(cell, params, XS, key=key, mask=ones, reset=ones, lengths=lengths)
         if hasattr(cell, "step"):
             ys = ys, cell.step(params, carry, XS[:, 0])[1]
         return sum(jnp.sum(leaf) for leaf in jax.tree.leaves(ys))

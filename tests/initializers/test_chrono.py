@@ -1,4 +1,4 @@
-"""Chrono initialisation: the law of the biases, and the half-lives that cells really have."""
+"""Chrono initialisation: the distribution of biases, and the half-lives that cells really have."""
 
 from typing import Any
 

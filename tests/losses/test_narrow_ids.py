@@ -26,9 +26,11 @@ def adaptive(ids, size):
 
 
 def sampled(ids, size):
-    how = dict(key=jax.random.key(0), num_samples=2)
+    key = jax.random.key(0)
     q = losses.Proposal(jnp.zeros(size), jnp.ones(size), jnp.zeros(size, jnp.int32))
-    found = losses.sampled_softmax_losses(floats(B, T, 4), floats(size, 4), ids, q, **how)
+    found = losses.sampled_softmax_losses(
+        floats(B, T, 4), floats(size, 4), ids, q, key=key, num_samples=2
+    )
     return jnp.sum(found, axis=1)
 
 

@@ -30,6 +30,7 @@ from seqjax.cells import (
     DiagonalLSTM,
     Feedforward,
     Jordan,
+    Lambda,
     LayerNormLSTM,
     PeepholeLSTM,
     PhasedLSTM,
@@ -124,6 +125,7 @@ CELLS = {
     "stack": Stack((LSTM(4), Dropout(0.3), Residual(Zoneout(GRU(4), 0.2)), Elman(3))),
     "bidirectional": Bidirectional(LSTM(4)),
     "bidirectional_sum": Bidirectional(GRU(4), backward=Elman(4), merge="sum"),
+    "lambda": Lambda("gelu"),
     "feedforward": Feedforward(4, activation="relu"),
     "ntm": NTM(
         Stack((LSTM(3), Dropout(0.3))), slots=5, width=2, read_heads=2, write_heads=2, shift_range=2

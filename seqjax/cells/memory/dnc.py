@@ -106,8 +106,8 @@ class DNC(Spec):
         rʷₜ = π₁ Lₜᵀ rʷₜ₋₁ + π₂ c(Mₜ, k, β) + π₃ Lₜ rʷₜ₋₁           where each head reads
         rₜ  = Mₜᵀ rʷₜ,   yₜ = [hₜ, rₜ]
 
-    Graves et al. 2016, Methods; the steps are in `seqjax.memory.addressing` and
-    `seqjax.memory.allocation`. hₜ w + b is, in this order: the read keys k, read strengths β
+    Graves et al. 2016, Methods; the steps are in `seqjax.cells.memory.addressing` and
+    `seqjax.cells.memory.allocation`. hₜ w + b is, in this order: the read keys k, read strengths β
     (1 + softplus), write key, write strength (1 + softplus), erase e (σ), write vector v, free
     gates f (σ), allocation gate g_a (σ), write gate g_w (σ), read modes π (softmax). Their yₜ is
     a linear read-out of this one.

@@ -16,7 +16,7 @@ def reset_carry(cell: Any, params: Params, carry: Carry, reset: jax.Array) -> Ca
 
     For an agent that acts step by step. Call it before the step with the flags of episodes that
     begin there; training on the same steps by `unroll(..., reset=)` then sees the same numbers.
-    A `jnp.where` over the leaves is not the same: noise goes on through a reset, so that no two
+    A `jnp.where` over the leaves is not the same: noise continues through a reset, so that no two
     episodes draw alike, and what is drawn once a sequence is drawn again.
 
     Args:
@@ -136,7 +136,7 @@ def checked_initial(cell: Any, params: Params, carry: Carry, batch_size: int) ->
       ValueError: if carry does not lead with B rows, or is not of the cell's structure.
     """
     check_batch("carry", carry, batch_size)
-    # Streams of noise go on through a reset, so the keys only give the carry its structure.
+    # Streams of noise continue through a reset, so the keys only give the carry its structure.
     streams = [node for node in jax.tree.leaves(carry, is_leaf=is_noise) if is_noise(node)]
     key = streams[0].key if streams else None
     initial = cell.initial_carry(params, batch_size, key=key)
@@ -150,7 +150,7 @@ def _batch_size(carry: Carry) -> int:
     leaves = jax.tree.leaves(carry)
     checks.require(
         bool(leaves),
-        "carry holds no arrays, so that B is unknown; make one that draws with "
+        "carry has no arrays, so that B is unknown; make one that draws with "
         "cell.initial_carry(params, batch_size, key=key).",
     )
     return jnp.shape(leaves[0])[0] if jnp.ndim(leaves[0]) else 0

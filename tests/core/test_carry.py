@@ -83,7 +83,7 @@ def test_noise_starts_and_stops(name):
     same(stop(params, quiet), quiet)
     assert has_noise(noisy) and not has_noise(quiet)
     if not jax.tree.leaves(quiet):
-        with pytest.raises(ValueError, match="carry holds no arrays, so that B is unknown"):
+        with pytest.raises(ValueError, match="carry has no arrays, so that B is unknown"):
             start_noise(cell, params, quiet, KEY)
         return
     start = jax.jit(lambda p, c, key: start_noise(cell, p, c, key))
