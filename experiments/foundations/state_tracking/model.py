@@ -1,4 +1,4 @@
-"""The cells that are compared, in networks of one size, and what theory says of them."""
+"""Ten cells in networks of one size, and what theory says of them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,13 +8,10 @@ import jax
 import jax.numpy as jnp
 
 import seqjax as sj
-from experiments.lab.task import Task, estimate, of_size
-from experiments.state_tracking.automata import Automaton
+from experiments.foundations.state_tracking.data import PROBLEMS, Automaton
+from experiments.lab.task import of_size
 
-TRAINED, TESTED = 40, 256
-LATE = 64  # the accuracy counts the last so many states of a word of TESTED letters
 PARAMETERS = 12_000
-BATCH_SIZE, TEST_SIZE = 64, 128
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,7 @@ class Arm:
     multiple: int = 1
 
 
-ALL = ("parity", "sum mod 3", "swaps of five")
+ALL = tuple(problem.name for problem in PROBLEMS)
 ARMS = (
     Arm("Elman", lambda size: sj.Elman(size), ALL),
     Arm("GRU", lambda size: sj.GRU(size), ALL),
@@ -92,31 +89,3 @@ def network(arm: Arm, problem: Automaton, parameters: int = PARAMETERS) -> Netwo
     """The network of an arm whose number of parameters is nearest to the one wanted."""
     sizes = range(4 * arm.multiple, 100, arm.multiple)
     return of_size(lambda size: Network(arm.cell(size), size, problem), parameters, sizes)
-
-
-def task(arm: Arm, problem: Automaton, steps: int) -> Task:
-    """Training on words of TRAINED letters, accuracy on words of TESTED."""
-    net = network(arm, problem)
-
-    def loss(params, key):
-        words, states = problem.draw(key, BATCH_SIZE, TRAINED)
-        return sj.cross_entropy(net.logits(params, words), states)
-
-    def evaluate(params, key, split):
-        del split  # the key differs
-        words, states = problem.draw(key, TEST_SIZE, TESTED)
-        right = jnp.argmax(net.logits(params, words), axis=-1) == states
-        return {"trained": estimate(right[:, :TRAINED]), "long": estimate(right[:, -LATE:])}
-
-    return Task(
-        name=f"{problem.name}, {arm.name}",
-        init=net.init,
-        loss=loss,
-        evaluate=evaluate,
-        metric="long",
-        optimum={"long": 1.0, "trained": 1.0},
-        baseline=1 / problem.states,
-        gate=0.99,
-        steps=steps,
-        rates=(2e-3, 8e-3),
-    )
