@@ -9,11 +9,9 @@ import jax
 import jax.numpy as jnp
 
 import seqjax as sj
-from experiments.lab.sweep import POINTS
-from experiments.lab.task import VALID, Task, estimate
-from experiments.phased_lstm.sines import BASELINE, MOST, Waves, differences, draw
+from experiments.signals.phased_lstm.data import MOST, Waves, differences
 
-SIZE, ROWS, TEST_ROWS, WATCH_ROWS = 64, 32, 2048, 256
+SIZE = 64
 
 
 @dataclass(frozen=True)
@@ -25,14 +23,17 @@ class Arm:
       cell: with outputs [B, H].
       inputs: waves -> inputs of the cell, [B, T, ...].
       input_size: D of the inputs.
-      rates: learning rates to choose from.
     """
 
     name: str
     cell: Any
     inputs: Callable[[Waves], Any]
     input_size: int
-    rates: tuple[float, ...] = (3e-3, 1e-2)
+
+    @property
+    def phased(self) -> bool:
+        """Whether its units have a clock."""
+        return isinstance(self.cell, sj.cells.PhasedLSTM)
 
     def init(self, key: jax.Array) -> dict[str, Any]:
         """Draws params."""
@@ -51,8 +52,7 @@ class Arm:
 
     def correct(self, params: Any, waves: Waves) -> jax.Array:
         """[B] bool; without the leak, which is for training."""
-        phased = isinstance(self.cell, sj.cells.PhasedLSTM)
-        cell = replace(self.cell, leak=0.0) if phased else self.cell
+        cell = replace(self.cell, leak=0.0) if self.phased else self.cell
         return (self.logits(params, waves, cell) > 0) == waves.special
 
 
@@ -76,44 +76,16 @@ PERIODS = (math.e, math.e**3)
 ARMS = (
     Arm("LSTM, time as input", sj.LSTM(SIZE), with_times, 2),
     Arm("LSTM, time differences", sj.LSTM(SIZE), with_differences, 2),
-    Arm("Phased LSTM, ratio 0.05", sj.cells.PhasedLSTM(SIZE, PERIODS, open_ratio=0.05), timed, 1),
-    Arm("Phased LSTM, ratio 0.2", sj.cells.PhasedLSTM(SIZE, PERIODS, open_ratio=0.2), timed, 1),
+    *(
+        Arm(
+            f"Phased LSTM, ratio {ratio}",
+            sj.cells.PhasedLSTM(SIZE, period_range=PERIODS, open_ratio=ratio),
+            timed,
+            1,
+        )
+        for ratio in (0.05, 0.2)
+    ),
 )
-
-
-def task(arm: Arm, condition: str, resolution: float | None, steps: int) -> Task:
-    """Half of the rows special; a batch is never seen twice."""
-
-    def loss(params, key):
-        waves = draw(key, ROWS, resolution)
-        signed = jnp.where(waves.special, 1.0, -1.0) * arm.logits(params, waves)
-        return jax.nn.softplus(-signed).mean()
-
-    def evaluate(params, key, split):
-        del split  # other waves, from another key
-        waves = draw(key, TEST_ROWS, resolution)
-        found = {"accuracy": estimate(arm.correct(params, waves))}
-        if isinstance(arm.cell, sj.cells.PhasedLSTM):
-            found["share of updates"] = estimate(updates(arm.cell, params, waves))
-        return found
-
-    def watch(params):
-        waves = draw(jax.random.fold_in(jax.random.key(2**31 - 2), VALID), WATCH_ROWS, resolution)
-        return arm.correct(params, waves).astype(jnp.float32).mean()
-
-    return Task(
-        name=f"{condition}, {arm.name}",
-        init=arm.init,
-        loss=loss,
-        evaluate=evaluate,
-        metric="accuracy",
-        optimum={"accuracy": 1.0},
-        baseline=BASELINE,
-        gate=BASELINE + 0.05,  # it has learned something
-        steps=steps // POINTS * POINTS,
-        rates=arm.rates,
-        watch=watch,
-    )
 
 
 def updates(cell: sj.cells.PhasedLSTM, params: Any, waves: Waves) -> jax.Array:
