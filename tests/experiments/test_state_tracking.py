@@ -41,8 +41,8 @@ def test_networks_are_of_one_size(problem):
 def test_only_what_can_be_solved_has_to_be():
     gates = {task.name: task.gate for task in experiment.tasks(experiment.Config())}
     assert len(gates) == 30 and sum(gate > 0 for gate in gates.values()) == 14
-    assert gates["sum mod 3, DeltaNet, -1 to 1"] == 0 == gates["parity, Mamba"]
-    assert gates["swaps of five, DeltaNet, -1 to 1"] == 0.99 == gates["parity, Elman"]
+    assert gates["sum mod 3, DeltaNet (-1 to 1)"] == 0 == gates["parity, Mamba"]
+    assert gates["swaps of five, DeltaNet (-1 to 1)"] == 0.99 == gates["parity, Elman"]
 
 
 def test_the_last_letters_of_a_word_count(monkeypatch):

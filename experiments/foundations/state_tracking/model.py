@@ -43,9 +43,9 @@ ARMS = (
     Arm("LRU", lambda size: sj.linear.LRU(size)),
     Arm("Mamba", lambda size: sj.linear.Mamba(size, state_size=4)),
     Arm("mLSTM", lambda size: sj.linear.MLSTM(size, heads=2), multiple=2),
-    Arm("DeltaNet, 0 to 1", lambda size: sj.linear.DeltaNet(size, heads=2), multiple=2),
+    Arm("DeltaNet (0 to 1)", lambda size: sj.linear.DeltaNet(size, heads=2), multiple=2),
     Arm(
-        "DeltaNet, -1 to 1",
+        "DeltaNet (-1 to 1)",
         lambda size: sj.linear.DeltaNet(size, heads=2, negative_eigenvalues=True),
         ("parity", "swaps of five"),
         multiple=2,
