@@ -1,6 +1,7 @@
 """Tunes as streams of characters, and how far samples are from them in pairs of characters."""
 
 from dataclasses import dataclass
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -31,18 +32,6 @@ class Text:
     rest: jax.Array
 
     @classmethod
-    def read(cls) -> "Text":
-        """O'Neill's tunes from music21, in an order of chance; the book has them by kind.
-
-        Raises:
-          DataError: (a ValueError) if music21 is not installed.
-        """
-        tunes = [tune for tune in read_tunes() if tune.collection == "oneills1850"]
-        np.random.default_rng(0).shuffle(tunes)
-        train, valid, test = ("\n\n".join(split) for _, split in split_tunes(tunes).items())
-        return cls.cut(train, valid, test)
-
-    @classmethod
     def cut(cls, train: str, valid: str, test: str, size: int = TRAINED) -> "Text":
         """Streams of one text a split; a split that is too short is refused."""
         width = min(HELD_OUT, len(valid), len(test))
@@ -52,6 +41,19 @@ class Text:
         encode = lambda text: jnp.asarray(vocabulary.encode(text))
         held_out = jnp.stack([encode(valid[:width]), encode(test[:width])])
         return cls(vocabulary, encode(train[:size]), held_out, encode(train[size:]))
+
+
+@cache
+def tunes() -> Text:
+    """O'Neill's tunes from music21, in an order of chance; the book has them by kind.
+
+    Raises:
+      DataError: (a ValueError) if music21 is not installed.
+    """
+    found = [tune for tune in read_tunes() if tune.collection == "oneills1850"]
+    np.random.default_rng(0).shuffle(found)
+    train, valid, test = ("\n\n".join(split) for _, split in split_tunes(found).items())
+    return Text.cut(train, valid, test)
 
 
 def windows(stream: jax.Array, key: jax.Array, rows: int, length: int) -> jax.Array:
