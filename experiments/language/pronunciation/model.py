@@ -1,4 +1,4 @@
-"""One network from letters to phones."""
+"""One network from letters to phones, and the objectives that it is trained by."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,9 +7,11 @@ import jax
 import jax.numpy as jnp
 
 import seqjax as sj
-from experiments.pronunciation.words import LETTERS, PHONES_LONGEST
+from experiments.language.pronunciation.data import LETTERS, PHONES_LONGEST, Words
+from seqjax import objectives
 
 ROOM = PHONES_LONGEST + 2  # phones of a drawn target, or said
+KINDS = ML, SMOOTHING, RAML = "ML", "smoothing", "RAML"
 
 
 @dataclass(frozen=True)
@@ -81,3 +83,49 @@ class Network:
         how: dict[str, Any] = dict(bos=self.begin, eos=self.end, max_len=ROOM + 1)
         said = sj.sample(step, carry, temperature=0.0, key=jax.random.key(0), **how)
         return said.tokens, jnp.sum(said.tokens != self.end, axis=1, dtype=jnp.int32)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """An objective.
+
+    Attributes:
+      kind: ML, SMOOTHING (of labels, by `strength`) or RAML (edit distance, at the temperature
+        `strength` in edits).
+      strength: 0 is maximum likelihood for all three.
+    """
+
+    kind: str
+    strength: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """In tables."""
+        return self.kind if self.kind == ML else f"{self.kind} {self.strength:g}"
+
+
+ARMS = (
+    Arm(ML),
+    *(Arm(SMOOTHING, rate) for rate in (0.05, 0.1, 0.2, 0.3)),
+    *(Arm(RAML, temperature) for temperature in (0.1, 0.12, 0.14, 0.16)),
+)
+
+
+def batch(arm: Arm, network: Network, key: jax.Array, data: Words, rows: int):
+    """A batch: letters and their counts, target phones [rows, ROOM + 1] and how many there are.
+
+    Of a word with several pronunciations any is drawn, and by RAML one near to it.
+    """
+    key_w, key_v, key_e = jax.random.split(key, 3)
+    chosen = jax.random.randint(key_w, (rows,), 0, data.letters.shape[0])
+    variant = jax.random.randint(key_v, (rows,), 0, data.variants[chosen])
+    targets, lengths = data.phones[chosen, variant], data.phone_counts[chosen, variant]
+    if arm.kind == RAML:
+        how: dict[str, Any] = dict(vocab_size=network.phones, temperature=arm.strength)
+        near = objectives.sample_edits(
+            key_e, targets, lengths, max_len=ROOM, pad=network.end, **how
+        )
+        targets, lengths = near.tokens, near.lengths
+    targets = jnp.pad(targets, ((0, 0), (0, ROOM + 1 - targets.shape[1])))
+    targets = jnp.where(jnp.arange(ROOM + 1) < lengths[:, None], targets, network.end)
+    return data.letters[chosen], data.letter_counts[chosen], targets, lengths
