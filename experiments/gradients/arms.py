@@ -65,7 +65,7 @@ def arms(budget: int) -> list[Arm]:
         "Elman": sj.Elman,
         "IRNN": lambda size: sj.Elman(
             size,
-            "relu",
+            activation="relu",
             w_x_init=sj.initializers.Normal(0.001),
             w_h_init=sj.initializers.Identity(),
         ),

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
+from seqjax._internal.specs import Spec
 from seqjax.core.products import dot
 from seqjax.initializers.weights import GlorotUniform, Initializer
 from seqjax.losses.sampled import check_positions
@@ -38,7 +39,7 @@ class AdaptiveSoftmaxParams(NamedTuple):
 
 @final
 @dataclass(frozen=True)
-class AdaptiveSoftmax:
+class AdaptiveSoftmax(Spec, doors=("log_probs", "losses")):
     """A softmax of two levels over classes that are ordered by frequency, the most frequent first.
 
         p(y | h) = p₀(y)                   for y < cutoffs[0]

@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks, trees
+from seqjax.core.ids import check_ids
 from seqjax.core.scan import check_flags, swap_time, zero_rows
 from seqjax.losses.labels import (
     LOG_ZERO,
     check_floats,
-    check_ids,
     check_integers,
     check_lengths,
     within,
@@ -100,7 +100,7 @@ def crf_loss(
     tags = check_integers("tags", tags, shape, "emissions without its last axis")
     bad = chain.real & ((tags < 0) | (tags >= size))
     check_ids("tags", tags, bad, f"expected ids in 0..{size - 1}, the last axis of emissions.")
-    tags = jnp.where(chain.real & ~bad, tags, 0).astype(jnp.int32)
+    tags = jnp.where(chain.real & ~bad, tags, 0)
     score, total = _score(chain, tags), _log_total(chain)
     impossible = score < LOG_ZERO / 2
     loss = jnp.where(impossible, 0, total - score)

@@ -9,11 +9,11 @@ import optax
 from jax.experimental import checkify
 
 from seqjax._internal import checks
+from seqjax.core.ids import check_ids
 from seqjax.losses.labels import (
     LOG_ZERO,
     check_blank,
     check_floats,
-    check_ids,
     check_labels,
     check_lengths,
     within,
@@ -76,7 +76,7 @@ def ctc_loss(
     real, real_labels = within(lengths, steps), within(label_lengths, size)
     bad = real_labels & ((labels < 0) | (labels >= vocab_size) | (labels == blank))
     check_ids("labels", labels, bad, f"expected ids in 0..{vocab_size - 1} other than blank.")
-    labels = jnp.where(real_labels & ~bad, labels, blank).astype(jnp.int32)
+    labels = jnp.where(real_labels & ~bad, labels, blank)
     check_frames(labels, real_labels, lengths)
     logits = jnp.where(real[..., None], logits, 0)
     losses = _path_sums(logits, real, labels, real_labels, blank)

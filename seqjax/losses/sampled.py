@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from seqjax._internal import checks
-from seqjax.core.noise import check_key
+from seqjax.core.ids import check_ids
 from seqjax.core.products import dot
 from seqjax.core.scan import zero_rows
-from seqjax.losses.labels import check_ids, check_integers, widened
+from seqjax.losses.labels import check_integers, widened
 
 
 class Proposal(NamedTuple):
@@ -159,7 +159,7 @@ def sampled_softmax_losses(
         f"proposal is over {proposal.log_probs.shape[0]} classes but weights has {size} rows; "
         "expected as many.",
     )
-    check_key(key)
+    checks.key(key)
     count = checks.positive_int("num_samples", num_samples)
     hidden, targets, bad = check_positions(hidden, targets, mask, size)
     targets = jnp.where(bad, 0, targets)
@@ -192,4 +192,4 @@ def check_positions(hidden, targets, mask, vocab_size: int):
         hidden, targets = zero_rows(mask, hidden), zero_rows(mask, targets)
     bad = (targets < 0) | (targets >= vocab_size)
     check_ids("targets", targets, bad, f"expected ids in 0..{vocab_size - 1}. Mask padding.")
-    return hidden, targets.astype(jnp.int32), bad
+    return hidden, targets, bad

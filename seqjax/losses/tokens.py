@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
-from seqjax.losses.labels import check_ids, widened
+from seqjax.core.ids import as_ids, check_ids
+from seqjax.losses.labels import widened
 
 
 class LossSum(NamedTuple):
@@ -193,14 +194,10 @@ def bits_per_character(nats_per_character) -> jax.Array:
 
 def _checked(logits, targets, mask, label_smoothing):
     """The arguments as arrays, logits in at least float32; raises where they do not fit."""
-    logits, targets = jnp.asarray(logits), jnp.asarray(targets)
+    logits, targets = jnp.asarray(logits), as_ids("targets", targets)
     checks.require(
         logits.ndim >= 1 and checks.is_float(logits),
         f"logits is {logits.dtype}{list(logits.shape)}; expected floats [..., V].",
-    )
-    checks.require(
-        jnp.issubdtype(targets.dtype, jnp.integer),
-        f"targets is {targets.dtype}; expected integer ids, not one-hot rows or probabilities.",
     )
     checks.require(
         targets.shape == logits.shape[:-1],

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
+from seqjax.core.ids import check_ids
 from seqjax.core.scan import zero_rows
 from seqjax.losses.labels import (
     check_blank,
-    check_ids,
     check_labels,
     check_lengths,
     widened,
@@ -93,7 +93,7 @@ def transducer_loss(
     bad = real_labels & ((labels < 0) | (labels >= logits.shape[-1]) | (labels == blank))
     check_ids("labels", labels, bad, f"expected ids in 0..{logits.shape[-1] - 1} other than blank.")
     _check_frames(lengths, label_lengths)
-    labels = jnp.where(real_labels & ~bad, labels, blank).astype(jnp.int32)
+    labels = jnp.where(real_labels & ~bad, labels, blank)
     encoded = zero_rows(real, encoded)
     predicted = zero_rows(within(label_lengths + 1, size + 1), predicted)
     blanks, emits = _steps(joint, encoded, predicted, labels, blank, min(chunk_size, steps))

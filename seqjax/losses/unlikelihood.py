@@ -100,7 +100,7 @@ def previous_tokens(targets: Any, vocab_size: int, *, mask: Any = None) -> jax.A
     targets = check_integers("targets", targets, shape, "targets")
     size = checks.positive_int("vocab_size", vocab_size)
     real = check_flags("mask", mask, *shape)
-    said = targets[..., None] == jnp.arange(size, dtype=targets.dtype)  # [B, T, V]
+    said = targets[..., None] == jnp.arange(size, dtype=jnp.int32)  # [B, T, V]
     own, said = said, said if real is None else said & real[..., None]
     earlier = jnp.pad(said, ((0, 0), (1, 0), (0, 0)))[:, :-1].astype(jnp.int8)
     candidates = (jax.lax.cummax(earlier, axis=1) > 0) & ~own

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from seqjax._internal import checks
+from seqjax.core.ids import as_ids, check_ids
 
 
 class EditCounts(NamedTuple):
@@ -212,14 +213,14 @@ def error_rate(distances, reference_lengths) -> jax.Array:
 
 
 def check_tokens(name: str, tokens: Any, lengths_name: str, lengths: Any):
-    """Tokens [..., T] and lengths [...] int32, T for None; raises where they do not fit."""
-    tokens = jnp.asarray(tokens)
+    """Tokens [..., T] and lengths [...], both int32, T for None; raises where they do not fit."""
+    tokens = as_ids(name, tokens)
     checks.require(
-        tokens.ndim >= 1 and jnp.issubdtype(tokens.dtype, jnp.integer),
-        f"{name} is {tokens.dtype}{list(tokens.shape)}; expected integer ids [..., T].",
+        tokens.ndim >= 1, f"{name} has shape {tokens.shape}; expected integer ids [..., T]."
     )
     shape, width = tokens.shape[:-1], tokens.shape[-1]
     if lengths is None:
+        _check_distinct(name, tokens, jnp.ones(tokens.shape, bool))
         return tokens, jnp.full(shape, width, jnp.int32)
     lengths = jnp.asarray(lengths)
     checks.require(
@@ -233,7 +234,17 @@ def check_tokens(name: str, tokens: Any, lengths_name: str, lengths: Any):
         f"{lengths_name} is {known}; expected 0 <= {lengths_name} <= {width}, the width of {name} "
         f"{list(tokens.shape)}.",
     )
-    return tokens, lengths.astype(jnp.int32)
+    lengths = lengths.astype(jnp.int32)
+    _check_distinct(name, tokens, jnp.arange(width, dtype=jnp.int32) < lengths[..., None])
+    return tokens, lengths
+
+
+def _check_distinct(name: str, tokens: jax.Array, real: jax.Array) -> None:
+    """Refuses real tokens at the ends of int32, where `as_ids` puts all that lie beyond."""
+    ends = jnp.iinfo(jnp.int32)
+    beyond = real & ((tokens == ends.max) | (tokens == ends.min))
+    remedy = "expected ids within int32. Number the tokens: np.unique(tokens, return_inverse=True)."
+    check_ids(name, tokens, beyond, remedy)
 
 
 def _cost_dtype(tokens: int, **costs: Any):

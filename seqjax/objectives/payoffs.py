@@ -33,7 +33,7 @@ class PayoffSample(NamedTuple):
     """Targets drawn around the given ones.
 
     Fields:
-      tokens: [B, L] integers of the targets' dtype.
+      tokens: [B, L] int32.
       lengths: [B] int32 tokens of each, 0..L.
       distances: [B] int32 edits between what was drawn and what was given.
     """

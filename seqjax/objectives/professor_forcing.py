@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from seqjax._internal import checks
 from seqjax.core.noise import Noise
 from seqjax.core.products import accumulator
-from seqjax.decoding.processors.truncation import Law, check_law
+from seqjax.decoding.processors.settings import Sampling
 from seqjax.losses.tokens import LossSum, cross_entropy_sum
 from seqjax.objectives.discriminator import Discriminator, DiscriminatorParams
 from seqjax.objectives.teacher_forcing import Step, check_lesson, run
@@ -113,7 +113,7 @@ def behaviours(
     """
     lesson = check_lesson(step, carry, targets, bos, mask, xs)
     batch = lesson.targets.shape[0]
-    law = check_law(Law(temperature), batch, lesson.vocab_size)
+    how = Sampling(temperature).fit(batch, lesson.vocab_size)
     keys = Noise.from_key(key, batch).key
 
     def read(carry, logits):
@@ -127,7 +127,7 @@ def behaviours(
 
     _, ((forced, logits), _) = run(lesson, None, None, None, read)
     nobody = jnp.zeros(lesson.targets.shape, bool)
-    _, ((free, _), inputs) = run(lesson, nobody, keys, law, read)
+    _, ((free, _), inputs) = run(lesson, nobody, keys, how, read)
     likelihood = cross_entropy_sum(logits, lesson.targets, mask=lesson.mask)
     return Behaviours(forced, free, likelihood, inputs, lesson.mask)
 

@@ -9,7 +9,7 @@ import numpy as np
 from seqjax._internal import checks
 from seqjax.core.noise import Noise, draw_rows, fold_in_rows
 from seqjax.decoding.engine.rows import ASIDE
-from seqjax.decoding.processors.truncation import Law, check_law
+from seqjax.decoding.processors.settings import Sampling
 from seqjax.losses.tokens import cross_entropy_sum
 from seqjax.objectives.teacher_forcing import (
     ForcedRun,
@@ -90,10 +90,10 @@ def scheduled_sampling(
     lesson = check_lesson(step, carry, targets, bos, mask, xs)
     shape = lesson.targets.shape
     keys = Noise.from_key(key, shape[0]).key
-    law = check_law(Law(temperature), shape[0], lesson.vocab_size)
+    how = Sampling(temperature).fit(shape[0], lesson.vocab_size)
     truthful = coins(keys, truth_probability, numbers_before(lesson.mask, shape))
     read = lambda carry, logits: logits
-    carry, (logits, inputs) = run(lesson, truthful, keys, law, read)
+    carry, (logits, inputs) = run(lesson, truthful, keys, how, read)
     return forced_run(lesson, carry, logits, inputs)
 
 
@@ -157,13 +157,13 @@ def parallel_scheduled_sampling(
     truths, numbers = tokens_before(targets, bos, mask), numbers_before(mask, targets.shape)
     vocab_size = _check_forward(forward, truths)
     keys = Noise.from_key(key, batch).key
-    law = check_law(Law(temperature), batch, vocab_size).repeat(length)
+    how = Sampling(temperature).fit(batch, vocab_size).repeat(length)
     truthful = coins(keys, truth_probability, numbers)
     each = jnp.repeat(keys, length)
 
     def mix(_, inputs):
         logits = forward(inputs)[1].reshape(batch * length, vocab_size)
-        drawn = draw(each, numbers.reshape(-1), logits, law).reshape(batch, length)
+        drawn = draw(each, numbers.reshape(-1), logits, how).reshape(batch, length)
         return jnp.where(truthful, truths, tokens_before(drawn, bos, mask))
 
     inputs = jax.lax.fori_loop(0, passes, mix, truths)

@@ -12,11 +12,12 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
+from seqjax.core.ids import as_ids
 from seqjax.core.products import accumulator
 from seqjax.core.scan import check_batch, check_flags, check_xs, scan, strong
 from seqjax.decoding.engine.rows import gumbel_rows
 from seqjax.decoding.engine.start import check_step
-from seqjax.decoding.processors.truncation import Law
+from seqjax.decoding.processors.settings import Sampling
 from seqjax.losses.tokens import LossSum, cross_entropy_sum
 
 Step = Callable[..., tuple[Any, jax.Array]]
@@ -110,12 +111,7 @@ def check_lesson(step: Step, carry: Any, targets: Any, bos: Any, mask: Any, xs: 
 
 def check_targets(targets: Any, bos: Any, mask: Any):
     """Targets [B, T] and bos [B] as int32, and the mask [B, T] or None."""
-    targets, bos = jnp.asarray(targets), jnp.asarray(bos)
-    for name, value in (("targets", targets), ("bos", bos)):
-        checks.require(
-            jnp.issubdtype(value.dtype, jnp.integer),
-            f"{name} has dtype {value.dtype}; expected integers.",
-        )
+    targets, bos = as_ids("targets", targets), as_ids("bos", bos)
     checks.require(
         targets.ndim == 2,
         f"targets has shape {targets.shape}; expected [B, T], one row a sequence.",
@@ -124,8 +120,8 @@ def check_targets(targets: Any, bos: Any, mask: Any):
         bos.shape in ((), targets.shape[:1]),
         f"bos has shape {bos.shape}; expected an integer or integers [B], B = {targets.shape[0]}.",
     )
-    bos = jnp.broadcast_to(bos, targets.shape[:1]).astype(jnp.int32)
-    return targets.astype(jnp.int32), bos, check_flags("mask", mask, *targets.shape)
+    bos = jnp.broadcast_to(bos, targets.shape[:1])
+    return targets, bos, check_flags("mask", mask, *targets.shape)
 
 
 def tokens_before(tokens: jax.Array, bos: jax.Array, mask: jax.Array | None) -> jax.Array:
@@ -146,11 +142,11 @@ def numbers_before(mask: jax.Array | None, shape: tuple[int, ...]) -> jax.Array:
     return jnp.cumsum(mask, axis=1, dtype=jnp.int32) - mask.astype(jnp.int32)
 
 
-def run(lesson: Lesson, truthful: Any, keys: Any, law: Law | None, read: Callable) -> Any:
+def run(lesson: Lesson, truthful: Any, keys: Any, how: Sampling | None, read: Callable) -> Any:
     """Runs the step: the carry, and (read(carry, logits) [B, T, ...], inputs [B, T]).
 
-    truthful [B, T] says which inputs are the truth, the others are draws by law from keys [B]. With
-    law None all are the truth, and nothing is drawn.
+    truthful [B, T] says which inputs are the truth; `how` draws the others from keys [B]. With
+    how=None all are the truth, and nothing is drawn.
     """
     shape = lesson.targets.shape
     truths = tokens_before(lesson.targets, lesson.bos, lesson.mask)
@@ -159,9 +155,9 @@ def run(lesson: Lesson, truthful: Any, keys: Any, law: Law | None, read: Callabl
     def body(state, inputs):
         carry, drawn = state
         truth, is_truth, number, x = inputs
-        token = truth if law is None else jnp.where(is_truth, truth, drawn)
+        token = truth if how is None else jnp.where(is_truth, truth, drawn)
         carry, logits = lesson.step(carry, token, x)
-        drawn = drawn if law is None else draw(keys, number, logits, law)
+        drawn = drawn if how is None else draw(keys, number, logits, how)
         return (carry, drawn), (read(carry, logits), token)
 
     flags = jnp.ones(shape, bool) if truthful is None else truthful
@@ -170,10 +166,10 @@ def run(lesson: Lesson, truthful: Any, keys: Any, law: Law | None, read: Callabl
     return carry, ys
 
 
-def draw(keys: jax.Array, numbers: jax.Array, logits: jax.Array, law: Law) -> jax.Array:
-    """Tokens [N] of the law of logits [N, V], by keys and numbers [N]; no gradient gets through."""
-    logits = law.apply(jax.lax.stop_gradient(logits).astype(accumulator(logits.dtype)))
-    if not law.is_greedy:
+def draw(keys: jax.Array, numbers: jax.Array, logits: jax.Array, how: Sampling) -> jax.Array:
+    """Tokens [N] drawn from logits [N, V] by keys and numbers [N]; no gradient gets through."""
+    logits = how.apply(jax.lax.stop_gradient(logits).astype(accumulator(logits.dtype)))
+    if not how.is_greedy:
         logits = logits + gumbel_rows(keys, numbers, logits.shape[1:], logits.dtype)
     return jnp.argmax(logits, axis=-1).astype(jnp.int32)
 

@@ -54,7 +54,7 @@ BAD = {
     ),
     "ctc_labels_dtype": (
         lambda: sj.losses.ctc_loss(x, jnp.zeros((2, 2))),
-        "labels is float32; expected integer ids [B, N], padded on the right.",
+        "labels is float32; expected integer ids, not one-hot rows or probabilities.",
     ),
     "ctc_labels_rows": (
         lambda: sj.losses.ctc_loss(x, y[:1]),
@@ -194,11 +194,11 @@ BAD = {
     ),
     "crf_tag": (
         lambda: sj.losses.crf_loss(crf, emissions, paths + 3),
-        "spans holds 3; expected ids in 0..2, the last axis of emissions.",
+        "tags holds 3; expected ids in 0..2, the last axis of emissions.",
     ),
     "crf_tags_shape": (
         lambda: sj.losses.crf_loss(crf, emissions, paths[:, 1:]),
-        "spans has shape (2, 3); expected (2, 4), that of emissions without its last axis.",
+        "tags has shape (2, 3); expected (2, 4), that of emissions without its last axis.",
     ),
     "crf_mask": (
         lambda: losses.crf_log_partition(crf, emissions, mask=np.ones((2, 4), int)),

@@ -316,7 +316,7 @@ BAD = {
     "cold": (lambda: sequential(temperature=-1.0), "temperature is -1.0; expected temperature >="),
     "floats": (
         lambda: sequential(targets=jnp.zeros((2, 4))),
-        "targets has dtype float32; expected",
+        "targets is float32; expected integer ids",
     ),
     "flat": (lambda: sequential(targets=rows[0]), r"targets has shape \(4,\); expected \[B, T\]"),
     "bos": (

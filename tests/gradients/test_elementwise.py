@@ -1,9 +1,10 @@
-"""Forward accumulation for units that see only themselves, against backpropagation."""
+"""Real-time recurrent learning for units that see only themselves, against backpropagation."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support.gradient_methods import elementwise_rtrl, rtrl, split
 
 import seqjax as sj
 
@@ -39,8 +40,24 @@ def test_it_is_backpropagation_through_all_of_time(cell, x64):
     loss_fn, (params, carry, xs) = loss_of(cell), make_case(cell)
     truth = jax.jit(jax.value_and_grad(loss_fn, has_aux=True), static_argnums=3)
     expected = truth(params, carry, xs, None)
-    found = jax.jit(sj.gradients.elementwise_rtrl(loss_fn, 2))(params, carry, xs)
+    found = jax.jit(elementwise_rtrl(loss_fn, 2))(params, carry, xs)
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+
+
+def test_traces_continue_from_call_to_call(x64):
+    """An endless stream, a part at a time: the gradients of the parts sum to that of the whole."""
+    cell = CELLS[0]
+    loss_fn, (params, carry, xs) = loss_of(cell), make_case(cell)
+    run = jax.jit(sj.gradients.elementwise_rtrl(loss_fn))
+    state, total = sj.gradients.init_elementwise_rtrl_state(params, carry), None
+    for part in split(xs):
+        (_, state), grads = run(params, state, part)
+        total = grads if total is None else jax.tree.map(jnp.add, total, grads)
+    truth = jax.jit(jax.value_and_grad(loss_fn, has_aux=True), static_argnums=3)
+    (_, after), expected = truth(params, carry, xs, None)
+    found = jax.tree.leaves((total, state.carry))
+    for a, b in zip(found, jax.tree.leaves((expected, after)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
 
 
@@ -50,7 +67,7 @@ def test_it_is_not_for_units_that_meet(x64):
     _, expected = jax.jit(jax.value_and_grad(loss_fn, has_aux=True), static_argnums=3)(
         params, carry, xs, None
     )
-    _, found = jax.jit(sj.gradients.elementwise_rtrl(loss_fn))(params, carry, xs)
+    _, found = jax.jit(elementwise_rtrl(loss_fn))(params, carry, xs)
     assert np.abs(found["cell"].w_h - expected["cell"].w_h).max() > 1e-3
 
 
@@ -59,7 +76,7 @@ def test_it_keeps_a_number_a_parameter_and_row():
     cell = sj.cells.DiagonalGRU(HIDDEN)
     case = make_case(cell, jnp.float32)
     sizes = []
-    for method in (sj.gradients.elementwise_rtrl, sj.gradients.rtrl):
+    for method in (elementwise_rtrl, rtrl):
         program = jax.make_jaxpr(method(loss_of(cell)))(*case).jaxpr
         loops = [e for e in program.eqns if e.primitive.name == "scan"]
         sizes.append(max(var.aval.size for loop in loops for var in loop.outvars))
@@ -68,25 +85,27 @@ def test_it_keeps_a_number_a_parameter_and_row():
     assert sizes == [BATCH * largest, BATCH * HIDDEN * total]
 
 
-def test_bad_input_is_named():
+def test_other_carries_and_params_are_sent_to_rtrl():
     cell = sj.cells.DiagonalGRU(HIDDEN)
     params, carry, xs = make_case(cell, jnp.float32)
-    run = sj.gradients.elementwise_rtrl(loss_of(cell))
-    with pytest.raises(
-        ValueError, match=r"carry has leaves of shapes \(2, 2, 2\); expected floats"
-    ):
-        run(params, carry[..., None] * jnp.ones(2), xs)
-    with pytest.raises(ValueError, match=r"carry has leaves of shapes \(2, 2\); expected floats"):
-        run(params, carry.astype(int), xs)
-    with pytest.raises(ValueError, match=r"params\['n'\] is int32; expected floats only"):
-        run({**params, "n": jnp.int32(1)}, carry, xs)
-    with pytest.raises(ValueError, match="window is 0; expected an integer"):
-        sj.gradients.elementwise_rtrl(loss_of(cell), 0)
+    run = elementwise_rtrl(loss_of(cell))
+    for other in (carry[..., None] * jnp.ones(2), carry.astype(int)):
+        with pytest.raises(ValueError, match=r"expected floats of one shape \[B, H\].*use rtrl\."):
+            run(params, other, xs)
 
     def scaled(scale, carry, xs, key):
         return jnp.sum(carry), scale * carry + xs[:, 0, :2]
 
-    with pytest.raises(
-        ValueError, match=r"a leaf \[\] on which the state depends; expected a last"
-    ):
-        sj.gradients.elementwise_rtrl(scaled)(jnp.float32(0.5), carry, xs)
+    with pytest.raises(ValueError, match=r"a leaf \[\] on which the state depends.*use rtrl\."):
+        elementwise_rtrl(scaled)(jnp.float32(0.5), carry, xs)
+
+
+def test_a_state_of_something_else_is_refused():
+    cell = sj.cells.DiagonalGRU(HIDDEN)
+    params, carry, xs = make_case(cell, jnp.float32)
+    run = sj.gradients.elementwise_rtrl(loss_of(cell))
+    with pytest.raises(ValueError, match=r"expected ElementwiseRTRLState\. Make it with init_elem"):
+        run(params, carry, xs)
+    state = sj.gradients.init_elementwise_rtrl_state(params, carry)
+    with pytest.raises(ValueError, match=r"state.traces .*, as init_elementwise_rtrl_state"):
+        run(params, state._replace(traces={**state.traces, "w_o": jnp.zeros(3)}), xs)

@@ -1,10 +1,10 @@
-"""Writes the README's tables of measurements from benchmarks/results/.
+"""Writes the tables of README.md and docs/speed.md from benchmarks/results/.
 
-    python -m benchmarks.readme
+    python -m benchmarks.report
 
-Each table stands between two comments of the README, `<!-- NAME -->` and `<!-- end -->`; a test
-compares the README with the results. To measure again, run a benchmark and copy its
-runs/benchmarks/NAME/NAME.json to benchmarks/results/NAME-cpu.json.
+Each table stands between two comments of a page, `<!-- NAME -->` and `<!-- end -->`, and the text
+around it is written by hand. A test compares the pages with the results. To measure again, run a
+benchmark and copy its runs/benchmarks/NAME/NAME.json to benchmarks/results/NAME-cpu.json.
 """
 
 import argparse
@@ -19,7 +19,9 @@ from benchmarks.harness import geometric_mean, table
 from benchmarks.unroll import best_peer
 
 FOLDER = Path(__file__).parent
-README = FOLDER.parent / "README.md"
+ROOT = FOLDER.parent
+PAGES = ROOT / "README.md", ROOT / "docs" / "speed.md"
+HEADLINE_SHAPES = [32, 128, 256, 256], [1, 256, 64, 128]
 BETWEEN = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 Rows = list[dict[str, Any]]
@@ -36,16 +38,32 @@ def ratio(row: dict[str, Any], name: str) -> str:
     return f"{seconds['seqjax'] / seconds[name]:.2f}" if name in seconds else ""
 
 
+def training_steps() -> Rows:
+    """Value and gradient of one layer, at every shape."""
+    return [row for row in results("unroll") if row["table"] == "train"]
+
+
+def training_line(row: dict[str, Any], *others: str) -> list[str]:
+    """Cell, shape, milliseconds, and ratios to the best JAX peer and to others."""
+    best = best_peer(row["seconds"])[0]
+    shape, ours = " ".join(map(str, row["shape"])), 1e3 * row["seconds"]["seqjax"]
+    line = [row["kind"].upper(), shape, f"{ours:.1f}", f"{ratio(row, best)} ({best})"]
+    return line + [ratio(row, name) for name in others]
+
+
+def headline() -> str:
+    """The README's rows: a batch of 32 and a single row, for each cell."""
+    rows = [row for row in training_steps() if row["shape"] in HEADLINE_SHAPES]
+    header = ["cell", "B T D H", "seqjax, ms", "to the best JAX library", "to PyTorch"]
+    slower = sum(row["seconds"]["torch"] < row["seconds"]["seqjax"] for row in training_steps())
+    counted = f"PyTorch is faster at {slower} of the {len(training_steps())} shapes measured."
+    return table(header, [training_line(row, "torch") for row in rows]) + f"\n\n{counted}"
+
+
 def train() -> str:
     """A training step beside each kind of contender."""
-    lines = []
-    for row in results("unroll"):
-        if row["table"] == "train":
-            best = best_peer(row["seconds"])[0]
-            shape, ours = " ".join(map(str, row["shape"])), 1e3 * row["seconds"]["seqjax"]
-            others = [ratio(row, name) for name in ("flax.linen", "scan", "torch", "floor")]
-            line = [row["kind"].upper(), shape, f"{ours:.1f}", f"{ratio(row, best)} ({best})"]
-            lines.append(line + others)
+    others = "flax.linen", "scan", "torch", "floor"
+    lines = [training_line(row, *others) for row in training_steps()]
     own = "own step, by `scan`"
     header = ["cell", "B T D H", "seqjax, ms", "best JAX peer", "flax.linen", own]
     return table([*header, "PyTorch", "floor"], lines)
@@ -168,38 +186,42 @@ def linear_cells() -> str:
 TABLES: dict[str, Callable[[], str]] = {
     function.__name__: function
     for function in (
-        *(train, workloads, compilation, memory, windows, long, decoding),
-        *(recurrences, linear_cells),
+        *(headline, train, workloads, compilation, memory, windows, long),
+        *(decoding, recurrences, linear_cells),
     )
 }
 
 
 def rewritten(text: str) -> str:
-    """The README with all tables anew.
+    """A page with all its tables written again.
 
     Raises:
-      ValueError: if it names a table that there is not.
+      ValueError: if it names a table that does not exist.
     """
 
     def one(match: re.Match) -> str:
         begin, name, end = match.groups()
         if name not in TABLES:
             known = ", ".join(TABLES)
-            raise ValueError(f"{README.name} has a table {name!r}; expected one of {known}.")
+            raise ValueError(f"a page has a table {name!r}; expected one of {known}.")
         return f"{begin}{TABLES[name]()}\n{end}"
 
     return BETWEEN.sub(one, text)
 
 
 def main(args: list[str] | None = None) -> int:
-    """Rewrites the tables; returns 2 where the README cannot be read or names an unknown one."""
-    parser = argparse.ArgumentParser("python -m benchmarks.readme", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    """Writes the pages that change; returns 2 where one cannot be read or names no table."""
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks.report",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.parse_args(args)
     try:
-        text = README.read_text()
-        if (new := rewritten(text)) != text:
-            README.write_text(new)
+        for page in PAGES:
+            text = page.read_text("utf-8")
+            if (new := rewritten(text)) != text:
+                page.write_text(new, encoding="utf-8")
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
