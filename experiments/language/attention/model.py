@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 import seqjax as sj
-from experiments.attention.sources import BEGIN, END, SYMBOLS, Pairs
+from experiments.language.attention.data import BEGIN, END, SYMBOLS, Pairs
 
 
 @dataclass(frozen=True)
@@ -101,5 +101,5 @@ ARMS = (
     Arm("last state, reversed source", reverse=True, hidden_size=78),
     Arm("additive attention", sj.attention.AdditiveAttention(32)),
     Arm("location attention", sj.attention.LocationAttention(32, num_filters=4, filter_size=5)),
-    Arm("general attention", sj.attention.GeneralAttention()),  # with --general
+    Arm("general attention", sj.attention.GeneralAttention()),
 )
