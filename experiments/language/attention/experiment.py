@@ -27,7 +27,7 @@ MASSES = f"mass at {GATED}", f"mass within 1 at {GATED}"
 class Config(SweepSettings):
     """Train encoder-decoders of equal size with and without attention, and decode by length."""
 
-    steps: int = 600
+    steps: int = 500
     """Batches of 32 rows that each run is trained on."""
     general: bool = False
     """Run general attention too, three minutes more."""
