@@ -1,12 +1,16 @@
-"""Hypotheses as a prefix tree: what they share is written once."""
+"""Hypotheses of a beam as a prefix tree, as text and as a figure: what they share stands once."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 END, CUT = "■", "…"  # how a hypothesis that ended, and one that was cut off, is closed
 LINE_BREAK = "↵"
+LETTER = 0.085  # inches that a character takes at FONT points
+FONT = 9
+NARROWEST, WIDEST = 40, 180  # characters; longer trees are drawn smaller
 
 
 @dataclass(frozen=True)
@@ -116,3 +120,48 @@ def _lines(node: Node, first: str, rest: str) -> Iterator[tuple[str, Hypothesis 
         yield from _lines(
             child, rest + ("└─ " if last else "├─ "), rest + ("   " if last else "│  ")
         )
+
+
+def draw_tree(root: Node, title: str = "") -> Any:
+    """A figure of the tree from left to right, the colour of a branch its best score."""
+    import matplotlib.pyplot as plt
+    from matplotlib.colors import Normalize
+
+    leaves = list(root.leaves())
+    places = {id(leaf): -number for number, leaf in enumerate(leaves)}
+    deepest = _depth(root)
+    columns = max(deepest + 9, NARROWEST)
+    scale = min(1.0, WIDEST / columns)
+    size = (LETTER * scale * columns, 0.9 + 0.34 * len(leaves))
+    figure, axes = plt.subplots(figsize=size, layout="constrained")
+    scores = [leaf.score for leaf in leaves]
+    spread = max(max(scores) - min(scores), 1e-9)
+    colour = Normalize(min(scores) - 0.35 * spread, max(scores))
+    _draw(axes, root, 0, places, lambda score: plt.colormaps["viridis_r"](colour(score)), scale)
+    for leaf in leaves:
+        label = f"{leaf.score:.3f}"
+        axes.text(deepest + 1.5, places[id(leaf)], label, va="center", fontsize=FONT * scale)
+    axes.text(deepest + 1.5, 0.75, "score", va="center", fontsize=FONT * scale)
+    axes.set(xlim=(-0.5, columns - 0.5), ylim=(0.4 - len(leaves), 1.1))
+    axes.set_title(title, loc="left", fontsize=FONT + 1)
+    axes.set_axis_off()
+    return figure
+
+
+def _depth(node: Node) -> int:
+    return len(node.text) + 1 + max(map(_depth, node.children), default=0)
+
+
+def _draw(axes, node: Node, at: float, places: dict[int, int], colour, scale: float) -> float:
+    """Draws a node that begins at column `at`; returns its height."""
+    end = at + len(node.text) + 1
+    heights = [_draw(axes, child, end, places, colour, scale) for child in node.children]
+    height = places[id(node)] if node.leaf else heights[0]  # the best branch goes straight on
+    line = dict(color=colour(node.score), lw=1.6, solid_capstyle="round")
+    axes.plot([at, end], [height - 0.3] * 2, **line)
+    for other in heights:
+        axes.plot([end, end], [height - 0.3, other - 0.3], color="0.7", lw=1.0, zorder=1)
+    how: dict[str, Any] = dict(family="monospace", fontsize=FONT * scale, va="center")
+    for column, letter in enumerate(node.text):  # letter by letter: columns stay in line
+        axes.text(at + column + 0.9, height, letter, ha="center", **how)
+    return height
