@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 import seqjax as sj
-from experiments.scheduled_sampling import huszar
 from seqjax import objectives
 
 VOCAB, BATCH, LENGTH, BOS = 4, 3, 7, 1
@@ -224,17 +223,6 @@ def test_a_whole_schedule_is_traced_once():
 
     true = [int((inputs(jnp.int32(i), 1.0 + i)[:, 1:] == 1).sum()) for i in (0, 3, 100)]
     assert true[0] > true[2]
-
-
-def test_huszars_source_is_learned_wrong_as_the_critique_says():
-    epsilons = jnp.array([1.0, 0.75, 0.5, 0.25, 0.0])
-    learn = jax.jit(lambda all: jax.lax.map(lambda e: huszar.learned(e, jax.random.key(0)), all))
-    table = learn(epsilons)  # [ε, token read, token predicted]
-    expected = np.array([0.95, 0.8375, 0.725, 0.6125, 0.5])  # 0.95 ε + 0.5 (1 - ε)
-    np.testing.assert_allclose(table[:, 0, 0], expected, atol=0.01)
-    np.testing.assert_allclose(table[:, 1, 1], expected, atol=0.01)
-    np.testing.assert_allclose(table[:, huszar.BOS], 0.5, atol=0.01)
-    np.testing.assert_allclose(huszar.optimum(epsilons), expected, rtol=1e-6)
 
 
 @jax.jit
