@@ -2,6 +2,7 @@
 
 python -m experiments                  lists them
 python -m experiments NAME [--quick]   runs one; NAME --help has its settings
+python -m experiments NAME --try TEXT  lets the best model of a run make something of a text or file
 python -m experiments report [RUN ...] takes the results of runs, and writes every page
 """
 
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from experiments.lab import page
 from experiments.lab.experiment import Experiment, find, names
+from experiments.sources.text import text_or_file
 
 ALWAYS = "matplotlib", "tyro"
 
@@ -65,15 +67,33 @@ def _run(experiment: Experiment, args: Sequence[str]) -> int:
         return 2
     import tyro
 
-    from experiments.lab.run import run
+    from experiments.lab.run import run, use
 
+    tried, args = _tried(experiment, args)
+    hint = " --try TEXT-OR-FILE uses the best model of the run in --out." if experiment.use else ""
     config = tyro.cli(
         experiment.config,
         args=args,
         prog=page.command(experiment),
-        description=f"{experiment.question} {experiment.config.__doc__}",
+        description=f"{experiment.question} {experiment.config.__doc__}{hint}",
     )
-    return run(experiment, config)
+    if tried is None:
+        return run(experiment, config)
+    print(use(experiment, config, tried))
+    return 0
+
+
+def _tried(experiment: Experiment, args: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The text to try, or that of the file to try, and the arguments that are left."""
+    parser = argparse.ArgumentParser(
+        page.command(experiment), add_help=False, allow_abbrev=False, usage=argparse.SUPPRESS
+    )
+    parser.add_argument("--try", dest="text")
+    known, rest = parser.parse_known_args(args)
+    if known.text is not None and experiment.use is None:
+        others = ", ".join(name for name in names() if find(name).use)
+        raise ValueError(f"{experiment.name} has nothing to --try; expected one of {others}")
+    return known.text if known.text is None else text_or_file(known.text), rest
 
 
 def _report(args: Sequence[str]) -> int:

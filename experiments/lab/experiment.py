@@ -74,6 +74,8 @@ class Experiment:
       measure: (config, results, folder) -> what else there is to find, a JSON value; None where
         there is nothing to report.
       draw: (config, results) -> figures by file name; None draws the learning curves.
+      use: (config, folder, text) -> what the best model saved in the run's folder makes of a text;
+        None where there is nothing to try.
       needs: packages of the extra `experiments`, beside those of all.
       quick: settings that `--quick` changes.
       tiny: settings with which a test runs all of it in seconds.
@@ -88,6 +90,7 @@ class Experiment:
     tasks: Callable[[Any], list[Task]] | None = None
     measure: Callable[[Any, Results, RunFolder], dict[str, Any] | None] | None = None
     draw: Callable[[Any, Results], Mapping[str, Any]] | None = None
+    use: Callable[[Any, RunFolder, str], str] | None = None
     needs: tuple[str, ...] = ()
     quick: Mapping[str, Any] = field(default_factory=dict)
     tiny: Mapping[str, Any] = field(default_factory=dict)

@@ -27,7 +27,7 @@ def run(experiment: Experiment, config: Settings) -> int:
     """
     config = experiment.resolved(config)
     config.check()
-    with RunFolder(config.out or Path("runs") / experiment.name, experiment.name) as folder:
+    with _folder(experiment, config) as folder:
         begun = time.perf_counter()
         tasks = list(experiment.tasks(config)) if experiment.tasks else []
         if tasks and isinstance(config, SweepSettings):
@@ -45,6 +45,27 @@ def run(experiment: Experiment, config: Settings) -> int:
         show(report)
         _write(experiment, config, results, report, time.perf_counter() - begun, folder)
     return conclude(results)
+
+
+def use(experiment: Experiment, config: Settings, text: str) -> str:
+    """What the best model in the run's folder makes of a text.
+
+    Raises:
+      ValueError: for a setting or a text that cannot be used, or if no model was saved.
+    """
+    assert experiment.use is not None
+    config.check()
+    with _folder(experiment, config) as folder:
+        if not folder.directory("best").is_dir():
+            raise ValueError(
+                f"{folder.path} has no saved model to try; run python -m experiments "
+                f"{experiment.name} first, or name the folder of a run by --out"
+            )
+        return experiment.use(config, folder, text)
+
+
+def _folder(experiment: Experiment, config: Settings) -> RunFolder:
+    return RunFolder(config.out or Path("runs") / experiment.name, experiment.name)
 
 
 def show(report: Report) -> None:

@@ -48,8 +48,6 @@ class Config(Settings):
     """How texts are written: drawn, or found by beam search."""
     in_metre: bool = False
     """Let every bar of a tune be complete: an automaton refuses what would not fit."""
-    write_only: bool = False
-    """Train nothing: write with the best model in the output folder, in its folder `written`."""
 
     def check(self) -> None:
         """Raises ValueError for numbers that make no run."""

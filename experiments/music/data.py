@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 import seqjax as sj
+from experiments.lab.character_model import CharacterModel
 from experiments.music.config import Config
-from experiments.music.model import Model
 from experiments.music.training import Data
 from experiments.sources.text import DataError, Splits, read_text_file
 from experiments.sources.tunes import read_music
@@ -24,7 +24,7 @@ class Loaded:
     vocabulary: Vocabulary
     encoded: list[list[np.ndarray]]  # train, valid, test
     windows: Data
-    model: Model
+    model: CharacterModel
     prompt: str
 
     @property
@@ -63,7 +63,7 @@ def load(config: Config) -> Loaded:
     except ValueError as error:
         name = config.text or "the tunes"
         raise DataError(f"{name}: {error} (the text is cut into 90, 5 and 5 %)") from None
-    model = Model(
+    model = CharacterModel(
         vocab_size=len(vocabulary),
         hidden_size=config.hidden_size,
         layers=config.layers,

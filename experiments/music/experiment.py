@@ -5,9 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import jax
-
-import seqjax as sj
+from experiments.lab.character_model import restore
 from experiments.lab.experiment import Experiment, Results
 from experiments.lab.folder import RunFolder
 from experiments.lab.record import Report, Table
@@ -16,14 +14,12 @@ from experiments.music.config import Config
 from experiments.music.data import Loaded, load
 
 
-def measure(config: Config, results: Results, folder: RunFolder) -> dict[str, Any] | None:
-    """Trains, or writes with a model that is there; says how to go on after Ctrl-C."""
+def measure(config: Config, results: Results, folder: RunFolder) -> dict[str, Any]:
+    """Trains and writes; says how to go on after Ctrl-C."""
     del results
     data = load(config)
     sizes = ", ".join(f"{name} {count}" for name, count in data.describe().items())
     print(f"{data.source}: {sizes}", flush=True)
-    if config.write_only:
-        return write_only(config, data, folder)
     try:
         return train(config, data, folder)
     except KeyboardInterrupt:
@@ -51,7 +47,17 @@ def train(config: Config, data: Loaded, folder: RunFolder) -> dict[str, Any]:
     params = run.best_params()
     print("counting n-grams for the baseline ...", flush=True)
     gram = ngram.baseline(data.encoded, len(data.vocabulary))
-    written = write_samples(config, data, params, folder, "samples")
+    written = write_samples(
+        config,
+        data.model,
+        params,
+        data.vocabulary,
+        data.prompt,
+        folder,
+        "samples",
+        music=config.text is None,
+        training=data.splits.train,
+    )
     print("\n" + Path(written[0].path).read_text("utf-8"))
     return {
         "spec": repr(data.model),
@@ -71,31 +77,31 @@ def train(config: Config, data: Loaded, folder: RunFolder) -> dict[str, Any]:
     }
 
 
-def write_only(config: Config, data: Loaded, folder: RunFolder) -> None:
-    """Writes with the best model of an earlier run, and leaves everything else of it alone.
+def use(config: Config, folder: RunFolder, text: str) -> str:
+    """What the best model of a run writes after a text; the files go into the folder `written`.
 
     Raises:
-      ValueError: if there is none, or it was trained on another text.
+      ValueError: if no run was finished, or the text has characters that its text has not.
     """
     from experiments.music.writing import write_samples
 
-    template = data.model.init(jax.random.key(0))
-    best = sj.restore_checkpoint(folder.directory("best"), template, spec=data.model)
-    if best.position != data.identity:
-        raise ValueError(
-            f"the model in {folder.path} was trained on another text than {data.source}; name its "
-            "text by --text, or another folder by --out"
-        )
-    written = write_samples(config, data, best.state, folder, "written")
+    model, params, vocabulary, trained = restore(folder.path)
+    music = trained["text"] is None
+    if config.in_metre and not music:
+        raise ValueError("in_metre is for tunes, which this model has not read; leave it out")
+    prompt = text.replace("\\n", "\n")
+    written = write_samples(
+        config, model, params, vocabulary, prompt, folder, "written", music=music
+    )
+    lines = [Path(written[-1].path).read_text("utf-8")]
     shares = [one.complete_bars for one in written if one.complete_bars is not None]
     if shares:
         whole = sum(share == 1 for share in shares)
-        print(
+        lines.append(
             f"complete bars: {100 * sum(shares) / len(shares):.1f} %; {whole} of {len(shares)} "
             "tunes have nothing but complete bars"
         )
-    print(Path(written[-1].path).read_text("utf-8"))
-    print(f"{len(written)} texts are in {Path(written[0].path).parent}")
+    return "\n".join([*lines, f"{len(written)} texts are in {Path(written[0].path).parent}"])
 
 
 def report(config: Config, results: Results) -> Report:
@@ -151,6 +157,7 @@ EXPERIMENT = Experiment(
     report=report,
     measure=measure,
     draw=draw,
+    use=use,
     needs=("music21", "rich"),
     quick={"minutes": 0.4, "hidden_size": 128, "layers": 1, "samples": 10},
     tiny={

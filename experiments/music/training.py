@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import optax
 
 import seqjax as sj
+from experiments.lab.character_model import CharacterModel
 from experiments.lab.folder import RunFolder
 from experiments.music.config import Config
-from experiments.music.model import Model
 
 VALIDATIONS = 10  # in the course of a run
 MAX_NORM = 1.0
@@ -52,7 +52,7 @@ class Run:
     def __init__(
         self,
         config: Config,
-        model: Model,
+        model: CharacterModel,
         data: Data,
         identity: dict[str, str],
         folder: RunFolder,
@@ -66,7 +66,7 @@ class Run:
 
     def start(self) -> None:
         """Plans the steps that fit the budget, from a few timed ones; clears an older run."""
-        for name in ("last", "best"):
+        for name in ("last", "best", "results.json"):
             self.folder.remove(name)
         step, state = self._train_step(100), self._fresh()
         begun = time.perf_counter()

@@ -10,14 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 
 import seqjax as sj
+from experiments.lab.character_model import CharacterModel
 from experiments.lab.folder import RunFolder
 from experiments.music.abc_check import check_bars
 from experiments.music.abc_midi import write_midi
 from experiments.music.config import Config
 from experiments.music.copying import TrainingText
-from experiments.music.data import Loaded
 from experiments.music.metre import metre_automaton
-from experiments.music.model import Model
 from experiments.sources.vocabulary import BOUNDARY, Vocabulary
 from seqjax.decoding import Accept
 from seqjax.decoding.engine.logits import Processor
@@ -36,7 +35,8 @@ class Written:
       characters: its length.
       finished: whether the model ended it by itself.
       log_prob: what the model gives it after the prompt, in nats.
-      longest_copy: its longest substring that occurs in the training text.
+      longest_copy: its longest substring that occurs in the training text; None where that was
+        not read.
       midi: whether it converts to MIDI; None where the text is no tune.
       complete_bars: share of bars that fill the metre; None where the text is no tune.
     """
@@ -46,7 +46,7 @@ class Written:
     characters: int
     finished: bool
     log_prob: float
-    longest_copy: str
+    longest_copy: str | None
     midi: bool | None
     complete_bars: float | None
 
@@ -96,7 +96,7 @@ def sample_texts(
 
 
 def beam_text(
-    model: Model,
+    model: CharacterModel,
     params: Any,
     vocabulary: Vocabulary,
     prompt: str,
@@ -130,7 +130,7 @@ def write(
     method: str,
     folder: RunFolder,
     place: str,
-    training: TrainingText,
+    training: TrainingText | None,
     *,
     music: bool,
 ) -> list[Written]:
@@ -151,7 +151,7 @@ def write(
                 characters=len(text),
                 finished=finished,
                 log_prob=log_prob,
-                longest_copy=training.longest_copy(text),
+                longest_copy=None if training is None else training.longest_copy(text),
                 midi=midi,
                 complete_bars=check_bars(text).share if music else None,
             )
@@ -167,14 +167,34 @@ def _texts(prompt: str, vocabulary: Vocabulary, tokens, log_probs):
 
 
 def write_samples(
-    config: Config, data: Loaded, params: Any, folder: RunFolder, place: str
+    config: Config,
+    model: CharacterModel,
+    params: Any,
+    vocabulary: Vocabulary,
+    prompt: str,
+    folder: RunFolder,
+    place: str,
+    *,
+    music: bool,
+    training: Sequence[str] | None = None,
 ) -> list[Written]:
-    """Texts in a subfolder: sampled ones, one found by beam search, or both; the last ones go."""
+    """Texts in a subfolder: sampled ones, one found by beam search, or both; the last ones go.
+
+    Args:
+      config: how many, and how they are written.
+      model: with `params` and its `vocabulary`.
+      params: as above.
+      vocabulary: as above.
+      prompt: how the texts begin.
+      folder: of the run.
+      place: the subfolder.
+      music: whether they are tunes.
+      training: the documents that they may have copied from; None looks for no copies.
+    """
     folder.remove(place)
-    training = TrainingText(data.splits.train)
-    processors = [in_metre(data.vocabulary, data.prompt)] if config.in_metre else []
-    who = (data.model, params, data.vocabulary, data.prompt)
-    written, music = [], config.text is None
+    processors = [in_metre(vocabulary, prompt)] if config.in_metre else []
+    who = (model, params, vocabulary, prompt)
+    written, documents = [], None if training is None else TrainingText(training)
     if config.decode in ("both", "sample"):
         sampled = sample_texts(
             *who,
@@ -183,8 +203,8 @@ def write_samples(
             key=jax.random.key(config.seed),
             processors=processors,
         )
-        written += write(sampled, "sample", folder, place, training, music=music)
+        written += write(sampled, "sample", folder, place, documents, music=music)
     if config.decode in ("both", "beam"):
         found = beam_text(*who, processors=processors)
-        written += write([found], "beam", folder, place, training, music=music)
+        written += write([found], "beam", folder, place, documents, music=music)
     return written

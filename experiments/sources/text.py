@@ -4,6 +4,7 @@ import codecs
 import hashlib
 import io
 import json
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,13 +73,30 @@ def read_text_file(
     return Splits(*((part,) for part in parts))
 
 
+def text_or_file(given: str) -> str:
+    """The text in the file of that name where there is one, else what was given itself.
+
+    Raises:
+      DataError: if the file cannot be read or is not UTF-8.
+    """
+    path = Path(given)
+    try:
+        regular = path.is_file()
+    except OSError:  # too long for a name
+        regular = False
+    return _decoded(path, _content(path), None) if regular else given
+
+
 def _content(path: Path) -> bytes:
     try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise DataError(f"{path} is a folder; name a text file")
+        if not stat.S_ISREG(mode):  # reading a pipe would wait for a writer
+            raise DataError(f"{path} is no regular file; copy its text to one")
         return path.read_bytes()
     except FileNotFoundError:
         raise DataError(f"there is no file {path}") from None
-    except IsADirectoryError:
-        raise DataError(f"{path} is a folder; name a text file") from None
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
 
@@ -98,6 +116,11 @@ def _decoded(path: Path, content: bytes, encoding: str | None) -> str:
             f"{path} is not text in {(encoding or marked).upper()}{where}; name what it is, such "
             "as --encoding latin-1"
         ) from None
+    if any("\ud800" <= character <= "\udfff" for character in set(text)):
+        raise DataError(
+            f"{path} read as {(encoding or marked).upper()} has halves of characters (surrogates), "
+            "which no file can keep; name another --encoding"
+        )
     if 4 * text.count("\0") > len(text):
         order = "le" if content[1::2].count(0) > content[::2].count(0) else "be"
         raise DataError(

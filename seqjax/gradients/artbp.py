@@ -9,8 +9,9 @@ import jax.numpy as jnp
 from seqjax._internal import checks, trees
 from seqjax._internal.types import Carry, Params, Tree
 from seqjax.core.scan import strong
-from seqjax.gradients.truncated_bptt import LossFn, ValueAndGrad, own_key, scan_windows
+from seqjax.gradients.loss_windows import LossFn, ValueAndGrad, own_key, scan_windows
 from seqjax.gradients.vectors import check_params
+from seqjax.training.loss_functions import check_loss_fn
 
 Truncation: TypeAlias = float | Callable[[jax.Array], Any]
 
@@ -78,10 +79,10 @@ def artbp(loss_fn: LossFn, window: int, truncation: Truncation) -> ValueAndGrad:
       from another branch of the key.
 
     Raises:
-      ValueError: if window is not an integer of at least 1, or truncation neither a probability
-        below 1 nor a function; when called, if key is None, params hold anything but floats, the
-        batch's leaves are not [B, T, ...] with one T of at least 1, or loss_fn does not take and
-        return what it should.
+      ValueError: if loss_fn does not take those arguments, window is not an integer of at least 1,
+        or truncation is neither a probability below 1 nor a function; when called, if key is not a
+        typed key, params contain anything but floats, the batch's leaves are not [B, T, ...] with
+        one T of at least 1, or loss_fn does not return a scalar loss and a carry of the same form.
 
     Example:
       >>> def loss_fn(decay, carry, xs, key):  # a leaky sum of xs [B, 1] should be 1
@@ -93,6 +94,7 @@ def artbp(loss_fn: LossFn, window: int, truncation: Truncation) -> ValueAndGrad:
       >>> print(draws(jax.random.split(jax.random.key(0), 4000)).mean().round(1))  # exactly 4
       4.0
     """
+    check_loss_fn(loss_fn)
     size = checks.positive_int("window", window)
     if not callable(truncation):
         checks.rate("truncation", truncation)

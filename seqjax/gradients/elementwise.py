@@ -11,8 +11,9 @@ from seqjax._internal.jaxprs import depend_on
 from seqjax._internal.types import Carry, Params, Tree
 from seqjax.core.products import accumulator
 from seqjax.core.scan import strong
-from seqjax.gradients.truncated_bptt import LossFn, ValueAndGrad, scan_windows
+from seqjax.gradients.loss_windows import LossFn, ValueAndGrad, scan_windows
 from seqjax.gradients.vectors import check_params
+from seqjax.training.loss_functions import check_loss_fn
 
 
 class ElementwiseRTRLState(NamedTuple):
@@ -41,7 +42,7 @@ def init_elementwise_rtrl_state(params: Params, carry: Carry) -> ElementwiseRTRL
       An `ElementwiseRTRLState` whose traces are zeros.
 
     Raises:
-      ValueError: if params hold anything but floats, or the carry is not floats of one shape
+      ValueError: if params contain anything but floats, or the carry is not floats of one shape
         [B, H].
 
     Example:
@@ -88,11 +89,11 @@ def elementwise_rtrl(loss_fn: LossFn, window: int = 1) -> ValueAndGrad:
       of blocks of H, as all of the library's do.
 
     Raises:
-      ValueError: if window is not an integer of at least 1; when called, if state is not an
-        `ElementwiseRTRLState` for these params, params hold anything but floats, the carry is not
-        floats of one shape [B, H], params of the state end in another axis, the batch's leaves are
-        not [B, T, ...] with one T of at least 1, or loss_fn does not take and return what it
-        should.
+      ValueError: if loss_fn does not take those arguments, or window is not an integer of at least
+        1; when called, if state is not an `ElementwiseRTRLState` for these params, params contain
+        anything but floats, the carry is not floats of one shape [B, H], params that the state
+        depends on end in another axis, the batch's leaves are not [B, T, ...] with one T of at
+        least 1, or loss_fn does not return a scalar loss and a carry of the same form.
 
     Example:
       >>> def loss_fn(decay, carry, xs, key):  # leaky sums of xs [B, 1] should be 1
@@ -105,6 +106,7 @@ def elementwise_rtrl(loss_fn: LossFn, window: int = 1) -> ValueAndGrad:
       >>> print(gradient)
       [4. 0.]
     """
+    check_loss_fn(loss_fn)
     size = checks.positive_int("window", window)
 
     def value_and_grad(params: Params, state: ElementwiseRTRLState, batch: Any, key=None):

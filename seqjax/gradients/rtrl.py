@@ -7,8 +7,9 @@ import jax.numpy as jnp
 
 from seqjax._internal import checks
 from seqjax._internal.types import Carry, Params
-from seqjax.gradients.truncated_bptt import LossFn, ValueAndGrad, scan_windows
+from seqjax.gradients.loss_windows import LossFn, ValueAndGrad, scan_windows
 from seqjax.gradients.vectors import Vectors
+from seqjax.training.loss_functions import check_loss_fn
 
 
 class RTRLState(NamedTuple):
@@ -37,7 +38,7 @@ def init_rtrl_state(params: Params, carry: Carry) -> RTRLState:
       An `RTRLState` whose influence is zeros [N, P].
 
     Raises:
-      ValueError: if params hold anything but floats, or the carry holds no floats.
+      ValueError: if params contain anything but floats, or the carry has no floats.
 
     Example:
       >>> init_rtrl_state(jnp.ones((2, 3)), jnp.zeros((4, 5))).influence.shape
@@ -75,10 +76,10 @@ def rtrl(loss_fn: LossFn, window: int = 1) -> ValueAndGrad:
       fold_in(key, n).
 
     Raises:
-      ValueError: if window is not an integer of at least 1; when called, if state is not an
-        `RTRLState` for these params, params hold anything but floats, the carry holds no floats,
-        the batch's leaves are not [B, T, ...] with one T of at least 1, or loss_fn does not take
-        and return what it should.
+      ValueError: if loss_fn does not take those arguments, or window is not an integer of at least
+        1; when called, if state is not an `RTRLState` for these params, params contain anything but
+        floats, the carry has no floats, the batch's leaves are not [B, T, ...] with one T of at
+        least 1, or loss_fn does not return a scalar loss and a carry of the same form.
 
     Example:
       >>> def loss_fn(decay, carry, xs, key):  # a leaky sum of xs [B, 1] should be 1
@@ -91,6 +92,7 @@ def rtrl(loss_fn: LossFn, window: int = 1) -> ValueAndGrad:
       >>> print(loss, state.carry, gradient)
       0.8125 [1.75] 4.0
     """
+    check_loss_fn(loss_fn)
     size = checks.positive_int("window", window)
 
     def value_and_grad(params: Params, state: RTRLState, batch: Any, key=None):

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 
 from seqjax._internal import checks
 from seqjax._internal.types import Carry, Params
-from seqjax.gradients.truncated_bptt import LossFn, ValueAndGrad, own_key, scan_windows
+from seqjax.gradients.loss_windows import LossFn, ValueAndGrad, own_key, scan_windows
 from seqjax.gradients.vectors import Vectors
+from seqjax.training.loss_functions import check_loss_fn
 
 
 class UOROState(NamedTuple):
@@ -36,7 +37,7 @@ def init_uoro_state(params: Params, carry: Carry) -> UOROState:
       A `UOROState` with factors of zeros, [N] and [P].
 
     Raises:
-      ValueError: if params hold anything but floats, or the carry holds no floats.
+      ValueError: if params contain anything but floats, or the carry has no floats.
 
     Example:
       >>> state = init_uoro_state(jnp.ones((2, 3)), jnp.zeros((4, 5)))
@@ -75,10 +76,11 @@ def uoro(loss_fn: LossFn, window: int = 1) -> ValueAndGrad:
       comes from another branch of the key.
 
     Raises:
-      ValueError: if window is not an integer of at least 1; when called, if key is None, state is
-        not a `UOROState` for these params, params hold anything but floats, the carry holds no
-        floats, the batch's leaves are not [B, T, ...] with one T of at least 1, or loss_fn does not
-        take and return what it should.
+      ValueError: if loss_fn does not take those arguments, or window is not an integer of at least
+        1; when called, if key is not a typed key, state is not a `UOROState` for these params,
+        params contain anything but floats, the carry has no floats, the batch's leaves are not [B,
+        T, ...] with one T of at least 1, or loss_fn does not return a scalar loss and a carry of
+        the same form.
 
     Example:
       >>> def loss_fn(decay, carry, xs, key):  # a leaky sum of xs [B, 1] should be 1
@@ -91,6 +93,7 @@ def uoro(loss_fn: LossFn, window: int = 1) -> ValueAndGrad:
       >>> print(draws(jax.random.split(jax.random.key(0), 4000)).mean().round(1))  # exactly 4
       4.0
     """
+    check_loss_fn(loss_fn)
     size = checks.positive_int("window", window)
 
     def value_and_grad(params: Params, state: UOROState, batch: Any, key: jax.Array):

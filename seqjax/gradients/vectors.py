@@ -34,7 +34,8 @@ class Vectors(NamedTuple):
         """Flattens both.
 
         Raises:
-          ValueError: if params hold anything but floats, or the carry no floats or complex numbers.
+          ValueError: if params contain anything but floats, or the carry has no floats or has
+            complex numbers.
         """
         params, carry = strong(params), strong(carry)
         check_params(params)
@@ -47,7 +48,7 @@ class Vectors(NamedTuple):
         floats = trees.inexact(carry)
         checks.require(
             bool(jax.tree.leaves(floats)) and bool(jax.tree.leaves(params)),
-            "params or carry holds no floats; expected some in both, as a derivative is carried "
+            "params or carry has no floats; expected some in both, as a derivative is carried "
             "forward. Without a state use jax.value_and_grad.",
         )
         theta, to_params = ravel(params)
@@ -83,7 +84,7 @@ def ravel(tree: Tree) -> tuple[jax.Array, Callable]:
 
 
 def check_params(params: Params) -> None:
-    """Raises ValueError if params hold anything but floats."""
+    """Raises ValueError if params contain anything but floats."""
     for path, leaf in jax.tree_util.tree_flatten_with_path(strong(params))[0]:
         checks.require(
             checks.is_float(leaf),

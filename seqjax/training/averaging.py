@@ -41,7 +41,7 @@ class TriggeredAverage:
     The objective is that of the steps, and so is its gradient estimator: nothing is added to
     either. What is averaged away is the noise that steps of a constant rate leave around a minimum
     (Polyak and Juditsky 1992), which is what the average is for; with a rate that decays to 0, or
-    before the loss has levelled off, it holds params back. Its trigger looks at validation data.
+    before the loss has levelled off, it keeps params back. Its trigger looks at validation data.
 
         state = average.init(params)
         state = average.update(state, params)      # after every step, on the device

@@ -15,7 +15,7 @@ import pytest
 import seqjax as sj
 
 LENGTH, SIZE = 30, 5
-CELL = sj.Elman(SIZE)
+CELL = sj.Elman(SIZE, use_bias=False)
 RANDOM = np.random.default_rng(0)
 XS = 0.1 * RANDOM.normal(size=(1, LENGTH, SIZE))
 W_X, H0 = RANDOM.normal(size=(SIZE, SIZE)), RANDOM.normal(size=SIZE)

@@ -1,19 +1,34 @@
-"""The pieces of experiments.attention: tasks, arms, what is measured, what is reported."""
+"""The experiment on attention in its pieces: data, arms, what is measured, what is reported."""
 
-import json
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+pytest.importorskip("matplotlib")
+
+import matplotlib.pyplot as plt
+
 import seqjax as sj
-from experiments.attention import __main__ as command
-from experiments.attention import figures
-from experiments.attention.models import ARMS, Arm
-from experiments.attention.sources import END, SYMBOLS, TASKS, draw
-from experiments.attention.tasks import GATED, LENGTHS, make_task, measure
+from experiments.lab.experiment import Results
 from experiments.lab.sweep import sweep
+from experiments.lab.task import parameters
+from experiments.language.attention.data import END, SYMBOLS, TASKS, draw
+from experiments.language.attention.experiment import (
+    GATED,
+    LENGTHS,
+    MASSES,
+    Config,
+    alignments,
+    curves,
+    make_task,
+    measure,
+    report,
+    tasks,
+)
+from experiments.language.attention.model import ARMS, Arm
 
 ROWS, SIZE = 40, 12
 
@@ -49,7 +64,7 @@ def test_targets_are_what_the_task_says_from_where_it_says(task):
 
 
 def test_arms_have_equal_numbers_of_params():
-    sizes = [sum(a.size for a in jax.tree.leaves(arm.init(jax.random.key(0)))) for arm in ARMS]
+    sizes = [parameters(arm.init) for arm in ARMS]
     assert max(sizes) < 1.01 * min(sizes)
 
 
@@ -118,60 +133,50 @@ def test_a_task_passes_by_exact_match_and_mass():
     assert blind.passes({f"exact match at {GATED}": 0.0})
 
 
-MASSES = "mass", "mass within 1"
-
-
-def summary(value):
-    return {"mean": value, "min": value, "max": value}
-
-
-def made_up(task, arm):
-    test = {f"exact match at {n}": summary(0.25) for n in LENGTHS}
-    if arm.attention is not None:
-        test |= {f"{kind} at {n}": summary(0.5) for kind in MASSES for n in LENGTHS}
-    failed = [1] if arm.attention is not None else []
-    seconds = dict.fromkeys(("compile_seconds", "run_seconds"), 1.0)
-    return {"test": test, "failed_seeds": failed, "rate": 0.01} | seconds
-
-
-def test_report_names_what_falls_short(tmp_path, monkeypatch, capsys):
-    looked: dict = dict.fromkeys(("source", "written", "target"), np.zeros(2, int))
-    looked |= {"alignment": np.eye(2)}
-
-    def job(given):
-        name, number = given[:2]
-        arm = ARMS[number]
-        return f"{name}, {arm.name}", made_up(name, arm), looked
-
-    class Here:
-        def __init__(self, workers, mp_context):
-            pass
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *error):
-            pass
-
-        def map(self, function, jobs):
-            return map(job, jobs)
-
-    monkeypatch.setattr(command, "ProcessPoolExecutor", Here)
-    assert command.main(["--out", str(tmp_path), "--only", "copy"]) == 0
-    printed = capsys.readouterr().out
-    assert "failed: copy, additive attention, seeds 1" in printed
-    assert "not lost: copy, last state, forward source reaches 0.2 at length 30" in printed
-    assert {path.name for path in tmp_path.glob("[!.]*")} == {
-        "results.json",
-        "attention.png",
-        "alignments.png",
+def test_general_attention_is_trained_where_it_is_asked_for():
+    plain, more = tasks(Config()), tasks(Config(general=True))
+    assert len(plain) == 12 and len({task.name for task in more}) == 15
+    assert {task.name for task in more} - {task.name for task in plain} == {
+        f"{name}, general attention" for name in TASKS
     }
-    kept = json.loads((tmp_path / "results.json").read_text())["tasks"]
-    assert len(kept) == len(ARMS) - 1  # general attention only on demand
-    assert figures.verdicts(list(ARMS), [], {}) == []
 
 
-@pytest.mark.parametrize("args", [["--seeds", "0"], ["--only", "sorting"], ["--workers", "0"]])
-def test_what_cannot_be_run_is_an_error(args, tmp_path, capsys):
-    assert command.main([*args, "--out", str(tmp_path)]) == 2
-    assert "expected" in capsys.readouterr().err
+def made_up(arm: Arm, exact: float) -> dict[str, Any]:
+    one = lambda value: {"mean": value, "min": value, "max": value}
+    test = {f"exact match at {n}": one(exact) for n in LENGTHS}
+    test |= {} if arm.attention is None else dict.fromkeys(MASSES, one(0.5))
+    failed = [1] if arm.attention is not None and exact < 0.9 else []
+    return {"test": test, "failed_seeds": failed, "rate": 0.01, "parameters": 44_000}
+
+
+def test_the_report_names_what_passes_and_what_falls_short():
+    blind, additive, location = ARMS[0], ARMS[2], ARMS[3]
+    found = {
+        f"copy, {blind.name}": made_up(blind, 0.25),
+        f"copy, {additive.name}": made_up(additive, 0.75),
+        f"copy, {location.name}": made_up(location, 1.0),
+    }
+    results = Results([], found, {}, {})
+    said = report(Config(), results)
+    assert said.headline == (
+        "Every seed reaches the gates of: copy, location attention. Without attention at most "
+        "0.250 of rows of 30 are right."
+    )
+    assert said.misses == ["not lost: copy, last state, forward source reaches 0.250 at length 30"]
+    first, second, _ = said.tables[0].rows
+    assert first[2:8] == ["0.250"] * 6 and first[8:10] == ["", ""]
+    assert second[:2] == ["copy, additive attention", "44,000"]
+    assert second[8:10] == ["0.500", "0.500"]
+    figure = curves(results)
+    (axis,) = figure.axes
+    plt.close(figure)
+    assert axis.get_title() == "copy" and len(axis.lines) == 3
+
+
+def test_mistakes_are_red_where_an_alignment_is_drawn():
+    looked: dict[str, Any] = dict.fromkeys(("source", "written"), np.array([3, 4]))
+    looked |= {"target": np.array([3, 5]), "alignment": np.eye(2)}
+    figure = alignments({"copy, additive attention": looked})
+    (axis,) = figure.axes
+    plt.close(figure)
+    assert [label.get_color() == "C3" for label in axis.get_yticklabels()] == [False, True]

@@ -4,7 +4,6 @@ import errno
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -19,14 +18,13 @@ pytest.importorskip("matplotlib")
 pytest.importorskip("rich")
 
 from experiments.lab import command
+from experiments.lab.character_model import CharacterModel
 from experiments.lab.folder import RunFolder
 from experiments.music import writing
 from experiments.music.config import Config
 from experiments.music.data import cut, load
 from experiments.music.experiment import EXPERIMENT, said
-from experiments.music.model import Model
 from experiments.music.writing import beam_text, sample_texts
-from experiments.sources.text import Splits
 from experiments.sources.vocabulary import BOUNDARY
 
 TEXT = "the cat sat on the mat.\nthe dog lay on the log.\n" * 60
@@ -44,7 +42,7 @@ def config(tmp_path) -> Config:
 
 @pytest.fixture(scope="module")
 def model_and_params():
-    model = Model(9, hidden_size=6, layers=2, embedding_size=4, dropout=0.1, tied=False)
+    model = CharacterModel(9, hidden_size=6, layers=2, embedding_size=4, dropout=0.1, tied=False)
     return model, model.init(jax.random.key(0))
 
 
@@ -84,7 +82,7 @@ def test_a_row_of_documents_has_the_losses_of_each_alone(model_and_params):
 
 def test_tied_softmax_shares_the_embedding():
     """Logits are products with the embedding, so tokens that are never read learn too."""
-    model = Model(9, hidden_size=6, layers=1, embedding_size=4, dropout=0.0, tied=True)
+    model = CharacterModel(9, hidden_size=6, layers=1, embedding_size=4, dropout=0.0, tied=True)
     params = model.init(jax.random.key(0))
     assert params.w_o is None and params.embedding.shape == (9, 6)
     carry, tokens = model.initial_carry(params, 2), jnp.array([0, 1])
@@ -166,10 +164,11 @@ def test_tunes_are_written_as_abc_and_midi_and_the_share_is_counted(tmp_path, mo
     sampled = [(TUNE, True, -9.0), (NO_TUNE, False, -5.0), (TUNE, True, -8.0)]
     monkeypatch.setattr(writing, "sample_texts", lambda *args, **options: sampled)
     monkeypatch.setattr(writing, "beam_text", lambda *args, **options: sampled[0])
-    splits = Splits(("x" + TUNE[:30],), ("y",), ("z",))
-    data: Any = SimpleNamespace(model=None, vocabulary=None, prompt="", splits=splits)
-    folder = RunFolder(tmp_path, "music")
-    written = writing.write_samples(Config(samples=3), data, None, folder, "samples")
+    model: Any = None
+    folder, training = RunFolder(tmp_path, "music"), ["x" + TUNE[:30]]
+    written = writing.write_samples(
+        Config(samples=3), model, model, model, "", folder, "samples", music=True, training=training
+    )
     names = ["sample-00", "sample-01", "sample-02", "beam-00"]
     assert [Path(one.path) for one in written] == [
         tmp_path / "samples" / f"{name}.abc" for name in names
@@ -215,13 +214,14 @@ def test_one_tiny_run_leaves_everything_behind(config, capsys):
     assert (config.out / "curves.png").stat().st_size > 1000
     assert "results.json" in capsys.readouterr().out
     before = {path.name: path.read_text() for path in (config.out / "samples").iterdir()}
-    assert command.main([*args, "--write-only", "--decode", "beam"]) == 0
+    config.text.unlink()  # no longer needed
+    args = ["music", "--out", str(config.out)]
+    assert command.main([*args, "--try", "the ", "--decode", "beam"]) == 0
+    assert (config.out / "written" / "beam-00.txt").read_text() in capsys.readouterr().out
     assert [path.name for path in (config.out / "written").iterdir()] == ["beam-00.txt"]
     assert (config.out / "written" / "beam-00.txt").read_text() == before["beam-00.txt"]
     assert before == {path.name: path.read_text() for path in (config.out / "samples").iterdir()}
-    other = ["--resume", "--hidden-size", "16"]
-    assert command.main(args + other) == 2
-    assert "another spec" in capsys.readouterr().err
+    assert results == json.loads((config.out / "results.json").read_text())["measured"]
 
 
 def bad(tmp_path, *args):
@@ -242,7 +242,7 @@ def test_errors_of_the_command_line(tmp_path, capsys):
         "unknown characters 'Q'": ["--text", str(text), "--prompt", "Q"],
         "cannot write to": ["--text", str(text), "--out", str(tmp_path / "file" / "out")],
         "holds no complete checkpoint": ["--text", str(text), "--resume"],
-        "best' holds no complete checkpoint": ["--text", str(text), "--write-only"],
+        "has no saved model to try": ["--try", "the "],
         "in_metre is for tunes": ["--text", str(text), "--in-metre"],
         "minutes is 0.0": ["--text", str(text), "--minutes", "0"],
         "dropout is 1.0": ["--text", str(text), "--dropout", "1"],
@@ -274,18 +274,33 @@ def test_quick_is_small_and_short():
     assert EXPERIMENT.resolved(Config()) == Config()
 
 
-def test_a_model_writes_with_its_own_text_alone(config, capsys):
+def test_a_model_knows_its_own_characters_alone(config, capsys):
     """Two texts of as many characters, of which as many differ: what was wrong wrote nonsense."""
-    letters = sorted(set(TEXT) - set(" .\n"))
     assert config.text is not None
-    other = config.text.with_name("cyrillic.txt")
-    other.write_text(TEXT.translate({ord(c): 0x430 + i for i, c in enumerate(letters)}))
+    other = config.text.with_name("capitals.txt")
+    other.write_text(TEXT.upper())
     args = ["music", "--out", str(config.out), "--minutes", "0.01", "--samples", "1"]
     args += "--hidden-size 4 --layers 1 --batch-size 4 --window 8".split()
     assert command.main([*args, "--text", str(config.text)]) == 0
     capsys.readouterr()
-    args += ["--text", str(other)]
-    assert command.main([*args, "--write-only"]) == 2
-    assert f"was trained on another text than {other}; name" in capsys.readouterr().err
-    assert command.main([*args, "--resume"]) == 2
+    assert command.main([*args, "--text", str(other), "--resume"]) == 2
     assert "is of another text, vocabulary; resume it with the same" in capsys.readouterr().err
+    assert command.main([*args, "--text", str(config.text), "--resume", "--hidden-size", "5"]) == 2
+    assert "another spec" in capsys.readouterr().err
+    assert command.main([*args, "--try", "THE"]) == 2
+    assert (
+        "unknown characters 'EHT'; the model knows '\\n .acdeghlmnosty'" in capsys.readouterr().err
+    )
+    assert command.main([*args, "--try", str(config.text), "--decode", "beam"]) == 0
+    assert TEXT in (config.out / "written" / "beam-00.txt").read_text()
+    assert command.main([*args, "--try", "the", "--in-metre"]) == 2
+    assert "in_metre is for tunes, which this model has not read" in capsys.readouterr().err
+    # Another text's record of as many characters beside the model: the model's own count.
+    results = config.out / "results.json"
+    content = json.loads(results.read_text())
+    content["measured"]["vocabulary"] = content["measured"]["vocabulary"].upper()
+    results.write_text(json.dumps(content))
+    assert command.main([*args, "--try", "the", "--decode", "beam"]) == 0
+    results.write_text("{}")
+    assert command.main([*args, "--try", "the"]) == 2
+    assert "has no finished run of a character model" in capsys.readouterr().err

@@ -2,7 +2,6 @@
 
 import random
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -11,14 +10,13 @@ import pytest
 
 pytest.importorskip("tyro")
 
+from experiments.lab.character_model import CharacterModel
 from experiments.lab.folder import RunFolder
 from experiments.music import writing
 from experiments.music.abc_check import check_bars
 from experiments.music.config import Config
 from experiments.music.metre import Header, advance, complete, metre_automaton
-from experiments.music.model import Model
 from experiments.music.writing import beam_text, in_metre, sample_texts
-from experiments.sources.text import Splits
 from experiments.sources.vocabulary import Vocabulary
 
 HEADER = "M:2/4\nL:1/8\nK:D\n"
@@ -124,7 +122,7 @@ def test_real_tunes_are_let_through():
 
 
 def test_an_untrained_model_writes_in_metre():
-    model = Model(len(VOCABULARY), 6, layers=1, embedding_size=4, dropout=0.0, tied=False)
+    model = CharacterModel(len(VOCABULARY), 6, layers=1, embedding_size=4, dropout=0.0, tied=False)
     params = model.init(jax.random.key(0))
     how: dict[str, Any] = dict(max_len=40, processors=[in_metre(VOCABULARY, HEADER, 40)])
     drawn: dict[str, Any] = dict(count=8, temperature=1.0, key=jax.random.key(1))
@@ -146,13 +144,13 @@ def test_the_automaton_constrains_whatever_is_written(decode, tmp_path, monkeypa
     monkeypatch.setattr(writing, "in_metre", lambda vocabulary, prompt: prompt)
     monkeypatch.setattr(writing, "sample_texts", remember("sample", []))
     monkeypatch.setattr(writing, "beam_text", remember("beam", ("", True, 0.0)))
-    splits = Splits(("x",), ("y",), ("z",))
-    data: Any = SimpleNamespace(model=None, vocabulary=VOCABULARY, prompt=HEADER, splits=splits)
+    model: Any = None
     folder = RunFolder(tmp_path, "music")
     for strict, processors in ((False, []), (True, [HEADER])):
         asked.clear()
         config = Config(decode=decode, in_metre=strict)
-        writing.write_samples(config, data, None, folder, "written")
+        who = (model, None, VOCABULARY, HEADER)
+        writing.write_samples(config, *who, folder, "written", music=True)
         ways = ["sample", "beam"] if decode == "both" else [decode]
         assert asked == [(way, processors) for way in ways]
 

@@ -1,8 +1,10 @@
 """Plain text files and the vocabulary."""
 
+import os
+
 import pytest
 
-from experiments.sources.text import DataError, Splits, read_text_file
+from experiments.sources.text import DataError, Splits, read_text_file, text_or_file
 from experiments.sources.vocabulary import BOUNDARY, Vocabulary
 
 
@@ -52,6 +54,33 @@ def test_every_second_character_is_not_a_nul(tmp_path):
         assert found.train[0].startswith("the cat sat ")
     path.write_text("café " * 20, encoding="latin-1")
     assert "é" in read_text_file(path, "latin-1").train[0]
+
+
+def test_a_pipe_that_nobody_writes_to_is_refused_at_once(tmp_path):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with pytest.raises(DataError, match="pipe is no regular file; copy its text to one$"):
+        read_text_file(path)
+    with pytest.raises(DataError, match="/dev/null is no regular file"):
+        read_text_file("/dev/null")
+
+
+def test_halves_of_characters_are_no_text(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text("the cat +2AA- sat " * 9)
+    with pytest.raises(DataError, match="read as UTF-7 has halves of characters"):
+        read_text_file(path, "utf-7")
+
+
+def test_a_text_or_the_file_of_that_name(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_bytes("déjà vu\n".encode("utf-16"))
+    assert text_or_file(str(path)) == "déjà vu\n"
+    for given in ("", "déjà vu", "a" * 10_000, "a\0b", str(tmp_path)):
+        assert text_or_file(given) == given
+    path.write_bytes(b"\xff\xff")
+    with pytest.raises(DataError, match="text.txt is not text in UTF-8"):
+        text_or_file(str(path))
 
 
 def test_the_digest_is_of_the_documents_and_their_splits():

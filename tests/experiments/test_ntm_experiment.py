@@ -1,7 +1,6 @@
 """The memory experiment in its pieces: what is drawn, what is optimal, a few steps, pictures."""
 
 import itertools
-import json
 import math
 
 import jax
@@ -14,9 +13,19 @@ import seqjax as sj
 pytest.importorskip("tyro")
 pytest.importorskip("matplotlib")
 
-from experiments.ntm import arms, pictures
-from experiments.ntm.__main__ import main
-from experiments.ntm.problems import PROBLEMS, bayes_bits, copy, ngrams, recall, repeat_copy, sort
+from experiments.foundations.ntm import experiment
+from experiments.foundations.ntm.data import (
+    PROBLEMS,
+    Rows,
+    bayes_bits,
+    copy,
+    ngrams,
+    recall,
+    repeat_copy,
+    sort,
+)
+from experiments.foundations.ntm.model import PLANS, Plan, one_span
+from experiments.lab import command, record
 
 
 def drawn(draw, *span, rows=40, seed=0):
@@ -86,7 +95,7 @@ def test_no_table_can_be_predicted_better_than_by_bayes_on_average():
     total = 0.0
     for bits in itertools.product((0, 1), repeat=6):
         xs = jnp.asarray(bits, jnp.float32)[None, :, None]
-        rows = arms.Rows(xs[:, :-1], xs[:, 1:], jnp.ones((1, 5), bool))
+        rows = Rows(xs[:, :-1], xs[:, 1:], jnp.ones((1, 5), bool))
         total += 0.5 * 2.0 ** -float(bayes_bits(rows, 1)[0])
     np.testing.assert_allclose(total, 1, rtol=1e-5)
 
@@ -96,7 +105,7 @@ def test_coins_are_the_baseline(name):
     problem = PROBLEMS[name]
     span = next(iter(problem.tests.values()))
     exact = {"copy": 160, "repeat": 600, "recall": 18, "sort": 128}
-    got = arms.coin_bits(problem, span)
+    got = experiment.coin_bits(problem, span)
     if name == "ngrams":
         assert 50 < got < 75  # of 195 predictions less the cost of the Bayes estimator
     else:
@@ -105,7 +114,7 @@ def test_coins_are_the_baseline(name):
 
 def test_a_span_drawn_costs_and_pulls_as_it_does_alone():
     loss = lambda params, key, span: span[0] * jnp.sum(params**2) + jax.random.normal(key)
-    sampled, params = arms.one_span(loss, ((1.0,), (2.0,), (4.0,))), jnp.array([1.0, 2.0])
+    sampled, params = one_span(loss, ((1.0,), (2.0,), (4.0,))), jnp.array([1.0, 2.0])
     both = jax.jit(jax.value_and_grad(lambda params, key: 3 * sampled(params, key)))
     seen = set()
     for seed in range(12):
@@ -121,27 +130,31 @@ def test_a_span_drawn_costs_and_pulls_as_it_does_alone():
 def test_pictures_are_cut_where_nothing_is_used():
     weights = np.zeros((3, 16))
     weights[[0, 1, 2], [15, 0, 1]] = 1
-    cut, first = pictures.used(weights)
+    cut, first = experiment.used(weights)
     assert first == -3 and cut.shape == (3, 7)
     np.testing.assert_array_equal(cut.argmax(axis=1) + first, [-1, 0, 1])
 
 
-def test_the_command_trains_reports_and_draws(tmp_path, monkeypatch, capsys):
+def test_the_command_trains_both_networks_and_reports_each_seed(tmp_path, monkeypatch, capsys):
     small = sj.cells.NTM(sj.cells.Feedforward(8), slots=12, width=4)
-    plans = arms.Plan(small, 2, (1e-3, 1e-2)), arms.Plan(sj.LSTM(4), 2, (1e-3,))
-    monkeypatch.setitem(arms.PLANS, "recall", plans)
-    monkeypatch.setattr(arms, "TEST_ROWS", 4)
-    monkeypatch.setattr(arms, "ROWS", 2)
-    assert main(["--task", "recall", "--seeds", "2", "--out", str(tmp_path)]) == 0
-    results = json.loads((tmp_path / "recall" / "results.json").read_text())["tasks"]
-    assert set(results) == {"recall, NTM", "recall, LSTM"}
-    for result in results.values():
-        assert 10 < result["test"]["bits at 6 items"]["mean"] < 40 and result["failed_seeds"]
-    assert (tmp_path / "recall" / "memory.png").stat().st_size > 10_000
-    assert "failed: recall, NTM, seeds 0, 1" in capsys.readouterr().out
+    plans = Plan(small, 2, (1e-3, 1e-2)), Plan(sj.LSTM(4), 2, (1e-3,))
+    monkeypatch.setitem(PLANS, "recall", plans)
+    monkeypatch.setattr(experiment, "TEST_ROWS", 4)
+    monkeypatch.setattr(experiment, "ROWS", 2)
+    assert command.main(["ntm", "--problem", "recall", "--seeds", "2", "--out", str(tmp_path)]) == 0
+    content = record.read(tmp_path / "results.json")
+    assert set(content["tasks"]) == {"recall, NTM", "recall, LSTM"}
+    for result in content["tasks"].values():
+        assert 10 < result["test"]["bits at 6 items"]["mean"] < 40
+    assert content["report"]["headline"] == "Every seed reaches the gates of: none."
+    assert content["report"]["misses"][0] == "failed: recall, NTM, seeds 0, 1"
+    (table,) = content["report"]["tables"]
+    assert table["header"] == ["", "parameters", "bits at 6 items", "at 12", "at 20", "rate"]
+    assert [cell.count(",") for cell in table["rows"][0][2:5]] == [1, 1, 1]  # of two seeds
+    assert "guessing needs 18 of the first" in capsys.readouterr().out
+    assert (tmp_path / "memory.png").stat().st_size > 10_000
 
 
-@pytest.mark.parametrize("wrong", [["--seeds", "0"], ["--steps", "-1"]])
-def test_wrong_arguments_are_refused(wrong, tmp_path, capsys):
-    assert main([*wrong, "--out", str(tmp_path)]) == 2
-    assert "expected at least" in capsys.readouterr().err
+def test_steps_are_those_that_the_problem_needs_unless_they_are_given():
+    steps = lambda **how: [task.steps for task in experiment.tasks(experiment.Config(**how))]
+    assert steps() == [5000, 4000] and steps(steps=7, problem="sort") == [7, 7]

@@ -1,5 +1,7 @@
 """What all methods share: exact losses, flat memory, keys for windows, and what they refuse."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -88,7 +90,7 @@ def test_a_window_is_a_number_of_steps(name, window):
 
 @pytest.mark.parametrize("name", ["uoro", "artbp"])
 def test_an_estimate_needs_a_key(name):
-    with pytest.raises(ValueError, match=r"key is None; expected jax.random.key\("):
+    with pytest.raises(ValueError, match="key is None; expected a typed key"):
         METHODS[name](LOSS, 1)(*make_case(ELMAN), None)
 
 
@@ -119,7 +121,23 @@ def test_a_carry_has_floats_and_they_are_real(name):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_loss_is_one_number(name):
-    run = METHODS[name](lambda p, h, x, k: (h.sum(axis=0), h), 1)
-    with pytest.raises(ValueError, match=r"loss_fn returned a loss of shape \(2,\)"):
+def test_a_loss_takes_four_arguments(name):
+    bad: Any
+    for bad in (3, lambda params, carry, batch: (0.0, carry)):
+        with pytest.raises(ValueError, match=r"expected .*\(params, carry, batch, key\)"):
+            METHODS[name](bad, 1)
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(
+    ("message", "result"),
+    [
+        ("one array; expected (loss, carry)", lambda h: jnp.sum(h)),
+        ("a loss of shape (2,)", lambda h: (h.sum(axis=0), h)),
+    ],
+)
+def test_a_loss_returns_one_number_and_a_carry(name, message, result):
+    run = METHODS[name](lambda params, carry, batch, key: result(carry), 1)
+    with pytest.raises(ValueError) as error:
         run(*make_case(sj.cells.DiagonalGRU(HIDDEN)), jax.random.key(0))
+    assert f"loss_fn returned {message}" in str(error.value)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
+from seqjax._internal.specs import Spec
 from seqjax.cells.memory.addressing import content_weights, erase_and_add, interpolate, read
 from seqjax.cells.memory.allocation import (
     allocation_weights,
@@ -95,7 +96,7 @@ class Interface(NamedTuple):
 
 @final
 @dataclass(frozen=True)
-class DNC:
+class DNC(Spec):
     """Differentiable neural computer: a memory that knows its free slots and its own order.
 
         hₜ  = controller([xₜ, rₜ₋₁])
@@ -134,10 +135,10 @@ class DNC:
     """
 
     controller: Any
+    _: KW_ONLY
     slots: int
     width: int
     read_heads: int = 1
-    _: KW_ONLY
     w_init: Initializer = GlorotUniform()
 
     def __post_init__(self):

@@ -1,1 +1,0 @@
-"""Copying, reversing and expanding sequences with and without attention."""

@@ -1,1 +1,0 @@
-"""Seeing what a beam search does: hypotheses as a tree, an alignment as a heat map."""

@@ -1,0 +1,1 @@
+"""What does clipping of gradients prevent, and what does it cost?"""

@@ -1,1 +1,0 @@
-"""Newton's method over time: where it converges, and what that takes."""
