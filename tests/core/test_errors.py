@@ -190,7 +190,7 @@ BAD = {
     ),
     "clockwork_period_beyond": (
         lambda: sj.cells.ClockworkRNN(4, periods=(1, 2**31)),
-        "periods is (1, 2147483648); expected numbers of steps that an int32 holds.",
+        "periods is (1, 2147483648); expected numbers of steps that fit an int32.",
     ),
     "clockwork_sizes": (
         lambda: sj.cells.ClockworkRNN(5, periods=(1, 2)),
@@ -542,7 +542,7 @@ BAD = {
     ),
     "train_key": (
         lambda: sj.init_train_state(jnp.ones(2), optax.sgd(0.1), key=0),
-        "key is 0; expected one typed key. Make it with jax.random.key(seed).",
+        "key is 0; expected a typed key. Make one with jax.random.key(seed), or wrap an old one with jax.random.wrap_key_data(key).",
     ),
     "loss_vector": (
         lambda: train(lambda p, c, b, k: (p, c)),
