@@ -8,13 +8,16 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
+from experiments.music.repeats import TIMES
+
+LENGTH = "[0-9]{0,4}/*[0-9]{0,4}"
 TOKEN = re.compile(
     r"(?P<field>(?m:^)[A-Z]:(?![|:])(?P<value>.*)$)"
     r"|(?P<grace>\{[^}]*\}?)"
-    r"|(?P<bar>[|:]+\]?(?:\s*\[?[1-9])?|\[[1-9])"
+    rf"|(?P<bar>[|:]+\]?(?:\s*\[?{TIMES})?|\[{TIMES})"
     r"|\((?P<tuplet>[2-9])(?::(?P<time>[2-9])?(?::(?P<notes>[2-9])?)?)?"
     r"|(?P<broken>[<>]+)"
-    r"|(?:\[(?P<chord>[^\]|]*)\]|[_^=]*[A-Ga-gz][,']*)(?P<length>\d*/*\d*)",
+    rf"|(?:\[(?P<chord>[^\]|]*)\]|[_^=]*[A-Ga-gz][,']*)(?P<length>{LENGTH})",
     re.MULTILINE,
 )
 COMMON_METRE = {"C": "4/4", "C|": "2/2"}
@@ -97,7 +100,7 @@ def _bars(text: str):
 def _fields(letter: str, value: str, metre: Fraction | None, unit: Fraction):
     """The metre and the unit note length after a field; unreadable values change nothing."""
     value = COMMON_METRE.get(value.strip(), value.strip())
-    if letter in "ML" and re.fullmatch(r"[1-9]\d*/[1-9]\d*", value):
+    if letter in "ML" and re.fullmatch("[1-9][0-9]{0,3}/[1-9][0-9]{0,3}", value):
         if letter == "M":
             return Fraction(value), unit
         return metre, Fraction(value)
@@ -121,7 +124,7 @@ class _Bar:
     def add(self, chord: str | None, length: Fraction):
         """Adds a note, or a chord, which is as long as its first note times what follows it."""
         if chord is not None:
-            first = re.search(r"[A-Ga-gz][,']*(\d*/*\d*)", chord)
+            first = re.search(rf"[A-Ga-gz][,']*({LENGTH})", chord)
             length *= note_length(first[1]) if first else 0
         if self.left:
             length, self.left = length * self.factor, self.left - 1

@@ -6,6 +6,7 @@ import re
 import warnings
 from pathlib import Path
 
+from experiments.music.abc_ties import mend_ties, struck_notes
 from experiments.music.repeats import write_out_repeats
 from experiments.sources.text import INSTALL, DataError
 
@@ -50,30 +51,39 @@ def write_midi(text: str, path: str | Path) -> str | None:
 
 
 def _playable(text: str, tempo_of: str) -> str:
-    """A tune as music21 wants it: with a number and a speed, and with repeats written out.
+    """A tune as music21 wants it: with a number and a speed, repeats written out, ties mended.
 
     music21 needs time that grows exponentially with the repeats to expand them by itself, and takes
-    second endings for one bar long. A last bar without a bar line is no obstacle.
+    second endings for one bar long. Whatever follows a tie it does not strike again, also another
+    pitch. A last bar without a bar line is no obstacle.
     """
     metre = re.search(r"(?m)^M:(.*)$", tempo_of)
     tempo = TEMPO.get(metre[1]) if metre else None
     speed = f"Q:{tempo}\n" if tempo and "\nQ:" not in f"\n{text}" else ""
-    return f"X:1\n{speed}{write_out_repeats(text)}\n"
+    return f"X:1\n{speed}{mend_ties(write_out_repeats(text))}\n"
 
 
 def _convert(text: str, path: Path) -> str | None:
-    """Converts without a word; returns what went wrong, None for nothing."""
+    """Converts without a word; returns what went wrong, None for nothing.
+
+    The notes that are struck have to be as many as the text has.
+    """
     try:
         with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 from music21 import converter
+                from music21.midi.translate import music21ObjectToMidiFile
                 from music21.stream import Stream
 
                 score = converter.parse(text, format="abc")
                 if not isinstance(score, Stream) or not score.recurse().notes:
                     return "there are no notes"
-                score.write("midi", fp=str(path))
+                midi = music21ObjectToMidiFile(score)
+        struck = sum(event.isNoteOn() for track in midi.tracks for event in track.events)
+        if struck != (written := struck_notes(text)):
+            return f"music21 plays {struck} of {written} notes"
+        path.write_bytes(midi.writestr())
     except ModuleNotFoundError as error:
         raise DataError(f"MIDI files need {error.name}; run: {INSTALL}") from None
     except OSError:

@@ -17,6 +17,7 @@ TONIC = re.compile(r"([A-G][b#]?)\s*([A-Za-z]*)")
 MODES = {"m": "m", "n": "m", "min": "m", "aeo": "m", "": "", "maj": "", "ion": ""}  # n: a misprint
 SAME_RHYTHM = {"slipjig": "slip jig"}
 SAME_METRE = {"4/4": "C", "2/2": "C|"}
+NUMBER = "[1-9][0-9]{0,2}"  # above or below in a fraction
 MIN_NOTES = 8  # shorter than any tune
 
 # In this order; each pair is (pattern, replacement) on lines of music.
@@ -145,8 +146,9 @@ def _field_value(letter: str, value: str) -> str:
         rhythm = " ".join(re.sub(r"[^a-z ]", "", value.lower()).split())
         return SAME_RHYTHM.get(rhythm, rhythm)
     if letter == "M":
-        return SAME_METRE.get(value, value) if re.fullmatch(r"C\|?|\d+/\d+", value) else ""
-    return value if letter == "L" and re.fullmatch(r"1/\d+", value) else ""
+        known = re.fullmatch(rf"C\|?|{NUMBER}/{NUMBER}", value)
+        return SAME_METRE.get(value, value) if known else ""
+    return value if letter == "L" and re.fullmatch(f"1/{NUMBER}", value) else ""
 
 
 def _key(value: str) -> str:

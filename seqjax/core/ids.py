@@ -22,7 +22,7 @@ def as_ids(name: str, ids: Any) -> jax.Array:
     Raises:
       ValueError: if ids are not integers.
     """
-    ids = ids if isinstance(ids, jax.Array) else np.asarray(ids)
+    ids = ids if isinstance(ids, jax.Array) else _array(name, ids)
     checks.require(
         jnp.issubdtype(ids.dtype, jnp.integer),
         f"{name} is {ids.dtype}; expected integer ids, not one-hot rows or probabilities.",
@@ -32,6 +32,16 @@ def as_ids(name: str, ids: Any) -> jax.Array:
         clip = jnp.clip if isinstance(ids, jax.Array) else np.clip
         ids = clip(ids, max(int(limits.min), _INT32.min), min(int(limits.max), _INT32.max))
     return jnp.asarray(ids.astype(np.int32))
+
+
+def _array(name: str, ids: Any) -> np.ndarray:
+    try:
+        return np.asarray(ids)
+    except ValueError:
+        raise ValueError(
+            f"{name} has rows of unequal lengths; expected an array. Pad them, for example by "
+            "seqjax.data.pad_rows, and pass their lengths."
+        ) from None
 
 
 def check_ids(name: str, ids: jax.Array, bad: jax.Array, expected: str) -> None:

@@ -10,7 +10,7 @@ from seqjax._internal.checks import require
 from seqjax.core.scan import zero_rows
 from seqjax.decoding.automata.automaton import Automaton
 from seqjax.decoding.beam.beam import Beams
-from seqjax.decoding.engine.carries import pick, take_rows
+from seqjax.decoding.engine.rows import pick, take_rows
 from seqjax.decoding.processors.constraints import check_ends
 from seqjax.decoding.sampling.drawing import Samples
 

@@ -11,7 +11,7 @@ from seqjax._internal.types import Carry, Tokens, Tree
 from seqjax.core.noise import Noise
 from seqjax.decoding.processors.settings import Sampling
 from seqjax.losses.tokens import token_losses
-from seqjax.objectives.teacher_forcing import Step, check_lesson, numbers_before, run
+from seqjax.objectives.teacher_forcing import Step, check_arguments, numbers_before, run
 
 
 class ExposureGap(NamedTuple):
@@ -97,22 +97,22 @@ def exposure_gap(
     """
     is_count = checks.is_number(context) and context >= 0 and int(context) == context
     checks.require(is_count, f"context is {context!r}; expected a number of tokens, at least 0.")
-    lesson = check_lesson(step, carry, targets, bos, mask, xs)
-    batch, length = lesson.targets.shape
-    how = Sampling(temperature).fit(batch, lesson.vocab_size)
+    arguments = check_arguments(step, carry, targets, bos, mask, xs)
+    batch, length = arguments.targets.shape
+    how = Sampling(temperature).fit(batch, arguments.vocab_size)
     keys = Noise.from_key(key, batch).key
-    given = numbers_before(lesson.mask, (batch, length)) <= int(context)
+    given = numbers_before(arguments.mask, (batch, length)) <= int(context)
     read = lambda carry, logits: logits
-    real = jnp.ones((batch, length), bool) if lesson.mask is None else lesson.mask
+    real = jnp.ones((batch, length), bool) if arguments.mask is None else arguments.mask
     tokens = jnp.sum(real, axis=0, dtype=jnp.int32)
 
     def means(logits):
-        nats = token_losses(logits, lesson.targets, mask=lesson.mask)
-        wrong = real & (jnp.argmax(logits, axis=-1) != lesson.targets)
+        nats = token_losses(logits, arguments.targets, mask=arguments.mask)
+        wrong = real & (jnp.argmax(logits, axis=-1) != arguments.targets)
         count = jnp.maximum(tokens, 1).astype(nats.dtype)
         return nats.sum(axis=0) / count, wrong.astype(nats.dtype).sum(axis=0) / count
 
-    _, (forced, _) = run(lesson, None, None, None, read)
-    _, (free, _) = run(lesson, given, keys, how, read)
+    _, (forced, _) = run(arguments, None, None, None, read)
+    _, (free, _) = run(arguments, given, keys, how, read)
     (forced, forced_error), (free, free_error) = means(forced), means(free)
     return ExposureGap(forced, free, forced_error, free_error, tokens)

@@ -9,8 +9,6 @@ from jax.experimental import checkify
 from seqjax._internal import checks
 from seqjax.core.ids import as_ids
 
-LOG_ZERO = -1e30  # stands for log 0 where an infinity would turn a gradient into NaN
-
 
 def check_floats(name: str, x: Any, axes: str) -> jax.Array:
     """x as floats of at least 32 bits with as many axes as `axes` has letters, such as "B T V"."""
@@ -25,6 +23,11 @@ def check_floats(name: str, x: Any, axes: str) -> jax.Array:
 def widened(x: jax.Array) -> jax.Array:
     """x in at least float32: sums of many small terms need more bits than half precision has."""
     return x.astype(jnp.float32) if jnp.finfo(x.dtype).bits < 32 else x
+
+
+def to_rank(x: jax.Array, rank: int) -> jax.Array:
+    """x with axes of size 1 in front, so that it meets another array without rank promotion."""
+    return x.reshape((1,) * (rank - x.ndim) + x.shape)
 
 
 def check_lengths(name: str, lengths: Any, batch_size: int, limit: int, of: str) -> jax.Array:
@@ -56,7 +59,7 @@ def check_lengths(name: str, lengths: Any, batch_size: int, limit: int, of: str)
 
 def within(lengths: jax.Array, limit: int) -> jax.Array:
     """[B, limit] bool: the first lengths [B] places of each row."""
-    return jnp.arange(limit, dtype=jnp.int32) < lengths[:, None]
+    return jnp.arange(limit, dtype=jnp.int32)[None] < lengths[:, None]
 
 
 def check_integers(name: str, ids: Any, shape: tuple[int, ...], of: str) -> jax.Array:

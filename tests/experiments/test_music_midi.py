@@ -10,6 +10,7 @@ import pytest
 from experiments.music import abc_midi
 from experiments.music.abc_check import BarCheck, check_bars, note_length
 from experiments.music.abc_midi import write_midi
+from experiments.music.abc_ties import mend_ties, struck_notes
 from experiments.music.repeats import write_out_repeats
 from experiments.sources.text import DataError
 
@@ -37,6 +38,54 @@ def test_midi_plays_the_written_notes_with_repeats(tmp_path, capfd):
     once = [74, 78, 81]
     assert key_numbers(path) == [69, *once, 55, 69, *once, 74, 78, 74]
     assert capfd.readouterr() == ("", "")
+
+
+@needs_music21
+@pytest.mark.parametrize(
+    ("music", "keys"),
+    [
+        ("|:c4 g4-:|", [72, 79, 72, 79]),  # music21 alone plays 72, 79, 79
+        ("c8-|d8|", [72, 74]),
+        ("c8-|c8|", [72]),
+        ("c2-c2-c2-c2", [72]),
+        ("^c8-|c8|c8|", [73, 72]),  # a tie carries the accidental
+        ("^c8-|=c8|", [73, 72]),
+        ("c4-c'4|", [72, 84]),
+        ("c>-d c-3 d|", [72, 74, 72, 74]),
+        ("c4-z4-|c8-|", [72, 72]),
+        ("[ce]4-[ce]4-|c8|", [72, 76, 72, 76, 72]),
+        ("c2-{d}c2-[cc]4|", [72, 74, 72, 72]),
+    ],
+)
+def test_ties_join_notes_of_one_pitch_and_lose_no_other(music, keys, tmp_path):
+    text = "M:C\nL:1/8\nK:C\n" + music
+    assert write_midi(text, tmp_path / "tune.mid") is None
+    assert key_numbers(tmp_path / "tune.mid") == keys
+    assert struck_notes(mend_ties(write_out_repeats(text))) == len(keys)
+
+
+@needs_music21
+def test_a_tune_of_which_notes_are_lost_is_no_success(tmp_path, monkeypatch):
+    monkeypatch.setattr(abc_midi, "mend_ties", lambda text: text)
+    assert write_midi(HEADER + "c8-|d8|", tmp_path / "tune.mid") == "music21 plays 1 of 2 notes"
+    assert not (tmp_path / "tune.mid").exists()
+
+
+@pytest.mark.parametrize(
+    ("written", "mended"),
+    [
+        ("K:C-\nc--c -d", "K:C-\nc-c d"),
+        ("[c-e-]4-|", "[ce]4|"),
+        ("c4-|\nM:3/4\nc6-", "c4-|\nM:3/4\nc6"),
+        ("^c-c-=c", "^c-c=c"),
+        ("^c-c-^c", "^c-c-^c"),
+        ("c,-c", "c,c"),
+        ("-", ""),
+        ("", ""),
+    ],
+)
+def test_ties_that_join_nothing_go(written, mended):
+    assert mend_ties(written) == mended == mend_ties(mended)
 
 
 @needs_music21
@@ -108,6 +157,11 @@ def test_converting_leaves_the_home_folder_alone(tmp_path):
         ("A:|\nK:G\nB:|", "A|A|\nK:G\nB|B|"),
         ("A|1B:|2c:|3d|]", "A|B|A|c|A|d|"),
         ("[Ac]2|[EG]:|", "[Ac]2|[EG]|[Ac]2|[EG]|"),
+        ("|:A|1,3B:|2c||d", "A|B|A|c|A|B|d"),
+        ("|:A|[1-3B:|4c||", "A|B|A|B|A|B|A|c|"),
+        ("|:A|1,3-4B:|2c||", "A|B|A|c|A|B|A|B|"),
+        ("|:A|2B:|1c||", "A|c|A|B|"),
+        ("|:A|3-1B||d", "A|B|d"),
         ("", ""),
     ],
 )
@@ -131,6 +185,7 @@ def test_repeats_are_written_out(written, played):
         ("6/8", "d3 (2AB|d>ef (4ABcd|A3/B/c d/4d/4d/ ef|", 3, 3),
         ("6/8", "d6|\nM:2/4\nL:1/16\nd8|c8|", 3, 3),
         ("9/8", "d3 d3 d3|[1d9:|[2d6d3||", 3, 3),
+        ("2/4", "d4|1,3 e3:|2-4 e4||", 3, 3),
         ("none", "d6|", 0, 0),
         ("C", "", 0, 0),
     ],

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import seqjax as sj
 from seqjax import losses
+from seqjax.losses.adaptive import Tail
 
 B, T = 2, 3
 DTYPES = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32")
@@ -20,15 +21,18 @@ def floats(*shape):
 
 
 def adaptive(ids, size):
-    softmax = losses.AdaptiveSoftmax((1, size))
-    params = softmax.init(jax.random.key(0), 4)
-    return jnp.sum(softmax.losses(params, floats(B, T, 4), ids), axis=1)
+    tail = Tail(floats(4, 1), floats(1, size - 1))
+    params = losses.AdaptiveSoftmaxParams(floats(4, 2), (tail,))
+    found = losses.AdaptiveSoftmax((1, size)).losses(params, floats(B, T, 4), ids)
+    return jnp.sum(found, axis=1)
 
 
 def sampled(ids, size):
-    how = dict(key=jax.random.key(0), num_samples=2)
+    key = jax.random.key(0)
     q = losses.Proposal(jnp.zeros(size), jnp.ones(size), jnp.zeros(size, jnp.int32))
-    found = losses.sampled_softmax_losses(floats(B, T, 4), floats(size, 4), ids, q, **how)
+    found = losses.sampled_softmax_losses(
+        floats(B, T, 4), floats(size, 4), ids, q, key=key, num_samples=2
+    )
     return jnp.sum(found, axis=1)
 
 

@@ -1,5 +1,7 @@
 """Targets of any integer dtype, where draws and inputs are made of them."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,7 +20,7 @@ def test_draws_of_bytes_are_those_of_int32():
     """In uint8 draws of 300 classes would wrap around, and the mark of a bad row, -1, be 255."""
     wide = TEXT.astype(np.int32)
     for size in 256, 300:
-        how = dict(vocab_size=size, temperature=jnp.array([1.0, jnp.inf]))
+        how: Any = dict(vocab_size=size, temperature=jnp.array([1.0, jnp.inf]))
         same(*(objectives.sample_hamming(KEY, y, **how) for y in (TEXT, wide)))
     sample = jax.jit(lambda t: objectives.sample_hamming(KEY, TEXT, vocab_size=256, temperature=t))
     assert (sample(-1.0).tokens == -1).all()

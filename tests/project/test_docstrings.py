@@ -28,7 +28,8 @@ NO_SHAPE = {
 }
 # Files that implement no paper: machinery that runs, stores or proves.
 MACHINERY = {
-    *("core/scan.py", "decoding/engine/logits.py", "decoding/processors/given_tokens.py"),
+    *("core/scan.py", "data/ragged.py", "decoding/engine/logits.py"),
+    "decoding/processors/given_tokens.py",
     *("decoding/sampling/stream.py", "testing.py", "training/saving.py"),
 }
 NO_EXAMPLE = RECORDS | {"EncoderError"}

@@ -45,7 +45,8 @@ def train(optimizer: optax.GradientTransformation, steps: int, length: int, key:
         params, moments = state
         loss, grads = jax.value_and_grad(loss_fn)(params, jax.random.fold_in(key_t, n), length)
         norm = sj.training.global_norm(grads)
-        updates, moments = optimizer.update(grads, moments, params)
+        with jax.numpy_dtype_promotion("standard"):  # optax is written for it
+            updates, moments = optimizer.update(grads, moments, params)
         return (optax.apply_updates(params, updates), moments), (loss, norm)
 
     state = params, optimizer.init(params)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from seqjax.decoding.engine.carries import pick
+from seqjax.decoding.engine.rows import pick
 
 
 class Hypotheses(NamedTuple):

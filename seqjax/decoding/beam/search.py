@@ -11,8 +11,8 @@ from seqjax.core.scan import where_rows
 from seqjax.decoding.beam.hypotheses import Hypotheses, merge, nothing
 from seqjax.decoding.beam.task import Task
 from seqjax.decoding.engine.candidates import Extensions, extend, extend_groups, is_end
-from seqjax.decoding.engine.carries import pick, repeat_rows, take_beams
 from seqjax.decoding.engine.logits import initial_states, update_states
+from seqjax.decoding.engine.rows import pick, repeat_rows, take_beams
 
 
 class Search(NamedTuple):

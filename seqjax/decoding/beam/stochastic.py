@@ -11,7 +11,6 @@ from seqjax._internal.checks import positive_int
 from seqjax._internal.types import Carry
 from seqjax.core.noise import Noise
 from seqjax.decoding.engine.candidates import is_end
-from seqjax.decoding.engine.carries import pick, repeat_rows, take_beams
 from seqjax.decoding.engine.logits import (
     Processor,
     adapt,
@@ -21,7 +20,14 @@ from seqjax.decoding.engine.logits import (
     update_states,
 )
 from seqjax.decoding.engine.records import exported
-from seqjax.decoding.engine.rows import ASIDE, gumbel_rows, repeat_end
+from seqjax.decoding.engine.rows import (
+    ASIDE,
+    gumbel_rows,
+    pick,
+    repeat_end,
+    repeat_rows,
+    take_beams,
+)
 from seqjax.decoding.engine.start import Start, Step, check_rows, start
 from seqjax.decoding.processors.settings import MODEL, Sampling, chosen
 

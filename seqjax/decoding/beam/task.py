@@ -16,8 +16,8 @@ from seqjax.decoding.beam.penalties import (
     length_scores,
 )
 from seqjax.decoding.beam.rules import BeamRules
-from seqjax.decoding.engine.carries import repeat_rows
 from seqjax.decoding.engine.logits import Adapted
+from seqjax.decoding.engine.rows import repeat_rows
 from seqjax.decoding.engine.start import Start, check_given
 
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from seqjax.decoding.engine.carries import pick
+from seqjax.decoding.engine.rows import pick
 
 NARROW = 512  # a vocabulary below this is ordered whole
 

@@ -11,7 +11,7 @@ import numpy as np
 from seqjax._internal.checks import concrete, require
 from seqjax._internal.types import Carry, Tokens
 from seqjax.core.scan import scan, strong
-from seqjax.decoding.engine.carries import batch_size
+from seqjax.decoding.engine.rows import batch_size
 
 Step = Callable[[Carry, Tokens], tuple[Any, ...]]  # (carry, logits), or outputs as well
 

@@ -11,7 +11,7 @@ from seqjax.core.scan import swap_time
 from seqjax.decoding.engine.records import exported
 from seqjax.decoding.engine.rows import ASIDE
 from seqjax.losses.crf import Chain, CRFParams, check_chain, forward
-from seqjax.losses.labels import LOG_ZERO
+from seqjax.losses.log_numbers import LOG_ZERO
 
 
 @exported
@@ -60,12 +60,11 @@ def crf_viterbi(
       Algorithm, 1967. Lafferty, McCallum and Pereira 2001.
     """
     chain = check_chain(params, emissions, lengths, mask)
-    last, alphas = forward(chain, lambda scores: jnp.max(scores, axis=1))
-    final = last + chain.end
+    found = forward(chain, jnp.max)
     # The tag before is found again from α: no table of pointers is stored.
     best = lambda scores, _: jax.lax.argmax(scores, 1, jnp.int32)
-    tags = _backward(chain, alphas, best(final, None), best, None)
-    scores = jnp.where(jnp.any(chain.real, axis=1), jnp.max(final, axis=1), 0)
+    tags = _backward(chain, found.every, best(found.last + chain.end, None), best, None)
+    scores = jnp.where(jnp.any(chain.real, axis=1), found.scores(chain.end, jnp.max), 0)
     return Tagging(tags, jnp.where(scores < LOG_ZERO / 2, -jnp.inf, scores))
 
 
@@ -177,14 +176,14 @@ def crf_sample(
     rows, steps = chain.real.shape
     checks.key(key, rows)
     keys = Noise.from_key(key, rows).key
-    last, alphas = forward(chain, lambda scores: jax.nn.logsumexp(scores, axis=1))
+    found = forward(chain, jax.nn.logsumexp)
 
     def draw(scores, t):
         now = fold_in_rows(keys, jnp.broadcast_to(t, keys.shape))
         return jax.vmap(jax.random.categorical)(now, scores).astype(jnp.int32)
 
     times = jnp.arange(steps, dtype=jnp.int32)
-    return _backward(chain, alphas, draw(last + chain.end, ASIDE), draw, times)
+    return _backward(chain, found.every, draw(found.last + chain.end, ASIDE), draw, times)
 
 
 def _backward(chain: Chain, alphas: jax.Array, last: jax.Array, choose, xs: Any) -> jax.Array:

@@ -7,8 +7,7 @@ import jax.numpy as jnp
 
 from seqjax._internal import checks
 from seqjax.core.scan import swap_time, where_rows, zero_rows
-from seqjax.decoding.engine.carries import pick
-from seqjax.decoding.engine.rows import at
+from seqjax.decoding.engine.rows import at, pick
 from seqjax.decoding.lattices.fusion import (
     Fusion,
     LanguageModel,

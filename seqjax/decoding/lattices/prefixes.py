@@ -5,9 +5,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from seqjax.decoding.engine.carries import pick
 from seqjax.decoding.engine.records import exported
-from seqjax.decoding.engine.rows import at
+from seqjax.decoding.engine.rows import at, pick
 
 
 @exported

@@ -8,8 +8,7 @@ import jax.numpy as jnp
 from seqjax._internal import checks
 from seqjax._internal.types import Carry
 from seqjax.core.scan import where_rows, zero_rows
-from seqjax.decoding.engine.carries import pick, repeat_rows, take_beams
-from seqjax.decoding.engine.rows import at
+from seqjax.decoding.engine.rows import at, pick, repeat_rows, take_beams
 from seqjax.decoding.engine.start import Step, start
 from seqjax.decoding.lattices.fusion import (
     Fusion,

@@ -11,7 +11,6 @@ from jax import lax
 from seqjax._internal.checks import require
 from seqjax._internal.types import Carry, Logits
 from seqjax.decoding.engine.candidates import is_end
-from seqjax.decoding.engine.carries import pick, repeat_rows, take_beams
 from seqjax.decoding.engine.logits import (
     Adapted,
     apply,
@@ -21,7 +20,7 @@ from seqjax.decoding.engine.logits import (
     update_states,
 )
 from seqjax.decoding.engine.records import exported
-from seqjax.decoding.engine.rows import at, repeat_end
+from seqjax.decoding.engine.rows import at, pick, repeat_end, repeat_rows, take_beams
 from seqjax.decoding.engine.start import Start
 from seqjax.decoding.particles.resampling import Resampler, effective_sample_size
 from seqjax.decoding.processors.settings import Sampling

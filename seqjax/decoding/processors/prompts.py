@@ -10,8 +10,8 @@ import numpy as np
 from seqjax._internal.checks import require
 from seqjax._internal.types import Carry, Logits, Tokens
 from seqjax.core.scan import where_rows
-from seqjax.decoding.engine.carries import repeat_rows
 from seqjax.decoding.engine.logits import Adapted, Processor, as_stateful
+from seqjax.decoding.engine.rows import repeat_rows
 
 
 @final

@@ -9,10 +9,9 @@ from jax import lax
 from seqjax._internal.types import Carry
 from seqjax.core.scan import swap_time
 from seqjax.decoding.engine.candidates import is_end
-from seqjax.decoding.engine.carries import pick
 from seqjax.decoding.engine.logits import as_logits, process, update_states
 from seqjax.decoding.engine.records import exported
-from seqjax.decoding.engine.rows import ASIDE, at, gumbel_rows, uniform_rows
+from seqjax.decoding.engine.rows import ASIDE, at, gumbel_rows, pick, uniform_rows
 from seqjax.decoding.engine.start import Start, Step
 from seqjax.decoding.processors.settings import Sampling
 

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 from seqjax._internal.types import Carry, Logits
 from seqjax.core.scan import where_rows
 from seqjax.decoding.engine.candidates import is_end
-from seqjax.decoding.engine.carries import repeat_rows
 from seqjax.decoding.engine.logits import (
     Adapted,
     as_logits,
@@ -17,7 +16,7 @@ from seqjax.decoding.engine.logits import (
     update_states,
 )
 from seqjax.decoding.engine.records import exported
-from seqjax.decoding.engine.rows import ends_with, gumbel_rows
+from seqjax.decoding.engine.rows import ends_with, gumbel_rows, repeat_rows
 from seqjax.decoding.engine.start import Start, Step, check_rows
 from seqjax.decoding.processors.settings import Sampling
 
