@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -174,3 +175,13 @@ def test_music_leaves_every_file_of_the_users(tmp_path, capsys):
         assert call(*args) == 0, capsys.readouterr().err
         assert kept(mine, run), args
     assert json.loads((run / "results-2.json").read_text())["measured"]["model"]["steps"] > 0
+
+
+def test_a_path_that_is_not_text_is_refused_and_one_in_a_file_is_escaped(tmp_path):
+    path = os.fsdecode(b"run\xff")
+    with pytest.raises(ValueError, match="which is not UTF-8; name another folder"):
+        RunFolder(tmp_path / path, "adding")
+    assert not list(tmp_path.iterdir())
+    with RunFolder(tmp_path / "run", "adding") as folder:
+        written = folder.write_text("results.json", f'["{path}"]')
+    assert json.loads(written.read_text("utf-8")) == [path]
