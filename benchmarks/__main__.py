@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks import harness
 
-NAMES = "unroll", "compile", "memory", "decode", "linear", "profile", "readme"
+NAMES = "unroll", "compile", "memory", "decode", "linear", "profile", "report"
 
 
 def purpose(name: str) -> str:
@@ -28,7 +28,7 @@ def main(args: list[str]) -> int:
         print(f"error: there is no benchmark {args[0]!r}; expected one of {known}", file=sys.stderr)
         return 2
     module = importlib.import_module(f"benchmarks.{args[0]}")
-    if args[0] == "readme":
+    if args[0] == "report":
         return module.main(args[1:])
     return harness.command(module.main, module.Settings, args[0], module.__doc__, args[1:])
 

@@ -115,7 +115,8 @@ def count_steps(settings: Settings, early_exit: str, alpha: float, models: int =
             return job.step(params, carry, tokens)
 
         penalty = sj.decoding.GNMTLengthPenalty(alpha)
-        how: dict[str, Any] = dict(beam_size=4, max_len=settings.max_len, early_exit=early_exit)
+        how: dict[str, Any] = dict(beam_size=4, max_len=settings.max_len)
+        how["rules"] = sj.decoding.BeamRules(early_exit=early_exit)
         beams = sj.beam_search(step, carry, bos=BOS, eos=EOS, length_penalty=penalty, **how)
         return beams.scores
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from seqjax import attention, cells, core, initializers, linear
-from seqjax._internal import checks, trees
+from seqjax._internal import checks, specs, trees
 from seqjax.core.cell import takes
 from seqjax.core.noise import has_noise, is_noise
 from seqjax.core.unroll import unroll
@@ -24,14 +24,14 @@ def check_cell(
 ) -> None:
     """Checks that a cell keeps seqjax's contract, on random data.
 
-    Holds it to: a hashable, picklable spec that equals its copy; a carry whose leaves lead with
-    the batch axis and keep structure, shape and dtype, in float32 and bfloat16; `unroll` equal to
-    a Python loop of `step` over each row, under masks and resets; zeros and a held carry at
-    padding, where NaN and inf reach neither value nor gradient; independence of batch mates; a
-    sequence in two parts equal to the whole; jit equal to eager and vmap over params to a loop;
-    gradients for params, inputs and carry equal to finite differences in float64; one compilation
-    for equal specs. A stochastic cell is checked with and without a key, an encoder without the
-    parts that need a step. The sizes are those given: none is drawn.
+    Holds it to: a hashable, picklable spec that equals its copy; an `init` for any input size, by
+    which params of another cell are refused; a carry whose leaves lead with the batch axis and keep
+    structure, shape and dtype, in float32 and bfloat16; `unroll` equal to a Python loop of `step`
+    over each row, under masks and resets; zeros and a held carry at padding, where NaN and inf
+    reach neither value nor gradient; independence of batch mates; a sequence in two parts equal to
+    the whole; jit equal to eager and vmap over params to a loop; gradients for params, inputs and
+    carry equal to finite differences in float64; one compilation for equal specs. A stochastic cell
+    is checked with and without a key, an encoder without the parts that need a step.
 
     Args:
       cell: any cell or encoder with inputs [B, T, input_size].
@@ -126,6 +126,7 @@ def _check_spec(cell) -> None:
     _hold("the spec equals its pickled copy (make it a frozen dataclass)", copy == cell)
     _hold("the spec is hashable (make it a frozen dataclass)", isinstance(cell, Hashable))
     _hold("equal specs hash equally", hash(copy) == hash(cell))
+    _hold("foreign params are refused (let init take any size)", specs.tells_its_params(cell))
     rooms = attention, cells, core, initializers, linear
     names = {name: value for room in rooms for name, value in vars(room).items()}
     names[type(cell).__name__] = type(cell)
@@ -154,9 +155,8 @@ def _check_types(cell, input_size, batch_size, dtype) -> None:
     carry, after, ys = jax.eval_shape(run, jax.random.key(0))
     for leaf in jax.tree.leaves(carry):
         _hold("carry leads with the batch axis", leaf.shape[:1] == (batch_size,))
-    same = jax.tree.map(lambda a: (a.shape, a.dtype), carry) == jax.tree.map(
-        lambda a: (a.shape, a.dtype), after
-    )
+    form = lambda tree: jax.tree.map(lambda a: (a.shape, a.dtype), tree)
+    same = form(carry) == form(after)
     _hold(f"carry keeps structure, shape and dtype in {dtype.__name__}", same)
     for leaf in jax.tree.leaves((after, ys)):
         _hold("no weak types", not getattr(leaf, "weak_type", False))

@@ -49,6 +49,8 @@ def train(task: Task, key: jax.Array, rate: jax.Array):
             return state, (metrics.loss.mean(), watch(state.params))
 
         state, (curve, watched) = jax.lax.scan(part, state, length=points)
+        if rest := task.steps - each * points:
+            state, _ = run(state, rest)
     # One trace of the evaluation for both splits; their data is the same for every run.
     data = lambda split: jax.random.fold_in(jax.random.key(2**31 - 1), split)
     score = lambda split: task.evaluate(state.params, data(split), split)

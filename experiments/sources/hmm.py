@@ -29,6 +29,12 @@ class HiddenMarkovModel:
         emission = rng.dirichlet(np.full(symbols, shown), states)
         return cls(*(tuple(map(tuple, rows.tolist())) for rows in (transition, emission)))
 
+    @classmethod
+    def sticky(cls, states: int, stay: float, shown: float):
+        """States all alike: each stays, and shows the symbol of its own number, so probably."""
+        mixed = lambda p: np.where(np.eye(states) == 1, p, (1 - p) / (states - 1))
+        return cls(*(tuple(map(tuple, mixed(p).tolist())) for p in (stay, shown)))
+
     @cached_property
     def stationary(self) -> np.ndarray:
         """π [S], the solution of π P = π, Σ π = 1."""
@@ -84,3 +90,17 @@ def posteriors(model: HiddenMarkovModel, symbols: jax.Array) -> tuple[jax.Array,
     _, betas = jax.lax.scan(backward, jnp.zeros(seen.shape[1:]), seen, reverse=True)
     smoothed = jax.nn.log_softmax(filtered + betas, axis=-1)
     return jnp.swapaxes(filtered, 0, 1), jnp.swapaxes(smoothed, 0, 1)
+
+
+def told_error(model: HiddenMarkovModel, length: int) -> float:
+    """The least share of wrong states over a number of steps, given symbols and the state before.
+
+    A rule knows the present symbol and the true state before; at the first step, the symbol alone.
+    """
+    start, moves, shown = (
+        np.array(a) for a in (model.stationary, model.transition, model.emission)
+    )
+    joint = start[:, None, None] * moves[:, :, None] * shown  # [state before, state, symbol]
+    told = 1 - joint.max(axis=1).sum()
+    first = 1 - (start[:, None] * shown).max(axis=0).sum()
+    return float((first + (length - 1) * told) / length)

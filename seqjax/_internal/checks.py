@@ -93,6 +93,16 @@ def is_float(x: Any) -> bool:
     return jnp.issubdtype(x.dtype, jnp.floating)
 
 
+def vectors(xs: Any) -> None:
+    """Checks that inputs of a whole sequence, where they are one array of floats, are vectors."""
+    if hasattr(xs, "ndim") and is_float(xs):
+        require(
+            xs.ndim >= 3,
+            f"xs has shape {xs.shape}; expected [B, T, D]. For one sequence [T, D] pass xs[None], "
+            "for numbers [B, T] pass xs[..., None].",
+        )
+
+
 def describe(tree: Any) -> str:
     """A short text of a tree's shapes, for messages."""
     leaves = jax.tree.leaves(tree)
@@ -133,3 +143,24 @@ def same_structure(name: str, tree: Any, expected: Any, source: str) -> None:
             f"{where} is {dtype}{list(jnp.shape(leaf))}; expected "
             f"{target.dtype}{list(target.shape)}, as {source}.",
         )
+
+
+def key(key: Any, batch_size: int | None = None) -> None:
+    """Raises ValueError unless key is a typed key, or [B] typed keys where B is given."""
+    typed = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    require(
+        typed,
+        f"key is {_described(key)}; expected a typed key. Make one with jax.random.key(seed), "
+        "or wrap an old one with jax.random.wrap_key_data(key).",
+    )
+    rows = "" if batch_size is None else f" or {batch_size} keys, one a row"
+    require(
+        key.ndim == 0 or (batch_size is not None and key.shape == (batch_size,)),
+        f"key has shape {key.shape}; expected one key (shape ()){rows}.",
+    )
+
+
+def _described(key: Any) -> str:
+    if hasattr(key, "dtype"):
+        return f"an array of {key.dtype} with shape {key.shape}"
+    return repr(key)

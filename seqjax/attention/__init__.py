@@ -1,4 +1,4 @@
-"""Attention: frozen specs that look things up in a memory, and a cell that does so each step."""
+"""Attention: frozen specs that look things up in a memory, and a decoder that uses one."""
 
 from seqjax.attention.additive import AdditiveAttention as AdditiveAttention
 from seqjax.attention.additive import AdditiveAttentionParams as AdditiveAttentionParams

@@ -1,4 +1,4 @@
-"""Attention whose scores are those of a small network: additive and concat."""
+"""Attention with scores from a small network: additive and concat."""
 
 from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple, final
@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
+from seqjax._internal.specs import Spec
 from seqjax.attention.base import (
     Attended,
     PreparedMemory,
@@ -19,18 +20,18 @@ from seqjax.attention.base import (
 from seqjax.core.products import accumulator, add_bias, dot
 from seqjax.initializers.weights import GlorotUniform, Initializer
 
-SMALLEST = 1e-24  # of a squared length: far enough from 0 for a finite derivative
+SMALLEST = 1e-24  # the least squared length: far enough from 0 for a finite derivative
 
 
 class AdditiveAttentionParams(NamedTuple):
     """The params of `AdditiveAttention`.
 
     Fields:
-      w_q: [Q, A] of queries.
-      w_k: [M, A] of the memory.
-      v: [A] of the score.
-      b: [A], None where normalised is False.
-      g: [] length of v, None where normalised is False.
+      w_q: [Q, A] projects queries.
+      w_k: [M, A] projects the memory.
+      v: [A] turns the hidden layer into a score.
+      b: [A] bias of the hidden layer; None unless normalised.
+      g: [] length of v; None unless normalised.
     """
 
     w_q: jax.Array
@@ -42,13 +43,13 @@ class AdditiveAttentionParams(NamedTuple):
 
 @final
 @dataclass(frozen=True)
-class AdditiveAttention:
+class AdditiveAttention(Spec, doors=("prepare", "initial_state", "attend")):
     """Scores from a network with one hidden layer. Bahdanau, Cho and Bengio 2015, section A.1.2.
 
         eᵢⱼ = v · tanh(qᵢ w_q + mⱼ w_k)
 
-    memory [B, S, M], queries [N, Q]. Normalised, v is given by its direction and its length g, and
-    the layer gets a bias (Salimans and Kingma 2016; Raffel et al. 2017):
+    The memory is [B, S, M], queries are [N, Q]. When normalised, v keeps only its direction, g is
+    its length, and the layer has a bias (Salimans and Kingma 2016; Raffel et al. 2017):
 
         eᵢⱼ = g v / ‖v‖ · tanh(qᵢ w_q + mⱼ w_k + b)
 
@@ -56,12 +57,12 @@ class AdditiveAttention:
       attention_size: A.
       normalised: whether v is normalised; g starts at 1/√A.
       w_init: initialiser of w_q [Q, A] and w_k [M, A].
-      v_init: initialiser of v, drawn as [A, 1]; with `Normal(0.0)` all alignments are uniform at
+      v_init: initialiser of v, drawn as [A, 1]; `Normal(0.0)` makes all alignments uniform at
         first.
 
     Raises:
       ValueError: if a size is not a positive integer; from `prepare`, if memory is not floats
-        [B, S, M] or memory_mask not [B, S] bool; from `attend`, if a query's shape does not fit.
+        [B, S, M] or mask not [B, S] bool; from `attend`, if a query's shape does not fit.
 
     Example:
       >>> attention = AdditiveAttention(8)
@@ -73,8 +74,8 @@ class AdditiveAttention:
     """
 
     attention_size: int
-    normalised: bool = False
     _: KW_ONLY
+    normalised: bool = False
     w_init: Initializer = GlorotUniform()
     v_init: Initializer = GlorotUniform()
 
@@ -96,16 +97,16 @@ class AdditiveAttention:
         )
 
     def prepare(self, params: AdditiveAttentionParams, memory, mask=None) -> PreparedMemory:
-        """memory [B, S, M] and its mask [B, S], with keys m w_k [B, S, A]."""
+        """Computes keys m w_k [B, S, A] from a memory [B, S, M] and its mask [B, S]."""
         return prepare_keys(params.w_k, memory, mask)
 
     def initial_state(self, params, prepared: PreparedMemory, batch_size: int, key=None) -> tuple:
-        """(): this mechanism has no past. Raises ValueError if N is no multiple of B."""
+        """(), because this mechanism has no state. Raises ValueError unless B divides N."""
         queries_per_row("batch_size", batch_size, prepared)
         return ()
 
     def attend(self, params, prepared: PreparedMemory, query, state) -> tuple[Attended, tuple]:
-        """What queries [N, Q] find."""
+        """Looks up queries [N, Q]."""
         query = split_rows("query", add_bias(dot("query", query, params.w_q), params.b), prepared)
         return look_softly(prepared, energies(prepared, query, scaled_v(params.v, params.g))), state
 
@@ -114,8 +115,8 @@ class ConcatAttentionParams(NamedTuple):
     """The params of `ConcatAttention`.
 
     Fields:
-      w: [Q + M, A], of queries first.
-      v: [A] of the score.
+      w: [Q + M, A] projects queries with its first Q rows, the memory with the others.
+      v: [A] turns the hidden layer into a score.
     """
 
     w: jax.Array
@@ -124,13 +125,13 @@ class ConcatAttentionParams(NamedTuple):
 
 @final
 @dataclass(frozen=True)
-class ConcatAttention:
-    """Scores of a query and a place side by side. Luong, Pham and Manning 2015, section 3.1.
+class ConcatAttention(Spec, doors=("prepare", "initial_state", "attend")):
+    """Scores from a query and a place, concatenated. Luong, Pham and Manning 2015, section 3.1.
 
         eᵢⱼ = v · tanh([qᵢ; mⱼ] w)
 
-    memory [B, S, M], queries [N, Q]. The same scores as `AdditiveAttention` with w = [w_q; w_k],
-    from one matrix; its product with the memory is taken once.
+    The memory is [B, S, M], queries are [N, Q]. Scores are those of `AdditiveAttention` with
+    w = [w_q; w_k], and the memory's part of the product is computed once.
 
     Attributes:
       attention_size: A.
@@ -162,24 +163,24 @@ class ConcatAttention:
         return ConcatAttentionParams(w, self.w_init(key_v, (self.attention_size, 1))[:, 0])
 
     def prepare(self, params: ConcatAttentionParams, memory, mask=None) -> PreparedMemory:
-        """memory [B, S, M] and its mask [B, S], with its part of the product, [B, S, A]."""
+        """Computes the memory's part of the product, [B, S, A], as keys."""
         width = jnp.shape(memory)[-1] if jnp.ndim(memory) else 0
         return prepare_keys(params.w[max(params.w.shape[0] - width, 0) :], memory, mask)
 
     def initial_state(self, params, prepared: PreparedMemory, batch_size: int, key=None) -> tuple:
-        """(): this mechanism has no past. Raises ValueError if N is no multiple of B."""
+        """(), because this mechanism has no state. Raises ValueError unless B divides N."""
         queries_per_row("batch_size", batch_size, prepared)
         return ()
 
     def attend(self, params, prepared: PreparedMemory, query, state) -> tuple[Attended, tuple]:
-        """What queries [N, Q] find."""
+        """Looks up queries [N, Q]."""
         w_q = params.w[: params.w.shape[0] - prepared.values.shape[-1]]
         query = split_rows("query", dot("query", query, w_q), prepared)
         return look_softly(prepared, energies(prepared, query, params.v)), state
 
 
 def prepare_keys(w_k: jax.Array, memory, mask) -> PreparedMemory:
-    """A checked memory [B, S, M] with keys m w_k [B, S, A]."""
+    """A checked memory [B, S, M], with keys m w_k [B, S, A]."""
     prepared = check_memory(memory, mask)
     return prepared._replace(keys=dot("memory", prepared.values, w_k))
 
@@ -194,7 +195,7 @@ def energies(prepared: PreparedMemory, query, v, extra: jax.Array | None = None)
 
 
 def scaled_v(v: jax.Array, g: jax.Array | None) -> jax.Array:
-    """g v / ‖v‖, [A]; v itself where g is None, and 0 where v is 0."""
+    """g v / ‖v‖ [A], which is 0 if v is 0; v itself if g is None."""
     if g is None:
         return v
     v, g = (a.astype(accumulator(a.dtype)) for a in (v, g))

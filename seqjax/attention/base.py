@@ -1,8 +1,8 @@
-"""What an attention mechanism is, and the one masked softmax that all of them end in.
+"""What an attention mechanism is, and the masked softmax that all of them share.
 
-Notation beside that of the package:
-  M width of the memory · Q of a query · A of what both are projected to · N = B K queries, K
-  contiguous ones for each of the B rows of the memory
+Notation, in addition to the package's:
+  M memory size · Q query size · A attention size, to which both are projected
+  N = B K queries, K contiguous ones for each of the B rows of the memory
 """
 
 from typing import Any, NamedTuple, Protocol
@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
+from seqjax._internal.types import Carry, Params, Tree
 from seqjax.core.products import accumulator
 
 
@@ -18,9 +19,9 @@ class Attended(NamedTuple):
     """What a query found.
 
     Fields:
-      context: [N, M] weighted mean of the memory, in at least float32; 0 where nothing was seen.
-      alignment: [N, S] weights, in at least float32; they sum to 1 in each row, to 0 where all of
-        the memory is masked.
+      context: [N, M] weighted mean of the memory, in at least float32; 0 where all of it is masked.
+      alignment: [N, S] weights, in at least float32; each row sums to 1, or to 0 where all of the
+        memory is masked.
     """
 
     context: jax.Array
@@ -31,16 +32,16 @@ class PreparedMemory(NamedTuple):
     """A memory made ready for many queries.
 
     Fields:
-      values: [B, S, M], what contexts are made of; 0 where masked.
-      keys: what queries are compared with, [B, S, ...]; 0 where masked before the projection.
-      mask: [B, S] bool, True = real, or None.
-      extra: what a mechanism adds, leaves [B, ...].
+      values: [B, S, M], which contexts are means of; 0 where masked.
+      keys: [B, S, ...], which queries are compared with, projected from values.
+      mask: [B, S] bool, True = real; None means that all places are real.
+      extra: whatever else a mechanism prepares, leaves [B, ...].
     """
 
     values: jax.Array
-    keys: Any
+    keys: jax.Array
     mask: jax.Array | None
-    extra: Any = ()
+    extra: Tree = ()
 
 
 class Attention(Protocol):
@@ -48,10 +49,10 @@ class Attention(Protocol):
 
         eᵢⱼ = score(queryᵢ, memoryⱼ),  αᵢⱼ = exp(eᵢⱼ) / Σⱼ exp(eᵢⱼ),  contextᵢ = Σⱼ αᵢⱼ memoryⱼ
 
-    The memory is [B, S, M] and is prepared once: what stands in masked places, NaN included,
-    reaches nothing from there on. Queries are [N, Q] with N = B K: the K hypotheses of a beam, or
-    K steps of a sequence, one after the other, share their row of the memory, and no copy is made.
-    Where all places of a row are masked the alignment, the context and all gradients are 0.
+    The memory [B, S, M] is prepared once, which zeroes masked places: nothing in them, NaN
+    included, has any effect afterwards. Queries are [N, Q] with N = B K: the K hypotheses of a
+    beam, or K steps of a sequence, share their row of the memory without a copy. Where a row is
+    masked entirely, its alignment, its context and all its gradients are 0.
 
     Bahdanau, Cho and Bengio 2015, section 3.1.
 
@@ -65,20 +66,30 @@ class Attention(Protocol):
       [[2.0, 3.0], [2.0, 3.0]]
     """
 
-    def init(self, key: jax.Array, query_size: int, memory_size: int) -> Any:
+    def init(self, key: jax.Array, query_size: int, memory_size: int) -> Params:
         """Draws params for queries [..., Q] and memories [..., M]."""
         ...
 
-    def prepare(self, params: Any, memory: jax.Array, mask: jax.Array | None = None) -> Any:
-        """Everything about a memory [B, S, M] with mask [B, S] that no query changes."""
+    def prepare(
+        self, params: Params, memory: jax.Array, mask: jax.Array | None = None
+    ) -> PreparedMemory:
+        """Computes what queries share: from a memory [B, S, M] and its mask [B, S]."""
         ...
 
-    def initial_state(self, params: Any, prepared: Any, batch_size: int, key=None) -> Any:
-        """What the first `attend` of N = batch_size queries is given, leaves [N, ...]."""
+    def initial_state(
+        self,
+        params: Params,
+        prepared: PreparedMemory,
+        batch_size: int,
+        key: jax.Array | None = None,
+    ) -> Carry:
+        """The state for the first `attend` with N = batch_size queries, leaves [N, ...]."""
         ...
 
-    def attend(self, params: Any, prepared: Any, query: jax.Array, state: Any) -> tuple[Any, Any]:
-        """Queries [N, Q] and a state -> `Attended` and the next state."""
+    def attend(
+        self, params: Params, prepared: PreparedMemory, query: jax.Array, state: Carry
+    ) -> tuple[Attended, Carry]:
+        """Looks up queries [N, Q] after a state; returns what they found and the next state."""
         ...
 
 
@@ -91,7 +102,7 @@ def check_attention(attention: Any) -> None:
 
 
 def check_memory(memory: Any, mask: Any) -> PreparedMemory:
-    """A memory with zeros in masked places, as its own keys.
+    """A memory with zeros in masked places, and with itself as keys.
 
     Raises:
       ValueError: if memory is not floats [B, S, M] with S of at least 1, or mask not [B, S] bool.
@@ -107,8 +118,8 @@ def check_memory(memory: Any, mask: Any) -> PreparedMemory:
     mask = jnp.asarray(mask)
     checks.require(
         mask.dtype == jnp.bool_,
-        f"memory_mask has dtype {mask.dtype}; expected bool [B, S]. Of lengths: "
-        "jnp.arange(S) < lengths[:, None].",
+        f"memory_mask has dtype {mask.dtype}; expected bool [B, S]. From lengths, make it "
+        "with jnp.arange(S) < lengths[:, None].",
     )
     checks.require(
         mask.shape == memory.shape[:2],
@@ -120,7 +131,7 @@ def check_memory(memory: Any, mask: Any) -> PreparedMemory:
 
 
 def queries_per_row(name: str, rows: int, prepared: PreparedMemory) -> int:
-    """K for N rows of something.
+    """K = N / B, for something with N rows.
 
     Raises:
       ValueError: if N is not a multiple of B.
@@ -151,14 +162,14 @@ def join_rows(x: jax.Array) -> jax.Array:
 
 
 def masked_softmax(scores: jax.Array, mask: jax.Array | None = None) -> jax.Array:
-    """Softmax over the last axis in at least float32, 0 where masked; a mask of nothing gives 0.
+    """Softmax over the last axis in at least float32, with 0 in masked places.
 
     Args:
       scores: [..., S].
-      mask: [..., S] bool, True = real, or None.
+      mask: [..., S] bool, True = real; None means that all places are real.
 
     Returns:
-      [..., S], each row's sum 1, or 0 where there is nothing real; its gradients are finite there.
+      [..., S]. Each row sums to 1; a row that is masked entirely is 0 and has finite gradients.
     """
     scores = scores.astype(accumulator(scores.dtype))
     real = jnp.ones((), bool) if mask is None else mask
@@ -171,7 +182,7 @@ def masked_softmax(scores: jax.Array, mask: jax.Array | None = None) -> jax.Arra
 
 
 def look(prepared: PreparedMemory, alignment: jax.Array) -> Attended:
-    """The context of an alignment [B, K, S], rows joined."""
+    """The contexts for alignments [B, K, S], with rows joined."""
     dtype = accumulator(prepared.values.dtype)
     values = prepared.values.astype(dtype)
     context = jnp.einsum("bks,bsm->bkm", alignment.astype(dtype), values)
@@ -179,11 +190,11 @@ def look(prepared: PreparedMemory, alignment: jax.Array) -> Attended:
 
 
 def look_softly(prepared: PreparedMemory, scores: jax.Array) -> Attended:
-    """Softmax of scores [B, K, S] over the real places, and its context."""
+    """The softmax of scores [B, K, S] over real places, and the contexts for it."""
     mask = None if prepared.mask is None else prepared.mask[:, None]
     return look(prepared, masked_softmax(scores.astype(working_dtype(prepared)), mask))
 
 
 def working_dtype(prepared: PreparedMemory) -> Any:
-    """The dtype of scores, alignments and contexts: at least float32."""
+    """The dtype for scores, alignments and contexts: at least float32."""
     return accumulator(prepared.values.dtype)

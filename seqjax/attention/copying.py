@@ -1,50 +1,52 @@
-"""Writing words of the source that are in no vocabulary."""
+"""Copying words from the source that the vocabulary lacks."""
 
 import jax
 import jax.numpy as jnp
-from jax.experimental import checkify
 
 from seqjax._internal import checks
+from seqjax._internal.types import Logits, Tokens
+from seqjax.core.ids import as_ids, check_ids
 from seqjax.core.products import accumulator
 
-LOWEST = -1e30  # as good as log 0, and no infinity
+LOWEST = -1e30  # stands for log 0 where an infinity would turn a gradient into NaN
 
 
 def pointer_generator(
-    logits: jax.Array,
+    logits: Logits,
     gate: jax.Array,
     alignment: jax.Array,
-    source: jax.Array,
+    source: Tokens,
     extended_size: int,
     *,
     source_mask: jax.Array | None = None,
 ) -> jax.Array:
-    """Log-probabilities of generating a word or copying it. See, Liu and Manning 2017, equation 9.
+    """Mixes generating a word with copying it from the source, as log-probabilities.
 
         P(w) = p P_vocabulary(w) + (1 - p) Σ αⱼ over places j of w,   p = σ(gate)
 
-    The words of the source that the vocabulary lacks get the ids V, V + 1, ... of an extended
-    vocabulary, row by row; E of them all in all is the most that a batch needs. Both ways to a word
-    are added as logarithms: what the vocabulary finds improbable is not lost to rounding. A word
-    that neither way leads to has -inf. The probabilities sum to 1 where the alignment does, and to
-    p where it is 0 (a source of nothing but padding).
+    See, Liu and Manning 2017, equation 9. In each row, give the source's words that the vocabulary
+    lacks the ids V, V + 1, ... of an extended vocabulary; E is its size for the row that needs
+    most. The two ways to a word are added as logarithms, so that a word which the vocabulary finds
+    improbable is not lost to rounding. A word that neither way leads to gets -inf. Probabilities
+    sum to 1 where the alignment does, and to p where it is 0 (a source that is all padding).
 
     Args:
-      logits: [..., V] of the vocabulary.
+      logits: [..., V] over the vocabulary.
       gate: [...], the logit of generating.
       alignment: [..., S].
-      source: [..., S] integer ids in 0..E-1; leading axes of size 1 are repeated, as in
-        `source[:, None]` for alignments [B, T, S]. For a beam of B K rows repeat them K times.
+      source: [..., S] ids in 0..E-1, of any integer dtype; leading axes of size 1 are repeated, as
+        in `source[:, None]` for alignments [B, T, S]. For a beam of B K rows repeat each K times.
       extended_size: E, at least V.
-      source_mask: [..., S] bool, True = real, or None: ids of masked places do not count.
+      source_mask: [..., S] bool, True = real; ids in masked places do not count. None means that
+        all places are real.
 
     Returns:
       [..., E] log-probabilities in at least float32.
 
     Raises:
       ValueError: if shapes or dtypes do not fit, extended_size is less than V, or a real id lies
-        outside of 0..E-1 and is known. Inside `jit` such an id makes its row NaN, and a caller
-        wrapped in `jax.experimental.checkify.checkify` gets this error.
+        outside 0..E-1 and its value is known. Inside `jit` such an id makes its row NaN, and
+        `jax.experimental.checkify.checkify` reports it as an error.
 
     Example:
       >>> logits, gate = jnp.log(jnp.array([[0.75, 0.25]])), jnp.zeros(1)
@@ -57,13 +59,14 @@ def pointer_generator(
         logits, gate, alignment, source, extended_size, source_mask
     )
     outside = real & ((source < 0) | (source >= extended_size))
-    _check_ids(source, outside, extended_size)
+    expected = f"expected ids in 0..{extended_size - 1}, the extended vocabulary. Mask padding."
+    check_ids("source", source, outside, expected)
     copied = _sum_by_id(jnp.where(real, alignment, 0), source, extended_size)
     missing = extended_size - logits.shape[-1]
     pad = [(0, 0)] * (logits.ndim - 1) + [(0, missing)]
     written = jnp.pad(jax.nn.log_softmax(logits), pad, constant_values=-jnp.inf)
     gate, some = gate[..., None], jnp.stack([written > -jnp.inf, copied > 0])
-    # A way that does not lead there stays finite until its gradient is out of reach.
+    # Ways that lead nowhere stay finite here, so that no gradient meets an infinity.
     ways = jnp.stack([jnp.where(some[0], written, 0), jnp.log(jnp.where(some[1], copied, 1))])
     ways = ways + jax.nn.log_sigmoid(jnp.stack([gate, -gate]))
     mixed = jax.nn.logsumexp(jnp.where(some, ways, LOWEST), axis=0)
@@ -72,7 +75,7 @@ def pointer_generator(
 
 
 def _sum_by_id(weights: jax.Array, ids: jax.Array, size: int) -> jax.Array:
-    """Sums weights [..., S] by ids [..., S]: [..., size]. Where ids lie outside, weights are 0."""
+    """Sums weights [..., S] by ids [..., S] to [..., size]."""
     ids = ids.reshape(-1, ids.shape[-1])
     rows = jnp.arange(ids.shape[0])[:, None]
     zeros = jnp.zeros((ids.shape[0], size), weights.dtype)
@@ -81,8 +84,8 @@ def _sum_by_id(weights: jax.Array, ids: jax.Array, size: int) -> jax.Array:
 
 
 def _checked(logits, gate, alignment, source, extended_size, mask):
-    """The arguments as arrays in one float dtype, source and mask as wide as alignment."""
-    logits, gate, alignment, source = map(jnp.asarray, (logits, gate, alignment, source))
+    """The arguments as arrays in one float dtype; source and mask in the shape of alignment."""
+    logits, gate, alignment = map(jnp.asarray, (logits, gate, alignment))
     rows, vocab_size = logits.shape[:-1], logits.shape[-1] if logits.ndim else 0
     for name, array, shape in (
         ("logits", logits, f"[..., {vocab_size}]"),
@@ -92,28 +95,27 @@ def _checked(logits, gate, alignment, source, extended_size, mask):
         fits = array.shape[: len(rows)] == rows and array.ndim == len(rows) + (name != "gate")
         checks.require(
             fits and vocab_size > 0 and checks.is_float(array),
-            f"{name} is {array.dtype}{list(array.shape)}; expected floats {shape}, logits being "
-            f"{list(logits.shape)}.",
+            f"{name} is {array.dtype}{list(array.shape)}; expected floats {shape}, as logits "
+            f"is {list(logits.shape)}.",
         )
     checks.positive_int("extended_size", extended_size)
     checks.require(
         extended_size >= vocab_size,
         f"extended_size is {extended_size} but logits has V = {vocab_size}; expected at least V.",
     )
+    source = as_ids("source", source)
     real = jnp.ones((), bool) if mask is None else jnp.asarray(mask)
-    for name, array, ok in (
-        ("source", source, jnp.issubdtype(source.dtype, jnp.integer)),
-        ("source_mask", real, real.dtype == jnp.bool_),
-    ):
-        kind = "integer ids" if name == "source" else "bool"
+    checks.require(
+        real.dtype == jnp.bool_, f"source_mask has dtype {real.dtype}; expected bool [..., S]."
+    )
+    for name, array in (("source", source), ("source_mask", real)):
         checks.require(
-            ok and _broadcasts(array.shape, alignment.shape),
-            f"{name} is {array.dtype}{list(array.shape)}; expected {kind} [..., S], to be repeated "
-            f"to the shape of alignment, {list(alignment.shape)}.",
+            _broadcasts(array.shape, alignment.shape),
+            f"{name} has shape {array.shape}; expected [..., S], which can be repeated to the "
+            f"shape of alignment, {alignment.shape}.",
         )
     dtype = accumulator(logits.dtype)
-    source = jnp.broadcast_to(source.astype(jnp.int32), alignment.shape)
-    real = jnp.broadcast_to(real, alignment.shape)
+    source, real = (jnp.broadcast_to(array, alignment.shape) for array in (source, real))
     return logits.astype(dtype), gate.astype(dtype), alignment.astype(dtype), source, real
 
 
@@ -121,13 +123,3 @@ def _broadcasts(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
     tail = target[len(target) - len(shape) :]
     whole = not shape or shape[-1:] == target[-1:]
     return len(shape) <= len(target) and whole and all(map(lambda a, b: a in (1, b), shape, tail))
-
-
-def _check_ids(ids: jax.Array, outside: jax.Array, size: int) -> None:
-    """Refuses real ids outside the extended vocabulary, now or under checkify."""
-    known, values = checks.concrete(outside), checks.concrete(ids)
-    message = f"expected ids in 0..{size - 1}, the extended vocabulary."
-    if known is None or values is None:
-        checkify.debug_check(~jnp.any(outside), f"source holds an id out of range; {message}")
-    elif known.any():
-        raise ValueError(f"source holds {int(values[known][0])}; {message} Mask padding.")

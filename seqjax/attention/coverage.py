@@ -1,4 +1,4 @@
-"""Additive attention that knows what it has read already, and the loss that tells it so."""
+"""Additive attention that sees what it has read already, and a loss against reading it again."""
 
 from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple, final
@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
+from seqjax._internal.specs import Spec
 from seqjax.attention.additive import AdditiveAttention, energies, prepare_keys
 from seqjax.attention.base import Attended, PreparedMemory, look_softly, split_rows
 from seqjax.attention.location import no_alignment
@@ -18,11 +19,11 @@ class CoverageAttentionParams(NamedTuple):
     """The params of `CoverageAttention`.
 
     Fields:
-      w_q: [Q, A] of queries.
-      w_k: [M, A] of the memory.
-      w_c: [A] of a place's coverage.
-      v: [A] of the score.
-      b: [A].
+      w_q: [Q, A] projects queries.
+      w_k: [M, A] projects the memory.
+      w_c: [A] projects a place's coverage.
+      v: [A] turns the hidden layer into a score.
+      b: [A] bias of the hidden layer.
     """
 
     w_q: jax.Array
@@ -34,13 +35,13 @@ class CoverageAttentionParams(NamedTuple):
 
 @final
 @dataclass(frozen=True)
-class CoverageAttention:
-    """Additive attention to a place's content and to how much it was read before.
+class CoverageAttention(Spec, doors=("prepare", "initial_state", "attend")):
+    """Scores from a place's content and from how much of it was read before.
 
         cᵢ = Σ αₖ over k < i,   eᵢⱼ = v · tanh(qᵢ w_q + mⱼ w_k + cᵢⱼ w_c + b)
 
-    memory [B, S, M], queries [N, Q], coverage c [N, S]. See, Liu and Manning 2017, equations 10
-    and 11; train it with `coverage_loss`.
+    The memory is [B, S, M], queries are [N, Q], coverage c is [N, S]. See, Liu and Manning 2017,
+    equations 10 and 11. Train it with `coverage_loss`.
 
     Attributes:
       attention_size: A.
@@ -77,17 +78,17 @@ class CoverageAttention:
         return CoverageAttentionParams(own.w_q, own.w_k, w_c, own.v, jnp.zeros(size))
 
     def prepare(self, params: CoverageAttentionParams, memory, mask=None) -> PreparedMemory:
-        """memory [B, S, M] and its mask [B, S], with keys m w_k [B, S, A]."""
+        """Computes keys m w_k [B, S, A] from a memory [B, S, M] and its mask [B, S]."""
         return prepare_keys(params.w_k, memory, mask)
 
     def initial_state(self, params, prepared: PreparedMemory, batch_size: int, key=None):
-        """No coverage: zeros [N, S]. Raises ValueError if N is no multiple of B."""
+        """The coverage before the first query, zeros [N, S]. Raises unless B divides N."""
         return no_alignment(prepared, batch_size)
 
     def attend(
         self, params: CoverageAttentionParams, prepared: PreparedMemory, query, state: jax.Array
     ) -> tuple[Attended, jax.Array]:
-        """What queries [N, Q] find after coverage `state` [N, S]; what they read is added."""
+        """Looks up queries [N, Q] after coverage `state` [N, S]; adds their alignments to it."""
         query = split_rows("query", add_bias(dot("query", query, params.w_q), params.b), prepared)
         extra = state[..., None] * params.w_c.astype(state.dtype)
         extra = split_rows("state", extra, prepared)
@@ -96,19 +97,19 @@ class CoverageAttention:
 
 
 def coverage_loss(alignments: jax.Array, *, mask: jax.Array | None = None) -> jax.Array:
-    """How much is read again, per real step.
+    """Measures how much is read again, per real step.
 
         loss = Σₜ Σⱼ min(αₜⱼ, cₜⱼ) / number of real steps,   cₜ = Σ αₖ over k < t
 
-    At least 0 and at most 1; 0 where no place is read twice. See, Liu and Manning 2017, equations
-    12 and 13, where it is added to the cross-entropy with weight 1.
+    The loss lies between 0, when no place is read twice, and 1. See, Liu and Manning 2017,
+    equations 12 and 13, add it to the cross-entropy with weight 1.
 
     Args:
       alignments: [B, T, S].
-      mask: [B, T] bool, True = real: steps that count. None means all.
+      mask: [B, T] bool, True = real; masked steps do not count. None means that all are real.
 
     Returns:
-      A scalar [], without a unit, in at least float32; 0 where no step is real.
+      A scalar [] without a unit, in at least float32; 0 if no step is real.
 
     Raises:
       ValueError: if alignments is not floats [B, T, S], or mask not [B, T] bool.
@@ -125,7 +126,7 @@ def coverage_loss(alignments: jax.Array, *, mask: jax.Array | None = None) -> ja
 
 
 def check_alignments(alignments: jax.Array, mask) -> tuple[jax.Array, jax.Array]:
-    """Alignments [B, T, S] in at least float32, 0 where masked, and a mask [B, T].
+    """Alignments [B, T, S] in at least float32, with zeros where masked, and a mask [B, T].
 
     Raises:
       ValueError: if alignments is not floats [B, T, S], or mask not [B, T] bool.

@@ -1,4 +1,4 @@
-"""Any cell with any attention."""
+"""A decoder: any cell with any attention."""
 
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, NamedTuple, final
@@ -7,7 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
-from seqjax.attention.base import Attended, check_attention
+from seqjax._internal.specs import Spec
+from seqjax._internal.types import Carry, Params
+from seqjax.attention.base import Attended, Attention, PreparedMemory, check_attention
 from seqjax.core.cell import RecurrentCell, check_cell_like, run, run_steps
 from seqjax.core.noise import fold_in
 from seqjax.core.products import dot
@@ -23,26 +25,26 @@ class AttentionDecoderParams(NamedTuple):
     Fields:
       cell: the wrapped cell's params.
       attention: the mechanism's params.
-      w_c: [M + H, A] of the attentional vector, None without one.
-      start: [H] the learned output before the first step, where no cell's carry tells it.
+      w_c: [M + H, A] makes the attentional vector; None without one.
+      start: [H] a learned output before the first step; None where it is not needed.
     """
 
-    cell: Any
-    attention: Any
+    cell: Params
+    attention: Params
     w_c: jax.Array | None
     start: jax.Array | None
 
 
 class BoundDecoder(NamedTuple):
-    """What an `AttentionDecoder` runs with: its params and a memory, from `bind`.
+    """What an `AttentionDecoder` runs with: params and a memory, from `bind`.
 
     Fields:
-      params: `AttentionDecoderParams`.
+      params: the decoder's params, leaves [...].
       memory: the prepared memory, leaves [B, ...].
     """
 
     params: AttentionDecoderParams
-    memory: Any
+    memory: PreparedMemory
 
 
 class AttentionDecoderCarry(NamedTuple):
@@ -50,24 +52,24 @@ class AttentionDecoderCarry(NamedTuple):
 
     Fields:
       cell: the wrapped cell's carry, leaves [N, ...].
-      output: [N, H] the cell's last output, None where it is read off its carry or not needed.
-      attentional: [N, A] the last attentional vector, None without input feeding.
+      output: [N, H] the cell's last output; None where its carry contains it or it is not needed.
+      attentional: [N, A] the last attentional vector; None without input feeding.
       attention: the mechanism's state, leaves [N, ...].
     """
 
-    cell: Any
+    cell: Carry
     output: jax.Array | None
     attentional: jax.Array | None
-    attention: Any
+    attention: Carry
 
 
 class DecoderOutput(NamedTuple):
-    """What a step of an `AttentionDecoder` gives.
+    """The output of an `AttentionDecoder`'s step.
 
     Fields:
-      output: [N, H] the cell's, or [N, A] the attentional vector where there is one.
-      context: [N, M] what was read, in at least float32.
-      alignment: [N, S] where it was read, in at least float32.
+      output: [N, H] the cell's output, or [N, A] the attentional vector where there is one.
+      context: [N, M] what the step read, in at least float32.
+      alignment: [N, S] where it read, in at least float32.
     """
 
     output: jax.Array
@@ -77,39 +79,40 @@ class DecoderOutput(NamedTuple):
 
 @final
 @dataclass(frozen=True)
-class AttentionDecoder:
+class AttentionDecoder(Spec, doors=("bind",)):
     """A cell that reads a memory at every step.
 
         "previous":  cₜ = attend(yₜ₋₁),  hₜ, yₜ = step(hₜ₋₁, [xₜ; cₜ])
         "current":   hₜ, yₜ = step(hₜ₋₁, xₜ),  cₜ = attend(yₜ)
-        attentional_size A:  ỹₜ = tanh([cₜ; yₜ] w_c) is put out in place of yₜ
-        input_feeding:  ỹₜ₋₁ is joined to what the cell reads
+        attentional_size A:  the output is ỹₜ = tanh([cₜ; yₜ] w_c) instead of yₜ
+        input_feeding:  the cell also reads ỹₜ₋₁
 
-    "previous" is that of Bahdanau, Cho and Bengio 2015, where what the cell knows before the step
-    controls the next glimpse; "current" that of Luong, Pham and Manning 2015, equations 5 and 7
-    and section 3.3.
+    With query "previous", what the cell knows before a step decides where it looks (Bahdanau, Cho
+    and Bengio 2015). With "current", the step's own output looks (Luong, Pham and Manning 2015,
+    equations 5 and 7 and section 3.3).
 
-    `init` makes params without a memory, and `bind` a `BoundDecoder` of both, which is what
-    `step`, `initial_carry` and `sj.unroll` take as params: gradients reach the memory through it.
-    It holds B rows of memory and serves batches of B K rows, K contiguous ones for each, as the
-    decoders of `seqjax.decoding` make them; nothing is copied. A step gives `DecoderOutput`; over
-    time alignments are [B, T, S]. A reset returns to the initial carry; the memory stays.
+    `init` draws params that know no memory. `bind` joins them with a memory to a `BoundDecoder`,
+    which `step`, `initial_carry` and `sj.unroll` take as params, so that gradients reach the
+    memory. Its B rows of memory serve batches of B K rows without a copy, K contiguous ones for
+    each row of the memory, as the decoders of `seqjax.decoding` arrange them. A step outputs a
+    `DecoderOutput`; over time alignments are [B, T, S]. A reset returns to the initial carry and
+    keeps the memory.
 
-    To start from a state of an encoder: `initial_carry(...)._replace(cell=state)`. Before the
-    first step yₜ₋₁ is read off that state if the cell is a `RecurrentCell`; it is a learned
-    vector otherwise.
+    To start from an encoder's state, pass `initial_carry(...)._replace(cell=state)`. The output
+    before the first step is computed from that state if the cell is a `RecurrentCell`, and is a
+    learned vector otherwise.
 
     Attributes:
       cell: any cell with a step.
       attention: any `Attention`.
       query: which output of the cell looks, "previous" or "current".
-      attentional_size: A, None for none.
-      input_feeding: needs an attentional_size.
+      attentional_size: A; None for no attentional vector.
+      input_feeding: whether the cell reads the last attentional vector; needs attentional_size.
 
     Raises:
-      ValueError: if cell cannot be stepped, attention is none, query is neither, attentional_size
-        is not a positive integer or missing with input_feeding; from `bind`, if memory or its mask
-        do not fit; otherwise as cell and attention.
+      ValueError: if cell has no step, attention is not a mechanism, query is neither option, or
+        attentional_size is not a positive integer or is missing with input_feeding; from `bind`, if
+        memory or its mask do not fit; otherwise as cell and attention.
 
     Example:
       >>> import seqjax as sj
@@ -122,7 +125,7 @@ class AttentionDecoder:
     """
 
     cell: Any
-    attention: Any
+    attention: Attention
     _: KW_ONLY
     query: str = "previous"
     attentional_size: int | None = None
@@ -141,8 +144,8 @@ class AttentionDecoder:
             checks.hold_ints(self, "attentional_size")
         checks.require(
             not (self.input_feeding and self.attentional_size is None),
-            "input_feeding is True but attentional_size is None, and it is the attentional vector "
-            "that is fed; pass its size.",
+            "input_feeding is True but attentional_size is None; expected the size of the "
+            "attentional vector, which is fed back.",
         )
 
     def init(self, key: jax.Array, input_size: int, memory_size: int) -> AttentionDecoderParams:
@@ -162,17 +165,19 @@ class AttentionDecoder:
             cell=cell,
             attention=self.attention.init(key_a, width, memory_size),
             w_c=w_c,
-            start=None if self._tells or self.query == "current" else jnp.zeros(width),
+            start=None if self._output_in_carry or self.query == "current" else jnp.zeros(width),
         )
 
     def bind(self, params: AttentionDecoderParams, memory, memory_mask=None) -> BoundDecoder:
-        """Params and a memory [B, S, M] with its mask [B, S], keys projected once."""
+        """Joins params with a memory [B, S, M] and its mask [B, S]; projects its keys once."""
         return BoundDecoder(params, self.attention.prepare(params.attention, memory, memory_mask))
 
-    def initial_carry(self, params: BoundDecoder, batch_size: int, key=None):
-        """The carry before the first of batch_size = B K rows, leaves [B K, ...].
+    def initial_carry(
+        self, params: BoundDecoder, batch_size: int, key: jax.Array | None = None
+    ) -> AttentionDecoderCarry:
+        """The carry before the first step, for batch_size = B K rows, leaves [B K, ...].
 
-        A key starts the noise of a stochastic cell, and of a stochastic attention.
+        A key starts the noise of a stochastic cell and of a stochastic attention.
         """
         _check_bound(params)
         own = params.params
@@ -217,12 +222,11 @@ class AttentionDecoder:
         return carry, DecoderOutput(output, seen.context, seen.alignment)
 
     def unroll(
-        self, params: BoundDecoder, carry: Any, xs, mask=None, reset: Reset | None = None
-    ) -> tuple[Any, DecoderOutput]:
-        """Over time: xs [N, T, D], mask [N, T] or None -> carry, ys [N, T, ...].
+        self, params: BoundDecoder, carry: Carry, xs, mask=None, reset: Reset | None = None
+    ) -> tuple[AttentionDecoderCarry, DecoderOutput]:
+        """Runs over time: xs [N, T, D], mask [N, T] or None -> carry, ys [N, T, ...].
 
-        Where the cell does not wait for what was read, it runs alone, and all steps of a row look
-        at once.
+        A cell that does not wait for what was read runs alone first; then all steps look at once.
         """
         waits = self.query == "previous" or self.input_feeding
         if waits or jax.tree.leaves(carry.attention):
@@ -238,8 +242,8 @@ class AttentionDecoder:
         return carry, out if mask is None else zero_rows(mask, out)
 
     @property
-    def _tells(self) -> bool:
-        """Whether the cell's carry tells its last output."""
+    def _output_in_carry(self) -> bool:
+        """Whether the cell's last output can be computed from its carry."""
         return isinstance(self.cell, RecurrentCell)
 
     def _output(self, own: AttentionDecoderParams, seen: Attended, y: jax.Array) -> jax.Array:
@@ -252,8 +256,8 @@ class AttentionDecoder:
 def _check_bound(params: Any) -> None:
     checks.require(
         isinstance(params, BoundDecoder),
-        f"params is {type(params).__name__}; expected what bind(params, memory, memory_mask) "
-        "makes.",
+        f"params is {type(params).__name__}; expected BoundDecoder. Make it with "
+        "bind(params, memory, memory_mask).",
     )
 
 

@@ -1,4 +1,4 @@
-"""Attention whose scores are products: dot and general."""
+"""Attention with products as scores: dot and general."""
 
 import math
 from dataclasses import KW_ONLY, dataclass
@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
+from seqjax._internal.specs import Spec
 from seqjax.attention.additive import prepare_keys
 from seqjax.attention.base import (
     Attended,
@@ -23,21 +24,22 @@ from seqjax.initializers.weights import GlorotUniform, Initializer
 
 @final
 @dataclass(frozen=True)
-class DotAttention:
-    """Scores by the inner product. Luong, Pham and Manning 2015, section 3.1.
+class DotAttention(Spec, doors=("prepare", "initial_state", "attend")):
+    """Scores from inner products. Luong, Pham and Manning 2015, section 3.1.
 
         eᵢⱼ = qᵢ · mⱼ,   scaled: qᵢ · mⱼ / √M
 
-    memory [B, S, M], queries [N, M]; no params. The scale keeps the scores of independent numbers
-    with variance 1 at variance 1 (Vaswani et al. 2017, section 3.2.1).
+    The memory is [B, S, M], queries are [N, M]; there are no params. Scaling gives scores variance
+    1 if queries and memory are independent numbers with variance 1 (Vaswani et al. 2017, section
+    3.2.1).
 
     Attributes:
       scaled: whether scores are divided by √M.
 
     Raises:
       ValueError: from `init`, if query_size and memory_size are not equal positive integers; from
-        `prepare`, if memory is not floats [B, S, M] or memory_mask not [B, S] bool; from `attend`,
-        if a query's shape does not fit.
+        `prepare`, if memory is not floats [B, S, M] or mask not [B, S] bool; from `attend`, if a
+        query's shape does not fit.
 
     Example:
       >>> attention = DotAttention()
@@ -47,10 +49,11 @@ class DotAttention:
       [[0.5 0.5]]
     """
 
+    _: KW_ONLY
     scaled: bool = False
 
     def init(self, key: jax.Array, query_size: int, memory_size: int) -> tuple:
-        """(): there is nothing to learn. Raises ValueError unless Q = M."""
+        """(), because there is nothing to learn. Raises ValueError unless Q = M."""
         checks.positive_int("query_size", query_size)
         checks.positive_int("memory_size", memory_size)
         checks.require(
@@ -61,16 +64,16 @@ class DotAttention:
         return ()
 
     def prepare(self, params: tuple, memory, mask=None) -> PreparedMemory:
-        """memory [B, S, M] and its mask [B, S]; the memory is its own keys."""
+        """Takes a memory [B, S, M] with its mask [B, S] as its own keys."""
         return check_memory(memory, mask)
 
     def initial_state(self, params, prepared: PreparedMemory, batch_size: int, key=None) -> tuple:
-        """(): this mechanism has no past. Raises ValueError if N is no multiple of B."""
+        """(), because this mechanism has no state. Raises ValueError unless B divides N."""
         queries_per_row("batch_size", batch_size, prepared)
         return ()
 
     def attend(self, params, prepared: PreparedMemory, query, state) -> tuple[Attended, tuple]:
-        """What queries [N, M] find."""
+        """Looks up queries [N, M]."""
         scale = 1 / math.sqrt(prepared.keys.shape[-1]) if self.scaled else 1.0
         return look_softly(prepared, product_scores(prepared, query) * scale), state
 
@@ -79,7 +82,7 @@ class GeneralAttentionParams(NamedTuple):
     """The params of `GeneralAttention`.
 
     Fields:
-      w: [M, Q].
+      w: [M, Q] projects the memory to the size of queries.
     """
 
     w: jax.Array
@@ -87,20 +90,19 @@ class GeneralAttentionParams(NamedTuple):
 
 @final
 @dataclass(frozen=True)
-class GeneralAttention:
-    """Scores by a bilinear form. Luong, Pham and Manning 2015, section 3.1.
+class GeneralAttention(Spec, doors=("prepare", "initial_state", "attend")):
+    """Scores from a bilinear form. Luong, Pham and Manning 2015, section 3.1.
 
         eᵢⱼ = (mⱼ w) · qᵢ
 
-    memory [B, S, M], queries [N, Q].
+    The memory is [B, S, M], queries are [N, Q].
 
     Attributes:
       w_init: initialiser of w [M, Q].
 
     Raises:
-      ValueError: if a size given to `init` is not a positive integer; from `prepare`, if memory is
-        not floats [B, S, M] or memory_mask not [B, S] bool; from `attend`, if a query's shape does
-        not fit.
+      ValueError: from `init`, if a size is not a positive integer; from `prepare`, if memory is not
+        floats [B, S, M] or mask not [B, S] bool; from `attend`, if a query's shape does not fit.
 
     Example:
       >>> attention = GeneralAttention()
@@ -121,16 +123,16 @@ class GeneralAttention:
         return GeneralAttentionParams(self.w_init(key, (memory_size, query_size)))
 
     def prepare(self, params: GeneralAttentionParams, memory, mask=None) -> PreparedMemory:
-        """memory [B, S, M] and its mask [B, S], with keys m w [B, S, Q]."""
+        """Computes keys m w [B, S, Q] from a memory [B, S, M] and its mask [B, S]."""
         return prepare_keys(params.w, memory, mask)
 
     def initial_state(self, params, prepared: PreparedMemory, batch_size: int, key=None) -> tuple:
-        """(): this mechanism has no past. Raises ValueError if N is no multiple of B."""
+        """(), because this mechanism has no state. Raises ValueError unless B divides N."""
         queries_per_row("batch_size", batch_size, prepared)
         return ()
 
     def attend(self, params, prepared: PreparedMemory, query, state) -> tuple[Attended, tuple]:
-        """What queries [N, Q] find."""
+        """Looks up queries [N, Q]."""
         return look_softly(prepared, product_scores(prepared, query)), state
 
 
@@ -138,7 +140,7 @@ def product_scores(prepared: PreparedMemory, query: jax.Array) -> jax.Array:
     """q · key: queries [N, Q] and keys [B, S, Q] -> [B, K, S].
 
     Raises:
-      ValueError: if query is not floats [N, Q], or N no multiple of B.
+      ValueError: if query is not floats [N, Q], or N not a multiple of B.
     """
     width = prepared.keys.shape[-1]
     checks.require(

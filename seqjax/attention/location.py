@@ -1,4 +1,4 @@
-"""Additive attention that knows where it looked before."""
+"""Additive attention that sees where it looked last."""
 
 from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple, final
@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
+from seqjax._internal.specs import Spec
 from seqjax.attention.additive import AdditiveAttention, energies, prepare_keys
 from seqjax.attention.base import (
     Attended,
@@ -24,12 +25,12 @@ class LocationAttentionParams(NamedTuple):
     """The params of `LocationAttention`.
 
     Fields:
-      w_q: [Q, A] of queries.
-      w_k: [M, A] of the memory.
-      w_f: [C, A] of the features of the previous alignment.
-      filters: [W, C] that make them.
-      v: [A] of the score.
-      b: [A].
+      w_q: [Q, A] projects queries.
+      w_k: [M, A] projects the memory.
+      w_f: [C, A] projects features of the previous alignment.
+      filters: [W, C] compute these features.
+      v: [A] turns the hidden layer into a score.
+      b: [A] bias of the hidden layer.
     """
 
     w_q: jax.Array
@@ -42,14 +43,14 @@ class LocationAttentionParams(NamedTuple):
 
 @final
 @dataclass(frozen=True)
-class LocationAttention:
-    """Additive attention to a place's content and to where the last query looked.
+class LocationAttention(Spec, doors=("prepare", "initial_state", "attend")):
+    """Scores from a place's content and from where the last query looked.
 
         fᵢ = filters * αᵢ₋₁,   eᵢⱼ = v · tanh(qᵢ w_q + mⱼ w_k + fᵢⱼ w_f + b),   α₀ = 0
 
-    memory [B, S, M], queries [N, Q], alignments α [N, S]. Chorowski, Bahdanau, Serdyuk, Cho and
-    Bengio 2015. The filters are centred, and beyond the memory's ends the alignment counts as 0: a
-    filter longer than the memory is allowed, and what of it never meets a place has no effect.
+    The memory is [B, S, M], queries are [N, Q], alignments α are [N, S]. Chorowski, Bahdanau,
+    Serdyuk, Cho and Bengio 2015. Filters are centred, and the alignment counts as 0 beyond the ends
+    of the memory. Filters may be longer than the memory.
 
     Attributes:
       attention_size: A.
@@ -81,7 +82,8 @@ class LocationAttention:
         checks.hold_ints(self, "attention_size", "num_filters", "filter_size")
         checks.require(
             self.filter_size % 2 == 1,
-            f"filter_size is {self.filter_size}; expected an odd number, which has a centre.",
+            f"filter_size is {self.filter_size}; expected an odd number, so that a filter has "
+            "a centre.",
         )
 
     def init(self, key: jax.Array, query_size: int, memory_size: int) -> LocationAttentionParams:
@@ -100,17 +102,17 @@ class LocationAttention:
         )
 
     def prepare(self, params: LocationAttentionParams, memory, mask=None) -> PreparedMemory:
-        """memory [B, S, M] and its mask [B, S], with keys m w_k [B, S, A]."""
+        """Computes keys m w_k [B, S, A] from a memory [B, S, M] and its mask [B, S]."""
         return prepare_keys(params.w_k, memory, mask)
 
     def initial_state(self, params, prepared: PreparedMemory, batch_size: int, key=None):
-        """The alignment before the first: zeros [N, S]. Raises ValueError if N is no multiple."""
+        """The alignment before the first query, zeros [N, S]. Raises unless B divides N."""
         return no_alignment(prepared, batch_size)
 
     def attend(
         self, params: LocationAttentionParams, prepared: PreparedMemory, query, state: jax.Array
     ) -> tuple[Attended, jax.Array]:
-        """What queries [N, Q] find after alignments `state` [N, S]; theirs is the next state."""
+        """Looks up queries [N, Q] after alignments `state` [N, S]; their own is the next state."""
         query = split_rows("query", add_bias(dot("query", query, params.w_q), params.b), prepared)
         features = filtered(state, params.filters.astype(state.dtype))
         extra = features @ params.w_f.astype(state.dtype)
@@ -120,7 +122,7 @@ class LocationAttention:
 
 
 def no_alignment(prepared: PreparedMemory, batch_size: int) -> jax.Array:
-    """Zeros [N, S] for N = batch_size rows.
+    """Zeros [N, S], for N = batch_size rows.
 
     Raises:
       ValueError: if N is not a multiple of the memory's rows.
@@ -130,9 +132,9 @@ def no_alignment(prepared: PreparedMemory, batch_size: int) -> jax.Array:
 
 
 def filtered(alignment: jax.Array, filters: jax.Array) -> jax.Array:
-    """Centred features of alignments [N, S] by filters [W, C], zeros beyond the ends: [N, S, C].
+    """Filters alignments [N, S] with [W, C], centred, to features [N, S, C].
 
-    Place j gets Σᵢ filters[i] alignment[j + i - (W - 1) / 2].
+    Place j gets Σᵢ filters[i] alignment[j + i - (W - 1) / 2], with zeros beyond the ends.
     """
     half = filters.shape[0] // 2
     return jax.lax.conv_general_dilated(

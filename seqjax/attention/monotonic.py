@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
+from seqjax._internal.specs import Spec
 from seqjax.attention.additive import AdditiveAttention, energies, prepare_keys, scaled_v
 from seqjax.attention.base import (
     Attended,
@@ -26,12 +27,12 @@ class MonotonicAttentionParams(NamedTuple):
     """The params of `MonotonicAttention`.
 
     Fields:
-      w_q: [Q, A] of queries.
-      w_k: [M, A] of the memory.
-      v: [A], the direction of the score.
-      b: [A].
-      g: [] its length.
-      r: [] its offset.
+      w_q: [Q, A] projects queries.
+      w_k: [M, A] projects the memory.
+      v: [A] turns the hidden layer into a score; only its direction counts.
+      b: [A] bias of the hidden layer.
+      g: [] length that v is given.
+      r: [] offset of the score.
     """
 
     w_q: jax.Array
@@ -46,8 +47,8 @@ class MonotonicState(NamedTuple):
     """The state of `MonotonicAttention`.
 
     Fields:
-      alignment: [N, S] of the last query; the first place before there was one.
-      noise: a `Noise` of [N] rows, None without a key.
+      alignment: [N, S] of the last query; before the first query, all weight is on place 0.
+      noise: a `Noise` with [N] rows; None without a key.
     """
 
     alignment: jax.Array
@@ -56,33 +57,33 @@ class MonotonicState(NamedTuple):
 
 @final
 @dataclass(frozen=True)
-class MonotonicAttention:
-    """Each query goes on from the place of the last one, and stops at a place with probability p.
+class MonotonicAttention(Spec, doors=("prepare", "initial_state", "attend")):
+    """Continues from the last query's place, and stops at each place with probability p.
 
         pᵢⱼ = σ(eᵢⱼ + noise),   eᵢⱼ = g v / ‖v‖ · tanh(qᵢ w_q + mⱼ w_k + b) + r
         αᵢⱼ = pᵢⱼ qᵢⱼ,   qᵢⱼ = (1 - pᵢⱼ₋₁) qᵢⱼ₋₁ + αᵢ₋₁ⱼ,   α₀ = (1, 0, 0, ...)
 
-    Raffel, Luong, Liu, Weiss and Eck 2017: α is the expected alignment of that process. It is
-    computed by this recurrence, an associative scan, with no division and no clipping, and so is
-    exact for memories of any length. Its sum is the probability that the query stopped anywhere, at
-    most 1; what has run past the end never returns, and its context is 0. Masked places are passed
-    over.
+    α is the expected alignment of this process: Raffel, Luong, Liu, Weiss and Eck 2017. The
+    recurrence runs as an associative scan without division or clipping, so it is exact for memories
+    of any length. The sum of α, at most 1, is the probability that the query stopped anywhere. A
+    process that runs past the end never returns, and its context is 0. Masked places are skipped.
 
-    With a key normal noise of standard deviation `noise` is added before σ, which drives p to 0 or
-    1; a draw depends on key, row, step and place alone. `hard` is the process at test time, p = 1
-    where e > 0 and 0 elsewhere: one place or none.
+    With a key, normal noise with standard deviation `noise` is added before σ, which drives p
+    towards 0 or 1. Each draw depends only on key, row, step and place. `hard` runs the process
+    itself, as at test time: p is 1 where e > 0 and 0 elsewhere, so each query finds one place or
+    none.
 
-    memory [B, S, M], queries [N, Q]; the state is `MonotonicState`.
+    The memory is [B, S, M], queries are [N, Q]; the state is a `MonotonicState`.
 
     Attributes:
       attention_size: A.
-      hard: whether to decide, not to expect; it has no gradient with respect to the scores.
-      noise: standard deviation before σ, with a key; not used by `hard`.
-      offset: initial r, negative to look far ahead at first.
+      hard: whether to decide instead of taking the expectation; scores then have no gradient.
+      noise: standard deviation before σ, with a key; `hard` ignores it.
+      offset: initial r; a negative one looks far ahead at first.
       w_init: initialiser of w_q and w_k, and of v, drawn as [A, 1].
 
     Raises:
-      ValueError: if noise is negative, or it or offset no finite number; otherwise as
+      ValueError: if noise is negative, or noise or offset is not a finite number; otherwise as
         `AdditiveAttention`.
 
     Example:
@@ -124,13 +125,13 @@ class MonotonicAttention:
         )
 
     def prepare(self, params: MonotonicAttentionParams, memory, mask=None) -> PreparedMemory:
-        """memory [B, S, M] and its mask [B, S], with keys m w_k [B, S, A]."""
+        """Computes keys m w_k [B, S, A] from a memory [B, S, M] and its mask [B, S]."""
         return prepare_keys(params.w_k, memory, mask)
 
     def initial_state(
         self, params, prepared: PreparedMemory, batch_size: int, key: jax.Array | None = None
     ) -> MonotonicState:
-        """The first place [N, S]; a key starts the noise. Raises ValueError if N is no multiple."""
+        """All weight on place 0, [N, S]; a key starts the noise. Raises unless B divides N."""
         queries_per_row("batch_size", batch_size, prepared)
         first = jnp.arange(prepared.values.shape[1]) == 0
         alignment = jnp.broadcast_to(first, (batch_size, *first.shape))
@@ -142,7 +143,7 @@ class MonotonicAttention:
     def attend(
         self, params: MonotonicAttentionParams, prepared: PreparedMemory, query, state
     ) -> tuple[Attended, MonotonicState]:
-        """What queries [N, Q] find from where the last ones were."""
+        """Looks up queries [N, Q], continuing from the places of the last ones."""
         query = split_rows("query", add_bias(dot("query", query, params.w_q), params.b), prepared)
         scores = energies(prepared, query, scaled_v(params.v, params.g))
         scores = scores + params.r.astype(scores.dtype)
@@ -162,24 +163,24 @@ def expected_alignment(stops: tuple[jax.Array, jax.Array], before, mask=None) ->
 
     Args:
       stops: p and 1 - p, both [..., S], so that neither is lost to rounding.
-      before: [..., S], the alignment that is gone on from.
+      before: [..., S], the alignment to continue from.
       mask: [..., S] bool; masked places have p = 0.
 
     Returns:
       α [..., S].
     """
-    p, go_on = stops
+    p, passes = stops
     if mask is not None:
-        p, go_on = jnp.where(mask, p, 0), jnp.where(mask, go_on, 1)
-    nothing = jnp.zeros((*go_on.shape[:-1], 1), go_on.dtype)
-    decay = jnp.concatenate([nothing, go_on[..., :-1]], axis=-1)
+        p, passes = jnp.where(mask, p, 0), jnp.where(mask, passes, 1)
+    nothing = jnp.zeros((*passes.shape[:-1], 1), passes.dtype)
+    decay = jnp.concatenate([nothing, passes[..., :-1]], axis=-1)
     join = lambda one, two: (one[0] * two[0], one[1] * two[0] + two[1])
     _, reached = jax.lax.associative_scan(join, (decay, before), axis=-1)
     return p * reached
 
 
 def _stops(scores: jax.Array, hard: bool) -> tuple[jax.Array, jax.Array]:
-    """The probabilities to stop and to go on."""
+    """The probabilities of stopping and of passing on."""
     if hard:
         stop = (scores > 0).astype(scores.dtype)
         return stop, 1 - stop

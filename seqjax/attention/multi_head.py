@@ -1,4 +1,4 @@
-"""Several attentions side by side."""
+"""Several attention heads side by side."""
 
 import math
 from dataclasses import KW_ONLY, dataclass
@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
+from seqjax._internal.specs import Spec
 from seqjax.attention.base import (
     Attended,
     PreparedMemory,
@@ -23,13 +24,13 @@ from seqjax.initializers.weights import GlorotUniform, Initializer, blocks
 
 
 class MultiHeadAttentionParams(NamedTuple):
-    """The params of `MultiHeadAttention`; heads side by side.
+    """The params of `MultiHeadAttention`, heads side by side.
 
     Fields:
-      w_q: [Q, heads A] of queries.
-      w_k: [M, heads A] of the memory, for keys.
-      w_v: [M, heads A] of the memory, for values.
-      w_o: [heads A, M] of what the heads found.
+      w_q: [Q, heads A] projects queries.
+      w_k: [M, heads A] projects the memory to keys.
+      w_v: [M, heads A] projects the memory to values.
+      w_o: [heads A, M] projects what the heads found.
     """
 
     w_q: jax.Array
@@ -40,19 +41,19 @@ class MultiHeadAttentionParams(NamedTuple):
 
 @final
 @dataclass(frozen=True)
-class MultiHeadAttention:
-    """Several scaled products side by side. Vaswani et al. 2017, section 3.2.2.
+class MultiHeadAttention(Spec, doors=("prepare", "initial_state", "attend")):
+    """Scores from scaled products, in several heads. Vaswani et al. 2017, section 3.2.2.
 
         headᵢ = softmax(q w_qⁱ (m w_kⁱ)ᵀ / √A) m w_vⁱ,   context = [head₁; head₂; ...] w_o
 
-    memory [B, S, M], queries [N, Q]; the context is [N, M], as of all mechanisms, and the
-    alignment [N, S] the mean over the heads. There are no biases: where all is masked the context
-    is 0.
+    The memory is [B, S, M], queries are [N, Q]. As with all mechanisms the context is [N, M]; the
+    alignment [N, S] is the mean over heads. There are no biases, so the context is 0 where all is
+    masked.
 
     Attributes:
-      num_heads: how many.
-      head_size: A of each.
-      w_init: initialiser of each head's block of w_q, w_k, w_v, and of w_o.
+      num_heads: the number of heads.
+      head_size: A, the size of each head.
+      w_init: initialiser of each head's block of w_q, w_k and w_v, and of w_o.
 
     Raises:
       ValueError: as `AdditiveAttention`.
@@ -67,8 +68,8 @@ class MultiHeadAttention:
     """
 
     num_heads: int
-    head_size: int
     _: KW_ONLY
+    head_size: int
     w_init: Initializer = GlorotUniform()
 
     def __post_init__(self):
@@ -88,18 +89,18 @@ class MultiHeadAttention:
         )
 
     def prepare(self, params: MultiHeadAttentionParams, memory, mask=None) -> PreparedMemory:
-        """memory [B, S, M] and its mask [B, S], with keys and values [B, S, heads, A]."""
+        """Computes keys and values [B, S, heads, A] from a memory [B, S, M] and its mask [B, S]."""
         prepared = check_memory(memory, mask)
         project = lambda w: self._heads(dot("memory", prepared.values, w))
         return prepared._replace(keys=project(params.w_k), extra=project(params.w_v))
 
     def initial_state(self, params, prepared: PreparedMemory, batch_size: int, key=None) -> tuple:
-        """(): this mechanism has no past. Raises ValueError if N is no multiple of B."""
+        """(), because this mechanism has no state. Raises ValueError unless B divides N."""
         queries_per_row("batch_size", batch_size, prepared)
         return ()
 
     def attend(self, params, prepared: PreparedMemory, query, state) -> tuple[Attended, tuple]:
-        """What queries [N, Q] find."""
+        """Looks up queries [N, Q]."""
         dtype = working_dtype(prepared)
         query = self._heads(dot("query", query, params.w_q))
         query = split_rows("query", query, prepared).astype(dtype)

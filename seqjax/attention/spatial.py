@@ -1,13 +1,15 @@
 """Attention over the places of an image."""
 
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, NamedTuple, final
+from typing import NamedTuple, final
 
 import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
-from seqjax.attention.base import Attended, check_attention
+from seqjax._internal.specs import Spec
+from seqjax._internal.types import Carry, Params
+from seqjax.attention.base import Attended, Attention, PreparedMemory, check_attention
 from seqjax.attention.coverage import check_alignments
 from seqjax.core.products import add_bias, dot
 from seqjax.initializers.weights import GlorotUniform
@@ -17,36 +19,38 @@ class SpatialAttentionParams(NamedTuple):
     """The params of `SpatialAttention`.
 
     Fields:
-      attention: those of the mechanism.
-      w_gate: [Q, 1] of the gate, None without one.
-      b_gate: [1] of the gate, None without one.
+      attention: the mechanism's params.
+      w_gate: [Q, 1] weights of the gate; None without a gate.
+      b_gate: [1] bias of the gate; None without a gate.
     """
 
-    attention: Any
+    attention: Params
     w_gate: jax.Array | None
     b_gate: jax.Array | None
 
 
 @final
 @dataclass(frozen=True)
-class SpatialAttention:
-    """Any attention over a grid of places, with a gate. Xu et al. 2015, section 4.2.1.
+class SpatialAttention(Spec, doors=("prepare", "initial_state", "attend")):
+    """Any attention, over a grid of places and with a gate. Xu et al. 2015, section 4.2.1.
 
         αₜ = softmax f(places, qₜ),   contextₜ = βₜ Σⱼ αₜⱼ placeⱼ,   βₜ = σ(qₜ w_gate + b_gate)
 
-    The memory is a grid [B, Y, X, M], such as the features of a convolutional network, its mask
-    [B, Y, X]; queries are [N, Q]. Alignments are [N, S] with S = Y X, row by row, whose
-    `reshape(-1, Y, X)` is the picture. In an `AttentionDecoder` with query "previous" it is the
-    previous state that looks, as in the paper; with `doubly_stochastic_loss` each place gets its
-    share of looks. The paper starts the state from the mean over places, `memory.mean((1, 2))`.
+    The memory is a grid [B, Y, X, M], such as the features of a convolutional network, and its mask
+    is [B, Y, X]; queries are [N, Q]. Alignments are [N, S] with S = Y X, row by row;
+    `alignment.reshape(-1, Y, X)` shows them as a picture.
+
+    In the paper the previous state looks, which is query "previous" of an `AttentionDecoder`, and
+    the state starts from the mean over places, `memory.mean((1, 2))`. `doubly_stochastic_loss`
+    makes sure that each place gets its share of looks.
 
     Attributes:
-      attention: any mechanism over a memory [B, S, M]; the paper's is `AdditiveAttention`.
-      gate: whether there is β.
+      attention: any mechanism over a memory [B, S, M]; the paper uses `AdditiveAttention`.
+      gate: whether there is a gate β.
 
     Raises:
-      ValueError: if attention is none; from `prepare`, if memory is not floats [B, Y, X, M] or
-        its mask not [B, Y, X] bool; otherwise as the mechanism.
+      ValueError: if attention is not a mechanism; from `prepare`, if memory is not floats
+        [B, Y, X, M] or mask not [B, Y, X] bool; otherwise as the mechanism.
 
     Example:
       >>> import seqjax as sj
@@ -59,7 +63,7 @@ class SpatialAttention:
       [0.04 0.04 0.04 0.04 0.04]
     """
 
-    attention: Any
+    attention: Attention
     _: KW_ONLY
     gate: bool = True
 
@@ -67,7 +71,7 @@ class SpatialAttention:
         check_attention(self.attention)
 
     def init(self, key: jax.Array, query_size: int, memory_size: int) -> SpatialAttentionParams:
-        """Draws the mechanism's params for queries [..., Q] and memories [..., M], and a gate."""
+        """Draws params of mechanism and gate, for queries [..., Q] and memories [..., M]."""
         key_a, key_g = jax.random.split(key)
         return SpatialAttentionParams(
             attention=self.attention.init(key_a, query_size, memory_size),
@@ -75,8 +79,8 @@ class SpatialAttention:
             b_gate=jnp.zeros(1) if self.gate else None,
         )
 
-    def prepare(self, params: SpatialAttentionParams, memory, mask=None) -> Any:
-        """The mechanism's, of a grid [B, Y, X, M] and its mask [B, Y, X] as rows of places."""
+    def prepare(self, params: SpatialAttentionParams, memory, mask=None) -> PreparedMemory:
+        """Prepares the places of a grid [B, Y, X, M] with mask [B, Y, X], row by row."""
         memory = jnp.asarray(memory)
         checks.require(
             memory.ndim == 4,
@@ -96,13 +100,13 @@ class SpatialAttention:
         return self.attention.prepare(params.attention, memory, mask)
 
     def initial_state(self, params: SpatialAttentionParams, prepared, batch_size: int, key=None):
-        """The mechanism's, leaves [N, ...]."""
+        """The mechanism's initial state, leaves [N, ...]."""
         return self.attention.initial_state(params.attention, prepared, batch_size, key)
 
     def attend(
-        self, params: SpatialAttentionParams, prepared, query, state
-    ) -> tuple[Attended, Any]:
-        """What queries [N, Q] find, the context times the gate."""
+        self, params: SpatialAttentionParams, prepared: PreparedMemory, query, state: Carry
+    ) -> tuple[Attended, Carry]:
+        """Looks up queries [N, Q], and multiplies the context by the gate."""
         seen, state = self.attention.attend(params.attention, prepared, query, state)
         if params.w_gate is None:
             return seen, state
@@ -113,18 +117,21 @@ class SpatialAttention:
 def doubly_stochastic_loss(
     alignments: jax.Array, *, mask: jax.Array | None = None, memory_mask=None
 ) -> jax.Array:
-    """How far each place is from being looked at once in all. Xu et al. 2015, section 4.2.1.
+    """Penalises places that are looked at more or less than once in total.
 
         loss = mean over the batch of Σⱼ (1 - Σₜ αₜⱼ)²
 
+    Xu et al. 2015, section 4.2.1, multiply it by λ and add it to the cross-entropy of a row's whole
+    caption.
+
     Args:
       alignments: [B, T, S].
-      mask: [B, T] bool, True = real: steps that count. None means all.
-      memory_mask: [B, S] bool, True = real: places that count. None means all.
+      mask: [B, T] bool, True = real; masked steps do not count. None means that all are real.
+      memory_mask: [B, S] bool, True = real; masked places do not count. None means that all are
+        real.
 
     Returns:
-      A scalar [], without a unit, in at least float32; 0 for an empty batch. The paper multiplies
-      it by λ and adds it to the cross-entropy of a row's whole caption.
+      A scalar [] without a unit, in at least float32; 0 for an empty batch.
 
     Raises:
       ValueError: if alignments is not floats [B, T, S], mask not [B, T] bool or memory_mask not

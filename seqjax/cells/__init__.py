@@ -20,6 +20,7 @@ from seqjax.cells.elman import Elman as Elman
 from seqjax.cells.elman import ElmanParams as ElmanParams
 from seqjax.cells.feedforward import Feedforward as Feedforward
 from seqjax.cells.feedforward import FeedforwardParams as FeedforwardParams
+from seqjax.cells.function import Lambda as Lambda
 from seqjax.cells.gru import GRU as GRU
 from seqjax.cells.gru import GRUParams as GRUParams
 from seqjax.cells.gru import negate_update_gate as negate_update_gate
@@ -38,6 +39,8 @@ from seqjax.cells.memory.dnc import DNCParams as DNCParams
 from seqjax.cells.memory.ntm import NTM as NTM
 from seqjax.cells.memory.ntm import NTMCarry as NTMCarry
 from seqjax.cells.memory.ntm import NTMParams as NTMParams
+from seqjax.cells.mgu import MGU as MGU
+from seqjax.cells.mgu import MGUParams as MGUParams
 from seqjax.cells.peephole import PeepholeLSTM as PeepholeLSTM
 from seqjax.cells.peephole import PeepholeLSTMParams as PeepholeLSTMParams
 from seqjax.cells.phased_lstm import PhasedLSTM as PhasedLSTM

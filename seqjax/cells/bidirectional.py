@@ -1,12 +1,13 @@
 """Two cells over the same sequence, one in each direction."""
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal, NamedTuple, final
 
 import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
+from seqjax._internal.specs import Spec
 from seqjax.core.cell import EncoderError, check_cell_like, example_inputs, run
 from seqjax.core.noise import fold_in
 from seqjax.core.reverse import reverse_time
@@ -46,7 +47,7 @@ class BidirectionalCarry(NamedTuple):
 
 @final
 @dataclass(frozen=True)
-class Bidirectional:
+class Bidirectional(Spec):
     """Reads a sequence in both directions. Schuster and Paliwal 1997.
 
         yₜ = merge(fₜ, bₜ),   f forward from the first step, b backward from each row's last
@@ -73,6 +74,7 @@ class Bidirectional:
     """
 
     cell: Any
+    _: KW_ONLY
     backward: Any = None
     merge: Literal["concat", "sum", "mean", "product"] = "concat"
 

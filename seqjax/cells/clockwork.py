@@ -21,7 +21,7 @@ class ClockworkParams(NamedTuple):
     Fields:
       w_x: [D, H] of the inputs.
       w_h: [H, H] of the state, from the unit of the row to that of the column. What a faster
-        module would send to a slower one is not read: 0 at first, and so its gradient for ever.
+        module would send to a slower one is not read: it starts at 0, and its gradient stays 0.
       b: [H].
     """
 
@@ -52,17 +52,18 @@ class ClockworkRNN(RecurrentCell):
 
     M[j, i] is 1 where the period of unit j is at least that of unit i. The paper's matrix, for
     columns, is block upper triangular; this one, for rows, is its transpose. Every module updates
-    at the first step. What is held is computed and dropped: the cell saves no time.
+    at the first step. Units that keep their state are computed all the same, so the cell saves no
+    time.
 
-    The carry is `ClockworkCarry`: h [B, H] and the row's own count of steps, which begins anew at a
-    reset and does not move at padding.
+    The carry is `ClockworkCarry`: h [B, H] and the row's own count of steps. It restarts at a
+    reset and stands still at padding.
 
     Attributes:
       hidden_size: H, shared equally among the modules, in the order of the periods.
       periods: a module each, in steps, increasing.
       activation: a function of `jax.nn` by name, or any elementwise function.
       w_x_init: initialiser of w_x [D, H].
-      w_h_init: initialiser of w_h [H, H], of which what M leaves out is set to 0.
+      w_h_init: initialiser of w_h [H, H]; entries that M leaves out are set to 0.
 
     Raises:
       ValueError: if hidden_size, a period, or input_size in `init`, is not a positive integer,
@@ -78,9 +79,9 @@ class ClockworkRNN(RecurrentCell):
     """
 
     hidden_size: int
+    _: KW_ONLY
     periods: Sequence[int] = (1, 2, 4, 8)
     activation: Activation = "tanh"
-    _: KW_ONLY
     w_x_init: Initializer = GlorotUniform()
     w_h_init: Initializer = Orthogonal()
 
@@ -99,7 +100,7 @@ class ClockworkRNN(RecurrentCell):
         )
         checks.require(
             periods[-1] < 2**31,
-            f"periods is {self.periods!r}; expected numbers of steps that an int32 holds.",
+            f"periods is {self.periods!r}; expected numbers of steps that fit an int32.",
         )
         checks.require(
             self.hidden_size % len(periods) == 0,

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, NamedTuple, final
+from typing import Any, Literal, NamedTuple, final
 
 import jax
 import jax.numpy as jnp
@@ -51,8 +51,11 @@ class ConvLSTM(RecurrentCell):
     zeros outside, so that images keep their shape; x is [B, *shape, C], y [B, *shape, N].
     Convolutions sum in at least float32.
 
-    The carry is `LSTMCarry`, h and c [B, *shape, N]. Without peepholes params do not depend on the
-    shape: for images of another one take `dataclasses.replace(cell, shape=...)` and the same
+    strides, dilation and padding belong to the convolution of the input. With them h, c and y have
+    the shape `cell.state_shape` instead of that of x. The convolution of the state keeps it.
+
+    The carry is `LSTMCarry`, h and c [B, *state_shape, N]. Without peepholes params do not depend
+    on the shape: for images of another one take `dataclasses.replace(cell, shape=...)` and the same
     params.
 
     Attributes:
@@ -60,16 +63,19 @@ class ConvLSTM(RecurrentCell):
       kernel_size: K, one number for all axes or one for each.
       shape: the spatial shape of the inputs, one to three sizes.
       forget_bias: initial value of b's forget gate.
+      strides: places from one product with an input to the next, one number or one for each axis.
+      dilation: places from one weight of w_x to the next, likewise.
+      padding: "same", zeros outside of the input, or "valid", none.
       peepholes: whether gates see the memory, by one weight a place and channel as in the paper.
         They start at 0.
       w_x_init: initialiser of each gate's [K, ..., C, N] block of w_x.
       w_h_init: initialiser of each gate's [K, ..., N, N] block of w_h.
 
     Raises:
-      ValueError: if channels, a size of shape or of kernel_size, or input_size (C) in `init`, is
-        not a positive integer, shape has other than one to three of them, kernel_size does not
-        fit it, forget_bias is not a finite number, or in a step if inputs are not floats
-        [..., *shape, C].
+      ValueError: if channels, a size of shape, kernel_size, strides or dilation, or input_size (C)
+        in `init`, is not a positive integer, shape has other than one to three of them, another
+        does not fit it, padding is neither of the two or leaves no place, forget_bias is not a
+        finite number, or in a step if inputs are not floats [..., *shape, C].
 
     Example:
       >>> cell = ConvLSTM(channels=4, kernel_size=3, shape=(8, 6))
@@ -77,13 +83,18 @@ class ConvLSTM(RecurrentCell):
       >>> carry, ys = cell.unroll(params, cell.initial_carry(params, 2), jnp.ones((2, 5, 8, 6, 1)))
       >>> ys.shape, carry.c.shape
       ((2, 5, 8, 6, 4), (2, 8, 6, 4))
+      >>> ConvLSTM(channels=4, kernel_size=3, shape=(8, 6), strides=2).state_shape
+      (4, 3)
     """
 
     channels: int
+    _: KW_ONLY
     kernel_size: int | Sequence[int]
     shape: Sequence[int]
     forget_bias: float = 1.0
-    _: KW_ONLY
+    strides: int | Sequence[int] = 1
+    dilation: int | Sequence[int] = 1
+    padding: Literal["same", "valid"] = "same"
     peepholes: bool = False
     w_x_init: Initializer = GlorotUniform()
     w_h_init: Initializer = Orthogonal()
@@ -97,23 +108,36 @@ class ConvLSTM(RecurrentCell):
             f"shape is {self.shape!r}; expected one to three spatial sizes, batch, time and "
             "channels left out.",
         )
-        each = isinstance(self.kernel_size, (tuple, list))
-        kernel = self.kernel_size if each else (self.kernel_size,) * len(shape)
-        kernel = _sizes("kernel_size", kernel)
-        checks.require(
-            len(kernel) == len(shape),
-            f"kernel_size is {self.kernel_size!r} but shape is {self.shape!r}; expected one number "
-            "for all spatial axes, or one for each.",
-        )
         object.__setattr__(self, "shape", shape)
-        object.__setattr__(self, "kernel_size", kernel)
+        for name in ("kernel_size", "strides", "dilation"):
+            object.__setattr__(self, name, _for_each_axis(name, getattr(self, name), shape))
+        checks.one_of("padding", self.padding, ("same", "valid"))
+        checks.require(
+            all(size > 0 for size in self.state_shape),
+            f"shape is {self.shape}, on which a kernel of {self.kernel_size} with dilation "
+            f"{self.dilation} has no place; expected a larger shape, or padding='same'.",
+        )
+
+    @property
+    def state_shape(self) -> tuple[int, ...]:
+        """The spatial shape of h, c and y."""
+        kernel, strides, dilation = self._window()
+        outside = 0 if self.padding == "same" else 1
+        reach = [outside * (size - 1) * step for size, step in zip(kernel, dilation, strict=True)]
+        axes = zip(self.shape, reach, strides, strict=True)
+        return tuple(-(-(size - lost) // stride) for size, lost, stride in axes)
+
+    def _window(self) -> list[tuple[int, ...]]:
+        """kernel_size, strides and dilation, a number for each axis."""
+        given = {name: getattr(self, name) for name in ("kernel_size", "strides", "dilation")}
+        return [_for_each_axis(name, sizes, self.shape) for name, sizes in given.items()]
 
     def init(self, key: jax.Array, input_size: int) -> ConvLSTMParams:
         """Draws `ConvLSTMParams` for inputs [..., *shape, C]; peepholes, where any, are 0."""
         checks.positive_int("input_size", input_size)
-        kernel, size = _sizes("kernel_size", self.kernel_size), self.channels
+        kernel, size = self._window()[0], self.channels
         key_x, key_h = jax.random.split(key)
-        peephole = lambda: jnp.zeros((*self.shape, size)) if self.peepholes else None
+        peephole = lambda: jnp.zeros((*self.state_shape, size)) if self.peepholes else None
         return ConvLSTMParams(
             w_x=blocks(self.w_x_init, key_x, (*kernel, input_size, size), 4),
             w_h=blocks(self.w_h_init, key_h, (*kernel, size, size), 4),
@@ -124,9 +148,9 @@ class ConvLSTM(RecurrentCell):
         )
 
     def initial_carry(self, params: ConvLSTMParams, batch_size: int, key=None) -> LSTMCarry:
-        """h = c = 0, both [B, *shape, N]."""
+        """h = c = 0, both [B, *state_shape, N]."""
         dtype, size = params.w_h.dtype, params.w_h.shape[-2]
-        zeros = lambda dtype: jnp.zeros((batch_size, *self.shape, size), dtype)
+        zeros = lambda dtype: jnp.zeros((batch_size, *self.state_shape, size), dtype)
         return LSTMCarry(zeros(dtype), zeros(accumulator(dtype)))
 
     def example_inputs(self, input_size: int) -> jax.Array:
@@ -134,7 +158,7 @@ class ConvLSTM(RecurrentCell):
         return jnp.zeros((1, 1, *self.shape, input_size))
 
     def project(self, params: ConvLSTMParams, xs: jax.Array) -> jax.Array:
-        """xₜ ∗ w_x + b for all steps at once: [..., *shape, C] -> [..., *shape, 4N].
+        """xₜ ∗ w_x + b for all steps at once: [..., *shape, C] -> [..., *state_shape, 4N].
 
         Raises:
           ValueError: if xs is not floats [..., *shape, C].
@@ -150,29 +174,49 @@ class ConvLSTM(RecurrentCell):
             checks.is_float(xs),
             f"xs has dtype {xs.dtype}; expected floating point. Cast it first.",
         )
-        z = _convolve(xs.reshape(-1, *own), params.w_x)
-        return add_bias(z.reshape(*xs.shape[:-1], z.shape[-1]), params.b)
+        _, strides, dilation = self._window()
+        z = _convolve(xs.reshape(-1, *own), params.w_x, strides, dilation, self.padding)
+        return add_bias(z.reshape(*xs.shape[: -len(own)], *z.shape[1:]), params.b)
 
     def recur(
         self, params: ConvLSTMParams, carry: LSTMCarry, z: jax.Array, affine: Affine
     ) -> LSTMCarry:
-        """The next h and c [B, *shape, N], given z [B, *shape, 4N]."""
+        """The next h and c [B, *state_shape, N], given z [B, *state_shape, 4N]."""
         h, c = remember(z + _convolve(carry.h, params.w_h), carry.c, params)
         return LSTMCarry(h.astype(carry.h.dtype), c)
 
     def output(self, params: ConvLSTMParams, carry: LSTMCarry) -> jax.Array:
-        """h [B, *shape, N], the output."""
+        """h [B, *state_shape, N], the output."""
         return carry.h
 
 
-def _convolve(x: jax.Array, w: jax.Array) -> jax.Array:
-    """x [N, *S, C] by w [*K, C, M], zeros outside: [N, *S, M] in w's dtype, at least float32."""
+def _convolve(x: jax.Array, w: jax.Array, strides=None, dilation=None, padding="same") -> jax.Array:
+    """x [N, *S, C] by w [*K, C, M]: [N, *S', M] in w's dtype, at least float32."""
     space = "DHW"[-(w.ndim - 2) :]
     layout = (f"N{space}C", f"{space}IO", f"N{space}C")
     wide = accumulator(w.dtype)
     # Rounded to w's dtype, as in a product of matrices, and then convolved in a wider one.
     x, w = x.astype(w.dtype).astype(wide), w.astype(wide)
-    return jax.lax.conv_general_dilated(x, w, (1,) * len(space), "SAME", dimension_numbers=layout)
+    return jax.lax.conv_general_dilated(
+        x,
+        w,
+        strides or (1,) * len(space),
+        padding.upper(),
+        rhs_dilation=dilation,
+        dimension_numbers=layout,
+    )
+
+
+def _for_each_axis(name: str, sizes: Any, shape: Sequence[int]) -> tuple[int, ...]:
+    """A number for each spatial axis, of one for all of them or of one for each."""
+    each = isinstance(sizes, (tuple, list))
+    found = _sizes(name, sizes if each else (sizes,) * len(shape))
+    checks.require(
+        len(found) == len(shape),
+        f"{name} is {sizes!r} but shape is {shape!r}; expected one number for all spatial axes, or "
+        "one for each.",
+    )
+    return found
 
 
 def _sizes(name: str, sizes: Any) -> tuple[int, ...]:

@@ -1,19 +1,20 @@
 """Dropout as a layer of a stack, so that it stands on non-recurrent edges."""
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, final
 
 import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
+from seqjax._internal.specs import Spec
 from seqjax.core.noise import Noise, draw_rows, over_time
 from seqjax.core.scan import zero_rows
 
 
 @final
 @dataclass(frozen=True)
-class Dropout:
+class Dropout(Spec):
     """Zeroes a share `rate` of its inputs and scales the rest by 1 / (1 - rate).
 
         yₜ = mₜ ⊙ xₜ / (1 - rate),   mₜ ~ Bernoulli(1 - rate) a unit, row and step
@@ -40,6 +41,7 @@ class Dropout:
     """
 
     rate: float
+    _: KW_ONLY
     variational: bool = False
 
     def __post_init__(self):

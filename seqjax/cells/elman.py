@@ -35,7 +35,7 @@ class Elman(RecurrentCell):
         hₜ = act(xₜ w_x + hₜ₋₁ w_h + b),   yₜ = hₜ
 
     The carry is h [B, H]. The IRNN of Le, Jaitly and Hinton 2015 is one line:
-    `Elman(100, "relu", w_x_init=Normal(0.001), w_h_init=Identity())`.
+    `Elman(100, activation="relu", w_x_init=Normal(0.001), w_h_init=Identity())`.
 
     Attributes:
       hidden_size: H.
@@ -57,8 +57,8 @@ class Elman(RecurrentCell):
     """
 
     hidden_size: int
-    activation: Activation = "tanh"
     _: KW_ONLY
+    activation: Activation = "tanh"
     use_bias: bool = True
     w_x_init: Initializer = GlorotUniform()
     w_h_init: Initializer = Orthogonal()

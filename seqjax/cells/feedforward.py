@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
+from seqjax._internal.specs import Spec
 from seqjax.cells.activations import Activation, activation_function, named_activation
 from seqjax.core.products import add_bias, dot
 from seqjax.core.scan import zero_rows
@@ -27,7 +28,7 @@ class FeedforwardParams(NamedTuple):
 
 @final
 @dataclass(frozen=True)
-class Feedforward:
+class Feedforward(Spec):
     """The same layer at every step, of no memory: the controller of an `NTM`, or a read-out.
 
         yₜ = act(xₜ w + b)
@@ -46,7 +47,7 @@ class Feedforward:
 
     Example:
       >>> import seqjax as sj
-      >>> cell = sj.Stack((sj.LSTM(8), sj.cells.Feedforward(3, "identity")))
+      >>> cell = sj.Stack((sj.LSTM(8), sj.cells.Feedforward(3, activation="identity")))
       >>> params = cell.init(jax.random.key(0), input_size=2)
       >>> carry, ys = sj.unroll(cell, params, jnp.ones((4, 5, 2)))
       >>> ys.shape
@@ -54,8 +55,8 @@ class Feedforward:
     """
 
     hidden_size: int
-    activation: Activation = "tanh"
     _: KW_ONLY
+    activation: Activation = "tanh"
     use_bias: bool = True
     w_init: Initializer = GlorotUniform()
 
@@ -82,6 +83,7 @@ class Feedforward:
 
     def unroll(self, params: FeedforwardParams, carry: tuple[()], xs, mask=None, reset=None):
         """All steps at once: xs [B, T, D], mask [B, T] or None -> ys [B, T, H]."""
+        checks.vectors(xs)
         if mask is None:
             return self.step(params, carry, xs)
         return carry, zero_rows(mask, self.step(params, carry, zero_rows(mask, xs))[1])

@@ -69,8 +69,8 @@ class GRU(RecurrentCell):
     """
 
     hidden_size: int
-    reset: Literal["after", "before"] = "after"
     _: KW_ONLY
+    reset: Literal["after", "before"] = "after"
     use_bias: bool = True
     w_x_init: Initializer = GlorotUniform()
     w_h_init: Initializer = Orthogonal()

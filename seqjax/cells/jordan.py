@@ -1,6 +1,6 @@
 """Jordan's network, which feeds its output back."""
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple, final
 
 import jax
@@ -59,6 +59,7 @@ class Jordan(RecurrentCell):
     """
 
     hidden_size: int
+    _: KW_ONLY
     output_size: int
     activation: Activation = "tanh"
     output_activation: Activation = "sigmoid"

@@ -74,9 +74,9 @@ class LayerNormLSTM(RecurrentCell):
     """
 
     hidden_size: int
+    _: KW_ONLY
     forget_bias: float = 1.0
     epsilon: float = 1e-5
-    _: KW_ONLY
     w_x_init: Initializer = GlorotUniform()
     w_h_init: Initializer = Orthogonal()
 

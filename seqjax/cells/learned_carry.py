@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
+from seqjax._internal.specs import Spec
 from seqjax.cells.stack import check_steppable
 from seqjax.core.cell import check_cell_like, example_inputs, run
 
@@ -26,7 +27,7 @@ class LearnedCarryParams(NamedTuple):
 
 @final
 @dataclass(frozen=True)
-class LearnedCarry:
+class LearnedCarry(Spec, doors=("initial_carry", "_step", "unroll")):
     """Makes a cell's initial carry part of its params, the same for every row.
 
         h₀ = params.carry, [...] repeated over B rows;   hₜ, yₜ = step(hₜ₋₁, xₜ)

@@ -78,8 +78,8 @@ class LSTM(RecurrentCell):
     """
 
     hidden_size: int
-    forget_bias: float = 1.0
     _: KW_ONLY
+    forget_bias: float = 1.0
     use_bias: bool = True
     w_x_init: Initializer = GlorotUniform()
     w_h_init: Initializer = Orthogonal()

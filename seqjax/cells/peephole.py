@@ -70,8 +70,8 @@ class PeepholeLSTM(RecurrentCell):
     """
 
     hidden_size: int
-    forget_bias: float = 1.0
     _: KW_ONLY
+    forget_bias: float = 1.0
     w_x_init: Initializer = GlorotUniform()
     w_h_init: Initializer = Orthogonal()
 

@@ -79,7 +79,7 @@ class PhasedLSTM(RecurrentCell):
 
     Inputs are `Timed(values [B, T, D], times [B, T])`. A unit is open for the share r of each
     period; while it is closed it keeps c and h, but for the leak α, which lets a gradient through
-    in training. For use, `dataclasses.replace(cell, leak=0.0)` with the same params closes it.
+    in training. Afterwards `dataclasses.replace(cell, leak=0.0)` closes it, with the same params.
 
     Period τ = exp(log_period) and ratio r = σ(ratio_logit) are learned and stay positive, and
     below 1, as they are; the shift s is learned. Gradients are those of the formula: between its
@@ -119,11 +119,11 @@ class PhasedLSTM(RecurrentCell):
     """
 
     hidden_size: int
+    _: KW_ONLY
     period_range: Sequence[float] = (1.0, 1000.0)
     open_ratio: float = 0.05
     leak: float = 0.001
     forget_bias: float = 1.0
-    _: KW_ONLY
     peepholes: bool = False
     w_x_init: Initializer = GlorotUniform()
     w_h_init: Initializer = Orthogonal()
@@ -249,7 +249,7 @@ def _check_timed(xs: Any) -> None:
 
 
 def _hold_range(spec: PhasedLSTM) -> None:
-    """Checks period_range, and holds it as a pair of Python's own floats."""
+    """Checks period_range, and keeps it as a pair of Python's own floats."""
     given: Any = spec.period_range
     pair = isinstance(given, (tuple, list)) and len(given) == 2
     low, high = given if pair and all(map(checks.is_number, given)) else (0, 0)

@@ -67,9 +67,9 @@ class ProjectedLSTM(RecurrentCell):
     """
 
     hidden_size: int
+    _: KW_ONLY
     projection_size: int
     forget_bias: float = 1.0
-    _: KW_ONLY
     w_x_init: Initializer = GlorotUniform()
     w_h_init: Initializer = GlorotUniform()
 

@@ -53,7 +53,7 @@ class SLSTM(RecurrentCell):
         hₜ = σ(o) ⊙ cₜ / nₜ,   yₜ = hₜ
 
     c / n is a weighted mean of all tanh(g) so far: adding a constant to every i changes nothing.
-    c and n are held as c exp(-m) and n exp(-m), where
+    c and n are stored as c exp(-m) and n exp(-m), where
 
         mₜ = max(log φ(f) + mₜ₋₁, i),   and mₜ = i where the memory is empty (nₜ₋₁ = 0)
 
@@ -89,8 +89,8 @@ class SLSTM(RecurrentCell):
     """
 
     hidden_size: int
-    heads: int = 1
     _: KW_ONLY
+    heads: int = 1
     forget_gate: Literal["sigmoid", "exponential"] = "sigmoid"
     forget_bias: tuple[float, float] = (3.0, 6.0)
     w_x_init: Initializer = GlorotUniform()

@@ -7,6 +7,7 @@ from typing import Any, final
 import jax
 
 from seqjax._internal import checks
+from seqjax._internal.specs import Spec
 from seqjax.core.cell import EncoderError, check_cell_like, example_inputs, run
 from seqjax.core.noise import fold_in
 from seqjax.core.scan import Reset, zero_rows
@@ -14,7 +15,7 @@ from seqjax.core.scan import Reset, zero_rows
 
 @final
 @dataclass(frozen=True)
-class Stack:
+class Stack(Spec, doors=("initial_carry", "_step", "unroll")):
     """Cells in series: the outputs of one are the inputs of the next.
 
         hⁱₜ, yⁱₜ = cellᵢ(hⁱₜ₋₁, yⁱ⁻¹ₜ),   y⁰ₜ = xₜ,   yₜ of the stack is that of the last cell
@@ -105,7 +106,7 @@ class Stack:
 
 @final
 @dataclass(frozen=True)
-class Residual:
+class Residual(Spec, doors=("initial_carry", "_step", "unroll")):
     """Adds a cell's inputs to its outputs: y = x + cell(x). He et al. 2016; Wu et al. 2016.
 
     Inputs and outputs are [B, T, D]. Params and carry are the wrapped cell's.

@@ -1,10 +1,14 @@
 """The one idea: a step, a cell that makes one, and what runs it over time."""
 
+from seqjax.core.carry import reset_carry as reset_carry
+from seqjax.core.carry import start_noise as start_noise
+from seqjax.core.carry import stop_noise as stop_noise
 from seqjax.core.cell import Cell as Cell
 from seqjax.core.cell import EncoderError as EncoderError
 from seqjax.core.cell import RecurrentCell as RecurrentCell
 from seqjax.core.cell import SequenceCell as SequenceCell
 from seqjax.core.noise import Noise as Noise
+from seqjax.core.noise import has_noise as has_noise
 from seqjax.core.scan import Reset as Reset
 from seqjax.core.scan import scan as scan
 from seqjax.core.schedules import Schedule as Schedule

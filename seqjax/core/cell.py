@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
+from seqjax._internal.specs import Spec
 from seqjax.core.deferred import recur_over_time
 from seqjax.core.products import Affine, add_bias, affine, dot
 from seqjax.core.scan import Reset, scan, swap_time, zero_rows
@@ -135,7 +136,7 @@ def run_steps(cell: Any, params: Any, carry: Any, xs: Any, mask=None, reset: Res
     return scan(step, carry, xs, mask=mask, reset=flags, initial=initial)
 
 
-class RecurrentCell(abc.ABC):
+class RecurrentCell(Spec, abc.ABC):
     """A cell whose input enters by a projection and whose output is read off its carry.
 
         zₜ = project(xₜ),  hₜ = recur(hₜ₋₁, zₜ),  yₜ = output(hₜ)
@@ -212,6 +213,7 @@ class RecurrentCell(abc.ABC):
         self, params: Any, carry: Any, xs: jax.Array, mask=None, reset: Reset | None = None
     ) -> tuple[Any, Any]:
         """Over time: xs [B, T, D], mask [B, T] or None -> carry, ys [B, T, H]."""
+        checks.vectors(xs)
         if mask is not None:
             xs = zero_rows(mask, xs)
         flags, initial = reset or (None, carry)
@@ -229,6 +231,12 @@ class RecurrentCell(abc.ABC):
 
 def check_cell_like(name: str, cell: Any) -> None:
     """Raises ValueError unless an object has what a cell or an encoder must have."""
+    shape = getattr(cell, "shape", None)
+    checks.require(
+        hasattr(cell, "init") or shape is None,
+        f"{name} is an array of shape {shape}; expected a cell. The order is "
+        "unroll(cell, params, xs).",
+    )
     ok = hasattr(cell, "init") and hasattr(cell, "initial_carry") and not isinstance(cell, type)
     checks.require(
         ok and (hasattr(cell, "step") or hasattr(cell, "unroll")),

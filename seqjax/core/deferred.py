@@ -65,7 +65,8 @@ def recur_over_time(
         return (last, tape[0]), (arguments, tape)
 
     def backward(kept, cotangents):
-        return _backward(recur, *kept, *cotangents)
+        with jax.numpy_rank_promotion("allow"):  # as where a `Spec` was called
+            return _backward(recur, *kept, *cotangents)
 
     run.defvjp(forward, backward)
     return run(params, carry, zs, offset, initial, mask, flags)

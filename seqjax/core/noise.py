@@ -56,7 +56,7 @@ class Noise(NamedTuple):
         Raises:
           ValueError: if key is neither.
         """
-        check_key(key, batch_size)
+        checks.key(key, batch_size)
         key = row_safe(key)
         if key.ndim == 0:
             key = fold_in_rows(key, jnp.arange(batch_size))
@@ -134,6 +134,7 @@ def fold_in(key: jax.Array | None, index: int) -> jax.Array | None:
     """The key of a cell's member `index`; None stays None. Takes a key or [B] keys."""
     if key is None:
         return None
+    checks.key(key, key.shape[0] if getattr(key, "ndim", 0) else None)
     key = row_safe(key)
     return fold_in_rows(key, jnp.full(key.shape, index))
 
@@ -144,26 +145,18 @@ def is_noise(node) -> bool:
 
 
 def has_noise(carry) -> bool:
-    """Whether a carry holds a stream of draws."""
+    """Whether a carry, leaves [B, ...], holds a stream of draws: whether dropout is at work.
+
+    A stochastic cell draws only from a carry that was started with a key, and is deterministic
+    from any other, in training as well. `start_noise` and `stop_noise` change that on the way.
+
+    Example:
+      >>> import seqjax as sj
+      >>> begin = sj.Dropout(0.5).initial_carry
+      >>> has_noise(begin((), 2)), has_noise(begin((), 2, key=jax.random.key(0)))
+      (False, True)
+
+    References:
+      Salmon et al., Parallel random numbers: as easy as 1, 2, 3, 2011.
+    """
     return any(map(is_noise, jax.tree.leaves(carry, is_leaf=is_noise)))
-
-
-def check_key(key, batch_size: int | None = None) -> None:
-    """Raises ValueError unless key is a typed key, or [B] typed keys where B is given."""
-    typed = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
-    checks.require(
-        typed,
-        f"key is {_describe(key)}; expected a typed key. Make one with jax.random.key(seed), "
-        "or wrap an old one with jax.random.wrap_key_data(key).",
-    )
-    rows = "" if batch_size is None else f" or {batch_size} keys, one a row"
-    checks.require(
-        key.ndim == 0 or (batch_size is not None and key.shape == (batch_size,)),
-        f"key has shape {key.shape}; expected one key (shape ()){rows}.",
-    )
-
-
-def _describe(key) -> str:
-    if hasattr(key, "dtype"):
-        return f"an array of {key.dtype} with shape {key.shape}"
-    return repr(key)

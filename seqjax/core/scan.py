@@ -49,7 +49,7 @@ def scan(
       xs: [B, T, ...] inputs; a pytree of such arrays is allowed.
       mask: [B, T] bool, True = real. None means that every step is real.
       reset: [B, T] bool. Where True, the carry before step t is the initial one; streams of
-        noise (`seqjax.noise.Noise`) go on. A reset acts at a masked step too: what is held from
+        noise (`seqjax.core.Noise`) go on. A reset acts at a masked step too: what is held from
         there is the initial carry.
       initial: what a reset returns to, of carry's structure; None means `carry` itself.
 

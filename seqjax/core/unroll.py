@@ -10,15 +10,21 @@ from jax.experimental import checkify
 from jax.typing import ArrayLike
 
 from seqjax._internal import checks, trees
+from seqjax._internal.specs import check_params
+from seqjax.core.carry import checked_initial
 from seqjax.core.cell import check_cell_like, run, takes
-from seqjax.core.noise import check_key, is_noise
 from seqjax.core.remat import run_schedule, square_root_schedule, tape_size
 from seqjax.core.reverse import reverse_time
-from seqjax.core.scan import Reset, check_batch, check_flags, check_xs, where_rows
+from seqjax.core.scan import Reset, check_flags, check_xs, where_rows
 from seqjax.core.schedules import Schedule
 from seqjax.core.windows import cut_flags, split_time
 
 Remat = int | Literal["sqrt"] | Schedule | None
+
+FORWARD_MODE = (
+    "unroll has a rule for reverse mode alone. For forward mode (jax.jvp, jax.jacfwd) run "
+    "sj.scan(functools.partial(cell.step, params), carry, xs)."
+)
 
 
 def unroll(
@@ -55,7 +61,8 @@ def unroll(
         the carry it started from. None means T.
       mask: [B, T] bool, True = real; any pattern. Together with lengths both must hold.
       reset: [B, T] bool. True: the carry before step t is the initial one (packed documents,
-        episodes), at masked steps too; flags beyond lengths are ignored. Noise goes on. Of segment
+        episodes), at masked steps too; flags beyond lengths are ignored. Noise goes on. An agent
+        that acts step by step does the same by `core.reset_carry`. Of segment
         ids: `jnp.diff(ids, prepend=ids[:, :1]) != 0`; of flags that end an episode: those of the
         step before.
       reverse: runs from each row's last real step to its first; ys stay in the order of xs.
@@ -88,7 +95,12 @@ def unroll(
     task = check_task(cell, params, xs, carry, key, lengths, mask, reset, reverse)
     run_cell = _windowed(remat, truncate, jax.tree.leaves(task.xs)[0].shape[1])
     anew = None if task.reset is None else Reset(task.reset, task.initial)
-    carry, ys = run_cell(cell, task.params, task.carry, task.xs, task.mask, anew)
+    try:
+        carry, ys = run_cell(cell, task.params, task.carry, task.xs, task.mask, anew)
+    except TypeError as error:
+        if "(jvp)" in str(error):
+            error.add_note(FORWARD_MODE)
+        raise
     return carry, task.restore(ys)
 
 
@@ -117,7 +129,10 @@ class Task(NamedTuple):
 def check_task(cell, params, xs, carry, key, lengths, mask, reset, reverse) -> Task:
     """Checks the arguments that `unroll` shares with other ways of running a cell."""
     check_cell_like("cell", cell)
+    if not hasattr(cell, "bind"):  # whose params are what bind makes
+        check_params(cell, params)
     batch_size, length = check_xs(xs)
+    _check_orientation(carry, batch_size, length)
     xs = jax.tree.map(jnp.asarray, xs)
     real = check_flags("mask", mask, batch_size, length)
     real = _real_steps(lengths, real, jax.tree.leaves(xs)[0].shape)
@@ -269,7 +284,17 @@ def _real_steps(lengths, mask, shape: tuple[int, ...]):
 
 
 def _within(lengths, length: int) -> jax.Array:
-    return jnp.arange(length, dtype=jnp.int32) < jnp.asarray(lengths).astype(jnp.int32)[:, None]
+    ends = jnp.asarray(lengths).astype(jnp.int32)[:, None]
+    return jnp.arange(length, dtype=jnp.int32)[None] < ends
+
+
+def _check_orientation(carry: Any, batch_size: int, length: int) -> None:
+    rows = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(carry)}
+    checks.require(
+        rows != {(length,)} or length == batch_size,
+        f"carry has {length} rows but xs has B = {batch_size} and T = {length}; is xs time-major? "
+        "seqjax is batch-major. Pass jnp.swapaxes(xs, 0, 1).",
+    )
 
 
 def _start(cell: Any, params: Any, carry: Any, key: Any, batch_size: int) -> tuple[Any, Any]:
@@ -280,21 +305,8 @@ def _start(cell: Any, params: Any, carry: Any, key: Any, batch_size: int) -> tup
         "start one with cell.initial_carry(params, batch_size, key=key).",
     )
     if key is not None:
-        check_key(key, batch_size)
+        checks.key(key, batch_size)
     if carry is None:
         carry = cell.initial_carry(params, batch_size, key=key)
         return carry, carry
-    check_batch("carry", carry, batch_size)
-    expected = jax.eval_shape(lambda: _initial(cell, params, batch_size, carry))
-    checks.same_structure(
-        "carry", carry, expected, f"{type(cell).__name__}.initial_carry(params, B) makes it"
-    )
-    return carry, _initial(cell, params, batch_size, carry)
-
-
-def _initial(cell: Any, params: Any, batch_size: int, carry: Any) -> Any:
-    """The cell's initial carry, of the structure of the one under way."""
-    # Streams of noise go on through a reset, so the keys only give the carry its structure.
-    streams = [node for node in jax.tree.leaves(carry, is_leaf=is_noise) if is_noise(node)]
-    key = streams[0].key if streams else None
-    return cell.initial_carry(params, batch_size, key=key)
+    return carry, checked_initial(cell, params, carry, batch_size)

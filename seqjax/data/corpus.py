@@ -4,7 +4,7 @@
     rows      B contiguous pieces of them      lengths differ by at most one
     windows   T steps of all rows at once      row b of window k + 1 continues row b of window k
 
-A window is found by its number alone, so that one integer is the whole data position of a run.
+A window is found by its number, so one integer is the whole data position of a run.
 """
 
 from collections.abc import Iterator, Sequence
@@ -68,7 +68,7 @@ class Corpus:
 
     References:
       Zaremba, Sutskever and Vinyals, Recurrent Neural Network Regularization, 2014, section 4.1,
-      for windows that go on where the ones before them ended.
+      for windows that continue where the ones before them ended.
     """
 
     inputs: np.ndarray
@@ -212,6 +212,22 @@ class Corpus:
         inputs, targets = self.inputs[index], self.targets[index]
         return Corpus(inputs, targets, starts, self.batch_size, self.window)
 
+    def stacked(self) -> Batch:
+        """All windows as one `Batch` of arrays [N, B, T], in order.
+
+        For a `lax.scan` over all of them in one program, where the corpus fits into the memory of
+        the device.
+
+        Returns:
+          `Batch` with N = len(corpus) windows; `jax.tree.map(lambda a: a[k], batch)` is corpus[k].
+
+        Example:
+          >>> corpus = Corpus.from_stream(np.arange(12), batch_size=2, window=4)
+          >>> corpus.stacked().inputs.shape
+          (2, 2, 4)
+        """
+        return Batch(*(np.stack(windows) for windows in zip(*self, strict=True)))
+
     @property
     def padding(self) -> float:
         """The share of padded steps in all windows; packed rows have them at their end only.
@@ -265,7 +281,13 @@ class Corpus:
 
 def _ids(name: str, values: Any, vocab_size: int | None) -> np.ndarray:
     """The values as int32 ids; raises where they are none."""
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        raise ValueError(
+            f"{name} has rows of unequal lengths; expected a 1-D array of integer ids. Rows that "
+            "are texts of their own are documents: Corpus.from_documents."
+        ) from None
     # An empty list has no dtype of its own (NumPy says float64).
     empty = array.ndim == 1 and array.size == 0
     checks.require(

@@ -1,6 +1,7 @@
 """Choosing among finished sequences: the best, the most common, those that an automaton accepts."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -9,9 +10,11 @@ from seqjax._internal.checks import require
 from seqjax.core.scan import zero_rows
 from seqjax.decoding.automata.automaton import Automaton
 from seqjax.decoding.beam.beam import Beams
-from seqjax.decoding.engine.carries import pick, take_rows
+from seqjax.decoding.engine.rows import pick, take_rows
 from seqjax.decoding.processors.constraints import check_ends
 from seqjax.decoding.sampling.drawing import Samples
+
+Results = TypeVar("Results", Beams, Samples)
 
 
 def best_of(samples: Samples, scores: Any = None) -> Samples:
@@ -37,11 +40,7 @@ def best_of(samples: Samples, scores: Any = None) -> Samples:
       >>> best_of(samples).tokens.tolist(), best_of(samples, jnp.array([[0, 0, 5]])).tokens.tolist()
       ([[3, 1]], [[2, 1]])
     """
-    shape = jnp.shape(samples.log_probs)
-    require(
-        len(shape) == 2,
-        f"samples has log_probs of shape {shape}; expected [B, n]. Draw with num_samples=n.",
-    )
+    shape = _samples_shape(samples)
     scores = jnp.asarray(samples.log_probs if scores is None else scores)
     require(
         scores.shape == shape,
@@ -79,8 +78,8 @@ def majority(samples: Samples, answers: Any = None) -> Samples:
     References:
       Wang et al., Self-Consistency Improves Chain of Thought Reasoning in Language Models, 2023.
     """
+    shape = _samples_shape(samples)
     answers = jnp.asarray(samples.tokens if answers is None else answers)
-    shape = jnp.shape(samples.log_probs)
     require(
         answers.shape[:2] == shape,
         f"answers has shape {answers.shape} but samples has [B, n] = {shape}; expected an answer "
@@ -91,7 +90,19 @@ def majority(samples: Samples, answers: Any = None) -> Samples:
     return best_of(samples, jnp.sum(agree, axis=2))
 
 
-def keep_accepted(results: Any, automaton: Automaton, *, eos: Any, start: Any = 0) -> Any:
+def _samples_shape(samples: Samples) -> tuple[int, ...]:
+    """[B, n] of samples that have n a row."""
+    shape = jnp.shape(samples.log_probs)
+    require(
+        len(shape) == 2,
+        f"samples has log_probs of shape {shape}; expected [B, n]. Draw with num_samples=n.",
+    )
+    return shape
+
+
+def keep_accepted(
+    results: Results, automaton: Automaton, *, eos: int | Sequence[int], start: Any = 0
+) -> Results:
     """Blanks the sequences that an automaton does not accept, so that an impossible one shows.
 
     Args:
@@ -116,7 +127,8 @@ def keep_accepted(results: Any, automaton: Automaton, *, eos: Any, start: Any = 
       [[-2.0, -inf]]
     """
     ends = check_ends(automaton, eos)
-    tokens, lengths = results.tokens, results.lengths
+    tokens = jnp.asarray(results.tokens).astype(jnp.int32)
+    lengths = jnp.asarray(results.lengths)
     start = jnp.asarray(start, jnp.int32)
     start = start.reshape(start.shape + (1,) * (lengths.ndim - start.ndim if start.ndim else 0))
     last = jnp.take_along_axis(tokens, jnp.maximum(lengths - 1, 0)[..., None], axis=-1)[..., 0]

@@ -1,4 +1,4 @@
-"""Looking inside of recurrences."""
+"""Looking inside recurrences."""
 
 from seqjax.diagnostics.exposure import ExposureGap as ExposureGap
 from seqjax.diagnostics.exposure import exposure_gap as exposure_gap

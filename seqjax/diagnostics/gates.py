@@ -1,4 +1,4 @@
-"""Where the gates of a cell stand."""
+"""The values of a cell's gates, and how often they saturate."""
 
 from typing import Any, NamedTuple
 
@@ -7,30 +7,33 @@ import jax.numpy as jnp
 
 from seqjax._internal import checks
 from seqjax._internal.jaxprs import named_values
+from seqjax._internal.types import Carry, Params, Tree
 from seqjax.cells.activations import GATE
 from seqjax.core.cell import check_cell_like
 from seqjax.core.scan import check_batch, check_xs, scan
 
 
 class Saturation(NamedTuple):
-    """How often the units of a gate are shut, and how often open.
+    """How often each unit of a gate is shut, and how often it is open.
 
     Fields:
-      left: [H], the share of rows and steps at which a unit's gate is below `low`.
-      right: [H], the share at which it is above `high`.
+      left: [H], the share of rows and steps at which the unit's gate is below `low`.
+      right: [H], the share of rows and steps at which it is above `high`.
     """
 
     left: jax.Array
     right: jax.Array
 
 
-def gate_values(cell: Any, params: Any, xs: Any, *, carry: Any = None) -> dict[str, jax.Array]:
-    """The values that the gates of a cell take along its inputs, by name.
+def gate_values(
+    cell: Any, params: Params, xs: Tree, *, carry: Carry | None = None
+) -> dict[str, jax.Array]:
+    """Runs a cell over inputs and returns the values of its gates, by name.
 
-    A gate is what a step marks by `name_gate`, as the library's gated cells do (`LSTM`: i, f, o;
-    `GRU`: r, z), also inside of `Stack`, `Zoneout` and their kin: of equal names the second is
-    "f 2". Gates within a loop or a branch of a step's own are not seen. Gers, Schmidhuber and
-    Cummins 2000 look at gates in this way.
+    A step marks its gates with `name_gate`. The library's gated cells do so (`LSTM`: i, f, o;
+    `GRU`: r, z), and gates inside `Stack`, `Zoneout` and their kin are found too: the second gate
+    named f is "f 2". Gates that a step computes inside its own loop or branch are not found. Gers,
+    Schmidhuber and Cummins 2000 look at gates in this way.
 
     Args:
       cell: a cell with a step.
@@ -39,7 +42,7 @@ def gate_values(cell: Any, params: Any, xs: Any, *, carry: Any = None) -> dict[s
       carry: where to start, leaves [B, ...]; None means `cell.initial_carry(params, B)`.
 
     Returns:
-      [B, T, ..., H] by name; {} for a cell without gates.
+      Arrays [B, T, ..., H] by name; {} for a cell without gates.
 
     Raises:
       ValueError: if cell is not a cell, xs has no batch and time axes, or the carry is not
@@ -63,32 +66,32 @@ def gate_values(cell: Any, params: Any, xs: Any, *, carry: Any = None) -> dict[s
 
 def gate_saturation(
     cell: Any,
-    params: Any,
-    xs: Any,
+    params: Params,
+    xs: Tree,
     *,
-    carry: Any = None,
+    carry: Carry | None = None,
     low: float = 0.1,
     high: float = 0.9,
 ) -> dict[str, Saturation]:
-    """How often each unit of each gate is shut or open along its inputs.
+    """Counts how often each unit of each gate is shut or open, over all rows and steps.
 
-    Left-saturated below 0.1 and right-saturated above 0.9, of all rows and steps: Karpathy, Johnson
-    and Fei-Fei 2016, section 4.2. A forget gate that is right-saturated keeps, an output gate that
-    is left-saturated hides; a gate at either end passes almost no gradient to its own weights.
+    A gate is left-saturated below 0.1 and right-saturated above 0.9: Karpathy, Johnson and Fei-Fei
+    2016, section 4.2. A right-saturated forget gate keeps its memory, a left-saturated output gate
+    hides it. A gate at either end passes almost no gradient to its own weights.
 
     Args:
       cell: a cell with a step; see `gate_values` for what counts as a gate.
       params: from `cell.init`.
       xs: [B, T, ...] inputs; a pytree of such arrays is allowed.
       carry: where to start, leaves [B, ...]; None means `cell.initial_carry(params, B)`.
-      low: below it a gate is shut.
-      high: above it a gate is open; 0 <= low < high <= 1.
+      low: a gate below it is shut.
+      high: a gate above it is open; 0 <= low < high <= 1.
 
     Returns:
-      A `Saturation` by name of the gate; {} for a cell without gates.
+      A `Saturation`, arrays [H], by name of the gate; {} for a cell without gates.
 
     Raises:
-      ValueError: if low and high are not in order within 0 and 1, cell is not a cell, xs has no
+      ValueError: if not 0 <= low < high <= 1, cell is not a cell, xs has no
         batch and time axes, or the carry is not [B, ...].
 
     Example:

@@ -1,4 +1,4 @@
-"""How far back a gradient flows through a recurrence, and where its gates stand."""
+"""How far back a gradient flows through a recurrence."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from seqjax._internal import checks, trees
+from seqjax._internal.types import Carry, Params, Tree
 from seqjax.core.layout import Layout
 from seqjax.core.scan import check_xs, swap_time
 from seqjax.diagnostics.gates import Saturation, gate_saturation
@@ -17,17 +18,17 @@ from seqjax.diagnostics.states import packed_start
 
 
 class GradientFlow(NamedTuple):
-    """What `gradient_flow` finds. h is the state, of N numbers; k the lag; logarithms are natural.
+    """What `gradient_flow` finds. The state h has N numbers, k is the lag, logarithms are natural.
 
     Fields:
-      log_norms: [B, T + 1], ln ‖∂h_T/∂h_(T-k)‖₂ for k = 0..T: the largest singular value.
-      log_gains: [B, T + 1], ln (‖∂h_T/∂h_(T-k)‖_F / √N): the root mean square of the singular
-        values, by which a gradient of random direction grows.
-      log_input_norms: [B, T], ln ‖∂h_T/∂x_(T-k)‖₂ for k = 0..T - 1; None where xs holds no floats.
-      memory: [B], the lag from which on the norm stays below 1/e of its largest.
-      half_life: [B], the same of 1/2.
-      exponents: [B, N], the Lyapunov exponents.
-      saturation: `Saturation` by gate, empty for a cell without gates.
+      log_norms: [B, T + 1], ln ‖∂h_T/∂h_(T-k)‖₂ for k = 0..T, by the largest singular value.
+      log_gains: [B, T + 1], ln (‖∂h_T/∂h_(T-k)‖_F / √N), by the root mean square of the singular
+        values: how much a gradient of random direction grows.
+      log_input_norms: [B, T], ln ‖∂h_T/∂x_(T-k)‖₂ for k = 0..T - 1; None if xs holds no floats.
+      memory: [B], the lag after which the norm stays below 1/e of its maximum.
+      half_life: [B], the lag after which it stays below 1/2 of its maximum.
+      exponents: [B, N], the Lyapunov exponents, in nats a step.
+      saturation: `Saturation` by name of the gate; {} for a cell without gates.
     """
 
     log_norms: jax.Array
@@ -41,44 +42,43 @@ class GradientFlow(NamedTuple):
 
 def gradient_flow(
     cell: Any,
-    params: Any,
-    xs: Any,
+    params: Params,
+    xs: Tree,
     *,
-    carry: Any = None,
-    select: Callable[[Any], Any] | None = None,
+    carry: Carry | None = None,
+    select: Callable[[Carry], Tree] | None = None,
 ) -> GradientFlow:
-    """How the gradient of the last state vanishes or explodes on its way back, lag by lag.
+    """Measures how the gradient of the last state vanishes or explodes going back, lag by lag.
 
         ∂h_T/∂h_(T-k) = J_T J_(T-1) ... J_(T-k+1),   Jₜ = ∂hₜ/∂hₜ₋₁
 
-    Bengio, Simard and Frasconi 1994; Pascanu, Mikolov and Bengio 2013, eq. 5-7: its norm is at
-    most (‖W‖₂ max|act'|)ᵏ. The slope of log_norms is the largest Lyapunov exponent as k grows. It
-    is these Jacobians that vanish; the gradient of a weight is a sum over all lags, which hides it.
+    Bengio, Simard and Frasconi 1994; Pascanu, Mikolov and Bengio 2013, eq. 5-7, who bound the norm
+    by (‖W‖₂ max|act'|)ᵏ. As k grows, the slope of log_norms tends to the largest Lyapunov exponent.
+    The gradient of a weight sums over all lags, which hides that these Jacobians vanish.
 
-    The product is built from its late end, all its rows at once, and scaled at every step, so that
-    a thousand steps neither over- nor underflow in float32. Each step costs as many vector-Jacobian
-    products as the state has numbers, and the eigenvalues of an N x N matrix. A derivative that is
-    0 has the logarithm -inf.
+    The product is built from its late end, all rows at once, and rescaled at every step, so that a
+    thousand steps neither over- nor underflow in float32. Each step costs N vector-Jacobian
+    products and the eigenvalues of an N x N matrix. A derivative of 0 has the logarithm -inf.
 
     Args:
-      cell: a cell with a step, whose carry holds floats only.
+      cell: a cell with a step, whose carry has floats only.
       params: from `cell.init`.
       xs: [B, T, ...] inputs; a pytree of such arrays is allowed.
       carry: where to start, leaves [B, ...]; None means `cell.initial_carry(params, B)`.
-      select: carry -> the part of it that takes h's place in the norms, such as
-        `lambda carry: carry.c`; it picks leaves or entries and computes nothing. The whole state
-        is still gone through. None means all.
+      select: a function from a carry to the part of it whose norms are measured, such as
+        `lambda carry: carry.c`; it picks leaves or entries and computes nothing. Gradients still
+        flow through the whole state. None measures all of it.
 
     Returns:
       A `GradientFlow`.
 
     Raises:
-      ValueError: if cell is not a cell, its carry is empty or holds anything but floats, xs has no
-        batch and time axes, or select picks nothing.
+      ValueError: if cell is not a cell, its carry is empty or contains anything but floats, xs has
+        no batch and time axes, or select picks nothing.
 
     Example:
       >>> import seqjax as sj
-      >>> cell = sj.Elman(2, "identity", w_h_init=sj.initializers.Orthogonal(0.5))
+      >>> cell = sj.Elman(2, activation="identity", w_h_init=sj.initializers.Orthogonal(0.5))
       >>> params = cell.init(jax.random.key(0), input_size=1)
       >>> flow = sj.diagnostics.gradient_flow(cell, params, jnp.ones((1, 100, 1)))
       >>> print(flow.log_norms[0, :3].round(3), flow.half_life.round(2))  # ln 0.5 a step
@@ -89,20 +89,19 @@ def gradient_flow(
     layout, start, step = packed_start(cell, params, batch_size, carry)
     chosen = _chosen(layout, select)
     norms, gains, inputs = _norms(step, start, swap_time(xs), chosen)
-    where = {"carry": carry}
     return GradientFlow(
         log_norms=norms,
         log_gains=gains,
         log_input_norms=inputs,
         memory=memory_length(norms),
         half_life=memory_length(norms, share=0.5),
-        exponents=lyapunov_exponents(cell, params, xs, count=start.shape[1], **where),
-        saturation=gate_saturation(cell, params, xs, **where),
+        exponents=lyapunov_exponents(cell, params, xs, count=start.shape[1], carry=carry),
+        saturation=gate_saturation(cell, params, xs, carry=carry),
     )
 
 
 def _chosen(layout: Layout, select: Callable | None) -> np.ndarray:
-    """Where in a packed state the numbers stand that `select` picks: [n]."""
+    """The places [n], in a packed state, of the numbers that `select` picks."""
     sizes = [int(np.prod(shape)) for shape in layout.shapes]
     places = np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])
     rows = [a.reshape(1, *shape) for a, shape in zip(places, layout.shapes, strict=True)]
@@ -111,18 +110,18 @@ def _chosen(layout: Layout, select: Callable | None) -> np.ndarray:
     found = np.concatenate([np.ravel(leaf) for leaf in leaves]) if leaves else np.zeros(0, int)
     checks.require(
         found.size > 0 and bool(np.isin(found, np.arange(sum(sizes))).all()),
-        "select picks nothing of the carry; expected a function such as lambda carry: carry.c, "
-        "which returns leaves of it or entries of them.",
+        "select picks nothing of the carry; expected a function that returns leaves of it or "
+        "entries of them, such as lambda carry: carry.c.",
     )
     return found
 
 
-def _norms(step: Callable, start: jax.Array, xs: Any, chosen: np.ndarray):
+def _norms(step: Callable, start: jax.Array, xs: Tree, chosen: np.ndarray):
     """log_norms, log_gains and log_input_norms, over time-major xs."""
     _, befores = jax.lax.scan(lambda h, x: (step(h, x), h), start, xs)
 
     def back(state, inputs):
-        rows, powers = state  # [n, B, N], of a product that is 2^powers [B] times as large
+        rows, powers = state  # [n, B, N]; the product itself is 2^powers [B] times as large
         h, x = inputs
         _, pull = jax.vjp(lambda h, part: step(h, trees.with_inexact(x, part)), h, floats(x))
         rows, d_x = jax.vmap(pull)(rows)
@@ -131,7 +130,7 @@ def _norms(step: Callable, start: jax.Array, xs: Any, chosen: np.ndarray):
         entering = None
         if of_x:
             entering = scale(powers) + _log_norms(jnp.concatenate(of_x, axis=-1))[0]
-        # By powers of two: nothing is rounded, here or in their sum.
+        # Scaling by powers of two rounds nothing, and neither does their sum.
         _, more = jnp.frexp(jnp.max(jnp.abs(rows), axis=(0, 2)))
         rows, powers = jnp.ldexp(rows, -more[:, None]), powers + more
         norm, gain = _log_norms(rows[..., chosen])
@@ -150,7 +149,7 @@ def _norms(step: Callable, start: jax.Array, xs: Any, chosen: np.ndarray):
 
 
 def _log_norms(rows: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """ln of the spectral norm, and of the Frobenius norm over √n, of matrices [n, B, m]: [B]."""
+    """ln ‖·‖₂ and ln (‖·‖_F / √n) of matrices [n, B, m], both [B]."""
     a = jnp.swapaxes(rows, 0, 1)
     largest = jnp.max(jnp.abs(a), axis=(1, 2))
     a = a / jnp.where(largest == 0, 1, largest)[:, None, None]

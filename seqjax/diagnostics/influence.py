@@ -1,10 +1,11 @@
-"""How much what lies k steps back counts for a prediction."""
+"""How much inputs k steps back count for a prediction."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from seqjax._internal import checks
 from seqjax.core.products import accumulator
@@ -16,8 +17,8 @@ class ContextInfluence(NamedTuple):
 
     Fields:
       influence: [K + 1], I(k) for k = 0..K; NaN at a lag that no position has.
-      half_life: [], the lag from which on I stays below half of its largest value; inf where it
-        does not within K.
+      half_life: [], the lag after which I stays below half of its maximum; inf if it does not
+        fall that far within K.
     """
 
     influence: jax.Array
@@ -26,27 +27,27 @@ class ContextInfluence(NamedTuple):
 
 def context_influence(
     log_probs: Callable[[jax.Array], jax.Array],
-    xs: Any,
+    xs: ArrayLike,
     *,
     max_lag: int | None = None,
-    positions: Any = None,
+    positions: ArrayLike | None = None,
 ) -> ContextInfluence:
-    """How much inputs count for a prediction, by their distance from it.
+    """Measures how much inputs count for a prediction, by their distance from it.
 
         I(k) = E ‖∂ log pₜ / ∂xₜ₋ₖ‖₂,   over rows and positions t >= k
 
-    The share of context that a model uses, as against the context that it is given: Khandelwal, He,
-    Qi and Jurafsky 2018 cut contexts off to see it, here it is a gradient (to first order, what a
-    small change of one input does). For tokens take their embeddings, or one-hot vectors, as xs.
+    It shows how much of its context a model uses. Khandelwal, He, Qi and Jurafsky 2018 cut contexts
+    off to see it; here it is a gradient: to first order, what a small change of one input does. For
+    tokens, use their embeddings or one-hot vectors as xs.
 
-    The cost is one backward pass through all of xs for each position. Influences under 1e-38 are 0
-    in float32; for states over thousands of steps see `gradient_flow`.
+    Each position costs one backward pass through all of xs. Influences under 1e-38 are 0 in
+    float32; for states over thousands of steps see `gradient_flow`.
 
     Args:
-      log_probs: xs [B, T, ...] -> [B, T], at t the log-probability of what follows
-        xs[:, :t + 1] (or any number for each step). Rows must not see one another.
+      log_probs: a function from xs [B, T, ...] to [B, T]: at t, the log-probability of what
+        follows xs[:, :t + 1], or any other number for each step. Rows must not see one another.
       xs: [B, T, ...] floats.
-      max_lag: K, at most T - 1, which None stands for.
+      max_lag: K, at most T - 1; None means T - 1.
       positions: [P] integers t in 0..T - 1 to average over; None means all of them.
 
     Returns:
@@ -80,7 +81,7 @@ def context_influence(
     )
 
     def at(t):
-        """The norms of the gradient of position t in all rows, lag by lag: [K + 1]."""
+        """The mean norms of position t's gradient, lag by lag, and which lags exist: [K + 1]."""
         seed = jnp.zeros_like(values).at[:, t].set(1)
         norms = _norms(pull(seed)[0].reshape(batch_size, length, -1))
         source = t - jnp.arange(lags + 1, dtype=jnp.int32)

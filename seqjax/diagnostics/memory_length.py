@@ -1,4 +1,4 @@
-"""From a curve over lags to one number."""
+"""The length of a memory as one number, from a curve over lags."""
 
 import math
 
@@ -10,24 +10,24 @@ from seqjax._internal import checks
 
 
 def memory_length(log_curve: ArrayLike, share: float = math.exp(-1)) -> jax.Array:
-    """The lag from which on a curve stays below a share of its largest value.
+    """Finds the lag after which a curve stays below a share of its maximum.
 
         min {κ : cₖ < share · max c for all k > κ},   between two lags along a straight ln c
 
-    An effective memory for share = 1/e, a half-life for share = 1/2. Of cₖ = rᵏ, r < 1, it is
-    ln share / ln r, so that ln 0.5 / ln σ(b) is the half-life of an LSTM's memory whose forget
-    gate stands at σ(b): 2.2 steps at b = 1, 103 at b = 5 (Jozefowicz et al. 2015 on that bias). A
-    curve may rise before it falls; only its last fall counts.
+    With share = 1/e it is an effective memory, with share = 1/2 a half-life. For cₖ = rᵏ, r < 1, it
+    is ln share / ln r. So ln 0.5 / ln σ(b) is the half-life of an LSTM whose forget gate is σ(b):
+    2.2 steps at b = 1, 103 at b = 5 (Jozefowicz et al. 2015 on that bias). A curve may rise before
+    it falls; only its last fall counts.
 
     Args:
-      log_curve: [..., K + 1] natural logarithms at the lags 0..K, -inf for 0.
-      share: in (0, 1).
+      log_curve: [..., K + 1] natural logarithms of the curve at the lags 0..K; -inf stands for 0.
+      share: a number in (0, 1).
 
     Returns:
-      [...] lags; inf where the curve ends without having fallen, NaN where it holds a NaN.
+      [...] lags; inf where the curve ends before it falls that far, NaN where it holds a NaN.
 
     Raises:
-      ValueError: if share is not in (0, 1), or log_curve is no array of floats with an axis.
+      ValueError: if share is not in (0, 1), or log_curve is not floats [..., K + 1].
 
     Example:
       >>> lags = jnp.arange(50.0)

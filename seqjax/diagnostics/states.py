@@ -1,4 +1,4 @@
-"""A cell's state as one vector a row, of which derivatives are taken."""
+"""A cell's state as one vector a row, for derivatives with respect to it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,15 +7,16 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
+from seqjax._internal.types import Carry, Params
 from seqjax.core.cell import check_cell_like
 from seqjax.core.layout import Layout
 from seqjax.core.scan import check_batch
 
 
 def packed_start(
-    cell: Any, params: Any, batch_size: int, carry: Any
+    cell: Any, params: Params, batch_size: int, carry: Carry | None
 ) -> tuple[Layout, jax.Array, Callable]:
-    """The layout of a carry, where to start, [B, N], and the step (h [B, N], x) -> h [B, N].
+    """The layout of a carry, its first value as [B, N], and the step (h [B, N], x) -> h [B, N].
 
     Raises:
       ValueError: if cell is not a cell, or its carry is empty, not [B, ...], or not floats only.
@@ -27,11 +28,11 @@ def packed_start(
     for path, leaf in jax.tree_util.tree_flatten_with_path(carry)[0]:
         checks.require(
             checks.is_float(leaf),
-            f"carry{jax.tree_util.keystr(path)} is {leaf.dtype}; expected floats, of which "
-            "derivatives are taken. Start a stochastic cell without a key.",
+            f"carry{jax.tree_util.keystr(path)} is {leaf.dtype}; expected floats, which have "
+            "derivatives. Start a stochastic cell without a key.",
         )
     checks.require(
-        bool(jax.tree.leaves(carry)), "the carry is empty; expected a cell with a state."
+        bool(jax.tree.leaves(carry)), "the carry is empty; expected a cell that has a state."
     )
     layout = Layout.of(carry, "dense")
 

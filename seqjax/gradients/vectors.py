@@ -1,12 +1,13 @@
-"""Params and the floats of a carry as one vector each, in at least float32."""
+"""Params, and the floats of a carry, as one vector each in at least float32."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks, trees
+from seqjax._internal.types import Carry, Params, Tree
 from seqjax.core.products import accumulator
 from seqjax.core.scan import strong
 
@@ -15,25 +16,26 @@ class Vectors(NamedTuple):
     """Both vectors, and the way back.
 
     Fields:
-      theta: [P], of params.
-      h: [N], of the floats of the carry.
-      rest: the carry's other leaves, None in place of floats.
+      theta: [P], params.
+      h: [N], the floats of the carry.
+      rest: the carry's other leaves, with None in place of floats.
       params: [P] -> params.
       floats: [N] -> the floats of a carry.
     """
 
     theta: jax.Array
     h: jax.Array
-    rest: Any
+    rest: Tree
     params: Callable
     floats: Callable
 
     @classmethod
-    def of(cls, params: Any, carry: Any) -> "Vectors":
+    def of(cls, params: Params, carry: Carry) -> "Vectors":
         """Flattens both.
 
         Raises:
-          ValueError: if params hold anything but floats, or the carry none or complex numbers.
+          ValueError: if params contain anything but floats, or the carry has no floats or has
+            complex numbers.
         """
         params, carry = strong(params), strong(carry)
         check_params(params)
@@ -46,19 +48,19 @@ class Vectors(NamedTuple):
         floats = trees.inexact(carry)
         checks.require(
             bool(jax.tree.leaves(floats)) and bool(jax.tree.leaves(params)),
-            "params or carry holds no floats; expected some in both: without a state there is "
-            "nothing to carry forward.",
+            "params or carry has no floats; expected some in both, as a derivative is carried "
+            "forward. Without a state use jax.value_and_grad.",
         )
         theta, to_params = ravel(params)
         h, to_floats = ravel(floats)
         return cls(theta, h, trees.exact(carry), to_params, to_floats)
 
-    def carry(self, h: jax.Array, rest: Any) -> Any:
-        """The carry of its floats [N] and its other leaves."""
+    def carry(self, h: jax.Array, rest: Tree) -> Carry:
+        """The carry with floats h [N] and the other leaves."""
         return trees.merge(self.floats(h), rest)
 
-    def function(self, call: Callable, rest: Any) -> Callable:
-        """(theta, h) -> ((loss, h), rest) of a window's call (params, carry) -> (loss, carry)."""
+    def function(self, call: Callable, rest: Tree) -> Callable:
+        """A window's call (params, carry) -> (loss, carry) as (theta, h) -> ((loss, h), rest)."""
 
         def one(theta, h):
             loss, after = call(self.params(theta), self.carry(h, rest))
@@ -67,8 +69,8 @@ class Vectors(NamedTuple):
         return one
 
 
-def ravel(tree: Any) -> tuple[jax.Array, Callable]:
-    """All floats of a tree as one vector in the widest of their dtypes, and the way back."""
+def ravel(tree: Tree) -> tuple[jax.Array, Callable]:
+    """All floats of a tree as one vector in their widest dtype, and the way back."""
     leaves, structure = jax.tree.flatten(tree)
     wide = max((accumulator(leaf.dtype) for leaf in leaves), key=lambda dtype: dtype.itemsize)
     ends = [sum(leaf.size for leaf in leaves[: i + 1]) for i in range(len(leaves) - 1)]
@@ -81,11 +83,11 @@ def ravel(tree: Any) -> tuple[jax.Array, Callable]:
     return jnp.concatenate([leaf.reshape(-1).astype(wide) for leaf in leaves]), back
 
 
-def check_params(params: Any) -> None:
-    """Raises ValueError if params hold anything but floats."""
+def check_params(params: Params) -> None:
+    """Raises ValueError if params contain anything but floats."""
     for path, leaf in jax.tree_util.tree_flatten_with_path(strong(params))[0]:
         checks.require(
             checks.is_float(leaf),
-            f"params{jax.tree_util.keystr(path)} is {leaf.dtype}; expected floats only. Close over "
-            "what is not learned.",
+            f"params{jax.tree_util.keystr(path)} is {leaf.dtype}; expected floats only. Let "
+            "loss_fn close over numbers that are not learned.",
         )

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
-from seqjax.core.noise import check_key
 from seqjax.initializers.weights import default_dtype
 
 
@@ -100,8 +99,9 @@ def chrono_biases(params: Any, key: jax.Array, longest: float) -> Any:
 
     Left alone, a unit forgets half of its state in ln 2 / -ln σ(b_f) steps, about ln 2 (1 + u),
     and writes no more than it forgets: σ(b_i) = 1 - σ(b_f). The keeping gate is the forget gate of
-    the LSTMs, QRNN and SRU, and z of the GRUs, which keeps where it is 1 (in `MinGRU` it writes,
-    and its bias is negated); coupled gates have one bias for both. Nothing else changes.
+    the LSTMs, QRNN and SRU, and z of the GRUs, which keeps where it is 1. Where the only gate
+    writes, z of `MinGRU` and f of `MGU`, its bias is negated; coupled gates have one bias for both.
+    Nothing else changes.
 
     Initial values only: nothing is added to what is trained. Not for tasks of short dependencies,
     where half of the units begin slower than anything they have to follow; and not for `SLSTM`,
@@ -134,7 +134,7 @@ def chrono_biases(params: Any, key: jax.Array, longest: float) -> Any:
       Tallec and Ollivier, Can Recurrent Neural Networks Warp Time?, 2018, section 3.
     """
     draw = Chrono(longest)
-    check_key(key)
+    checks.key(key)
     nodes, structure = jax.tree.flatten(params, is_leaf=_has_gates)
     gated = [index for index, node in enumerate(nodes) if _has_gates(node)]
     checks.require(

@@ -16,12 +16,12 @@ from seqjax._internal import checks
 class Initializer(Protocol):
     """Anything that makes an array from (key, shape, dtype); shape is [fan_in, fan_out] in a cell.
 
-    Those of `jax.nn.initializers` do, but compare by identity: cells that hold one are equal, and
-    compiled once, where they hold the same object.
+    Those of `jax.nn.initializers` do, but compare by identity: two cells with one of them are
+    equal, and compiled once, only if it is the same object.
 
     Example:
       >>> import seqjax as sj
-      >>> cell = sj.Elman(4, "relu", w_x_init=jax.nn.initializers.he_normal())
+      >>> cell = sj.Elman(4, activation="relu", w_x_init=jax.nn.initializers.he_normal())
       >>> cell.init(jax.random.key(0), input_size=2).w_x.shape
       (2, 4)
     """

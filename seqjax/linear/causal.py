@@ -6,6 +6,8 @@ from typing import Any, NamedTuple, final
 import jax
 import jax.numpy as jnp
 
+from seqjax._internal import checks
+from seqjax._internal.specs import Spec
 from seqjax.core.scan import Reset, where_rows, zero_rows
 from seqjax.linear.linear_cell import step_linear, unroll_linear
 from seqjax.linear.linear_scan import Method
@@ -23,7 +25,7 @@ class ConvolvedCarry(NamedTuple):
     h: Any
 
 
-class ConvolvedCell(abc.ABC):
+class ConvolvedCell(Spec, abc.ABC):
     """A `LinearCell` that projects a window of the last K inputs instead of one.
 
         uₜ, rₜ = enter(xₜ);   zₜ = project(uₜ₋ₖ₊₁, ..., uₜ, rₜ);   the rest as in `LinearCell`
@@ -72,6 +74,7 @@ class ConvolvedCell(abc.ABC):
         self, params: Any, carry: ConvolvedCarry, xs: jax.Array, mask=None, reset=None
     ) -> tuple[Any, Any]:
         """Over time: xs [B, T, D], mask [B, T] or None -> carry, ys [B, T, H]."""
+        checks.vectors(xs)
         us, rest = self.enter(params, xs if mask is None else zero_rows(mask, xs))
         of_inputs, of_h = None, None
         if reset is not None:

@@ -52,7 +52,8 @@ class DeltaNetCarry(NamedTuple):
     """The state of `DeltaNet`, in at least float32.
 
     Fields:
-      s: [B, N, K, V] memory, with sᵀ k the value it holds under a key.
+      s: [B, N, K, V] memory, with sᵀ k the value it holds under a key: the transpose of the
+        papers' S, which is V by K.
     """
 
     s: jax.Array
@@ -100,9 +101,9 @@ class DeltaNet(MatrixMemory):
     """
 
     hidden_size: int
+    _: KW_ONLY
     heads: int = 1
     key_size: int | None = None
-    _: KW_ONLY
     gated: bool = False
     negative_eigenvalues: bool = False
     chunk_size: int = 64

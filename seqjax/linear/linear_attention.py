@@ -84,9 +84,9 @@ class LinearAttention(MatrixMemory):
     """
 
     hidden_size: int
+    _: KW_ONLY
     heads: int = 1
     key_size: int | None = None
-    _: KW_ONLY
     epsilon: float = 1e-6
     chunk_size: int = 64
     w_init: Initializer = GlorotUniform()

@@ -6,6 +6,7 @@ from typing import Any, final
 import jax
 
 from seqjax._internal import checks
+from seqjax._internal.specs import Spec
 from seqjax.core.products import add_bias, dot
 from seqjax.core.scan import Reset, zero_rows
 from seqjax.core.windows import split_time
@@ -13,7 +14,7 @@ from seqjax.linear.linear_scan import METHODS, Method, linear_scan
 from seqjax.linear.pairs import add, multiply
 
 
-class LinearCell(abc.ABC):
+class LinearCell(Spec, abc.ABC):
     """A cell whose next state is linear in the present one, unit by unit.
 
         zₜ = project(xₜ);   aₜ, bₜ = coefficients(zₜ);   hₜ = aₜ ⊙ hₜ₋₁ + bₜ;   yₜ = output(hₜ, zₜ)
@@ -87,6 +88,7 @@ class LinearCell(abc.ABC):
         self, params: Any, carry: Any, xs: jax.Array, mask=None, reset: Reset | None = None
     ) -> tuple[Any, Any]:
         """Over time: xs [B, T, D], mask [B, T] or None -> carry, ys [B, T, H]."""
+        checks.vectors(xs)
         zs = self.project(params, xs if mask is None else zero_rows(mask, xs))
         carry, ys = unroll_linear(self, params, carry, zs, mask, reset)
         return carry, ys if mask is None else zero_rows(mask, ys)

@@ -23,9 +23,9 @@ class LRUParams(NamedTuple):
       log_decay: [N], ν: |λ| = exp(-exp(ν)).
       log_phase: [N], θ: arg λ = exp(θ).
       log_scale: [N], ln γ of the inputs.
-      w_b: [D, 2N] of the inputs, real parts and then imaginary ones.
-      w_c: [2N, H] of the states, for their real parts and then for minus the imaginary ones.
-      w_d: [D, H] past the state.
+      w_b: [D, 2N] of the inputs: Re B beside Im B.
+      w_c: [2N, H] of the states: Re C above -Im C, as Re(h C) = Re h Re C - Im h Im C.
+      w_d: [D, H] past the state; the paper's D is its diagonal.
     """
 
     log_decay: jax.Array
@@ -70,14 +70,24 @@ class LRU(LinearCell):
       >>> carry, y = cell.step(params, cell.initial_carry(params, 4), jnp.ones((4, 2)))
       >>> y.shape, carry.real.shape
       ((4, 3), (4, 5))
+
+      Published weights, ν, θ and ln γ [N] as they are, and complex B [N, D] and C [H, N]:
+
+      >>> B, C = np.ones((5, 2)) + 1j, np.ones((3, 5)) - 2j
+      >>> loaded = params._replace(
+      ...     w_b=jnp.concatenate([B.T.real, B.T.imag], axis=1),
+      ...     w_c=jnp.concatenate([C.T.real, -C.T.imag], axis=0),
+      ... )
+      >>> loaded.w_b.shape, loaded.w_c[0, 0].item(), loaded.w_c[5, 0].item()
+      ((2, 10), 1.0, 2.0)
     """
 
     hidden_size: int
+    _: KW_ONLY
     state_size: int | None = None
     min_radius: float = 0.0
     max_radius: float = 1.0
     max_phase: float = 6.28
-    _: KW_ONLY
     w_d_init: Initializer = GlorotUniform()
     method: Method = "auto"
 

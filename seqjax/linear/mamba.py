@@ -84,13 +84,13 @@ class Mamba(ConvolvedCell):
     """
 
     hidden_size: int
+    _: KW_ONLY
     channels: int | None = None
     state_size: int = 16
     kernel_size: int = 4
     step_rank: int | None = None
     min_step: float = 0.001
     max_step: float = 0.1
-    _: KW_ONLY
     w_init: Initializer = GlorotUniform()
     remat: int | None = 64
     method: Method = "auto"

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
+from seqjax._internal.specs import Spec
 from seqjax.core.cell import run_steps
 from seqjax.core.products import add_bias, dot
 from seqjax.core.scan import Reset, where_rows, zero_rows
@@ -14,7 +15,7 @@ from seqjax.initializers.weights import Initializer
 from seqjax.linear.chunks import Write, larger, running_maxima, write_chunks, write_step
 
 
-class MatrixMemory(abc.ABC):
+class MatrixMemory(Spec, abc.ABC):
     """A cell with heads whose state S is a matrix, written by keys and values, read by queries.
 
         Sₜ = aₜ (I - βₜ kₜ kₜᵀ) Sₜ₋₁ + βₜ kₜ vₜᵀ   or   Sₜ = aₜ Sₜ₋₁ + kₜ vₜᵀ
@@ -72,6 +73,7 @@ class MatrixMemory(abc.ABC):
         self, params: Any, carry: Any, xs: jax.Array, mask=None, reset: Reset | None = None
     ) -> tuple[Any, jax.Array]:
         """Over time: xs [B, T, D], mask [B, T] or None -> carry, ys [B, T, H]."""
+        checks.vectors(xs)
         if xs.shape[1] == 0:
             return run_steps(self, params, carry, xs, mask, reset)
         real = jnp.ones(xs.shape[:2], bool) if mask is None else mask

@@ -18,7 +18,7 @@ Candidate = Literal["linear", "positive"]
 
 
 class MinGRUParams(NamedTuple):
-    """The params of `MinGRU`; blocks in the order z, n.
+    """The params of `MinGRU`; blocks in the order z, n, and z = 1 overwrites, as in the paper.
 
     Fields:
       w_x: [D, 2H] of the inputs.
@@ -66,8 +66,8 @@ class MinGRU(LinearCell):
     """
 
     hidden_size: int
-    candidate: Candidate = "linear"
     _: KW_ONLY
+    candidate: Candidate = "linear"
     w_x_init: Initializer = GlorotUniform()
     method: Method = "auto"
 

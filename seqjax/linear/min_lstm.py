@@ -65,9 +65,9 @@ class MinLSTM(LinearCell):
     """
 
     hidden_size: int
+    _: KW_ONLY
     candidate: Candidate = "linear"
     forget_bias: float = 0.0
-    _: KW_ONLY
     w_x_init: Initializer = GlorotUniform()
     method: Method = "auto"
 

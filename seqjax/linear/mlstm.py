@@ -114,9 +114,9 @@ class MLSTM(MatrixMemory):
     """
 
     hidden_size: int
+    _: KW_ONLY
     heads: int = 1
     key_size: int | None = None
-    _: KW_ONLY
     forget_gate: Literal["sigmoid", "exponential"] = "sigmoid"
     forget_bias: tuple[float, float] = (3.0, 6.0)
     epsilon: float = 1e-6

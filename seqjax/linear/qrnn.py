@@ -18,7 +18,7 @@ from seqjax.linear.min_gru import zero_state
 
 
 class QRNNParams(NamedTuple):
-    """The params of `QRNN`; blocks in the order z, f, o.
+    """The params of `QRNN`; blocks in the order z, f, o, and f = 1 keeps, as in the paper.
 
     Fields:
       w_x: [K, D, 3H] of the last K inputs, oldest first.
@@ -63,8 +63,8 @@ class QRNN(ConvolvedCell):
     """
 
     hidden_size: int
-    kernel_size: int = 2
     _: KW_ONLY
+    kernel_size: int = 2
     w_x_init: Initializer = GlorotUniform()
     method: Method = "auto"
 

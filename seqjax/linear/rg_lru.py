@@ -25,7 +25,8 @@ class RGLRUParams(NamedTuple):
       w_in: [D, H] of the inputs; None where H = D and the inputs enter as they are.
       w_x: [H, 2H] of what enters.
       b: [2H].
-      log_odds: [H], Λ of the decay σ(Λ)^c.
+      log_odds: [H], Λ of the decay σ(Λ)^c. A large Λ holds the state; code that computes
+        ln a = -c r softplus(Λ') keeps Λ' = -Λ.
     """
 
     w_in: jax.Array | None
@@ -70,9 +71,9 @@ class RGLRU(LinearCell):
     """
 
     hidden_size: int | None = None
+    _: KW_ONLY
     min_radius: float = 0.9
     max_radius: float = 0.999
-    _: KW_ONLY
     w_x_init: Initializer = GlorotUniform()
     method: Method = "auto"
 

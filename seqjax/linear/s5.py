@@ -1,5 +1,6 @@
 """The simplified state space layer, diagonal."""
 
+import functools
 from dataclasses import KW_ONLY, dataclass
 from typing import Literal, NamedTuple, final
 
@@ -23,9 +24,10 @@ class S5Params(NamedTuple):
       log_decay: [N], Re λ = -exp(log_decay), per unit of time.
       phase: [N], Im λ, in radians per unit of time.
       log_step: [N], ln Δ, units of time a step.
-      w_b: [D, 2N] of the inputs, real parts and then imaginary ones.
-      w_c: [2N, H] of the states, for twice their real parts and then for minus the imaginary ones.
-      w_d: [D, H] past the state.
+      w_b: [D, 2N] of the inputs: Re B beside Im B.
+      w_c: [2N, H] of the states: Re C above -Im C, as Re(h C) = Re h Re C - Im h Im C. The factor
+        2 is not in it.
+      w_d: [D, H] past the state; the paper's D is its diagonal.
     """
 
     log_decay: jax.Array
@@ -72,14 +74,26 @@ class S5(LinearCell):
       >>> carry, y = cell.step(params, cell.initial_carry(params, 4), jnp.ones((4, 2)))
       >>> y.shape, carry.real.shape
       ((4, 3), (4, 5))
+
+      Published weights, Λ [N], B [N, D], C [H, N], D [H] and Δ [N], with Λ, B and C complex:
+
+      >>> rate, B, C = -0.5 + 1j * np.arange(5), np.ones((5, 2)) + 1j, np.ones((3, 5)) - 2j
+      >>> loaded = params._replace(
+      ...     log_decay=jnp.log(-rate.real),
+      ...     phase=jnp.asarray(rate.imag),
+      ...     w_b=jnp.concatenate([B.T.real, B.T.imag], axis=1),
+      ...     w_c=jnp.concatenate([C.T.real, -C.T.imag], axis=0),
+      ... )  # and log_step=jnp.log(Δ); w_d=jnp.diag(D) where the input is as wide as the output
+      >>> loaded.w_b.shape, loaded.w_c[0, 0].item(), loaded.w_c[5, 0].item()
+      ((2, 10), 1.0, 2.0)
     """
 
     hidden_size: int
+    _: KW_ONLY
     state_size: int | None = None
     spectrum: Literal["hippo", "linear"] = "hippo"
     min_step: float = 0.001
     max_step: float = 0.1
-    _: KW_ONLY
     w_d_init: Initializer = GlorotUniform()
     method: Method = "auto"
 
@@ -141,6 +155,7 @@ def held_input(rate: Complex, step: jax.Array) -> tuple[Complex, Complex]:
     return a, multiply(less, Complex(rate.real / square, -rate.imag / square))
 
 
+@functools.lru_cache(maxsize=16)
 def hippo_phases(states: int) -> np.ndarray:
     """Im λ > 0 of the normal part of HiPPO-LegS of 2N states, ascending, [N]; all Re λ are -1/2.
 
@@ -148,7 +163,9 @@ def hippo_phases(states: int) -> np.ndarray:
     """
     roots = np.sqrt(np.arange(2 * states) + 0.5)
     skew = np.tril(np.outer(roots, roots), -1)
-    return np.linalg.eigvalsh(1j * (skew - skew.T))[states:]
+    phases = np.linalg.eigvalsh(1j * (skew - skew.T))[states:]
+    phases.flags.writeable = False
+    return phases
 
 
 def log_uniform(key: jax.Array, size: int, low: float, high: float) -> jax.Array:

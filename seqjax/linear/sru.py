@@ -25,6 +25,8 @@ from seqjax.linear.min_gru import zero_state
 class SRUParams(NamedTuple):
     """The params of `SRU`; blocks in the order n, f, r, s.
 
+    f = 1 keeps, and r = 1 shows the state rather than the input, as in the paper.
+
     Fields:
       w_x: [D, 4H] of the inputs, [D, 3H] without s where D = H.
       b: [2H], of f and r.
@@ -69,8 +71,8 @@ class SRU(LinearCell):
     """
 
     hidden_size: int
-    activation: Activation = "tanh"
     _: KW_ONLY
+    activation: Activation = "tanh"
     w_x_init: Initializer = GlorotUniform()
     method: Method = "auto"
 

@@ -1,4 +1,4 @@
-"""Losses over sequences, each of which leaves padding out of its values and its gradients."""
+"""Losses over sequences; padding changes neither their values nor their gradients."""
 
 from seqjax.losses.adaptive import AdaptiveSoftmax as AdaptiveSoftmax
 from seqjax.losses.adaptive import AdaptiveSoftmaxParams as AdaptiveSoftmaxParams
@@ -16,6 +16,7 @@ from seqjax.losses.tokens import bits_per_character as bits_per_character
 from seqjax.losses.tokens import cross_entropy as cross_entropy
 from seqjax.losses.tokens import cross_entropy_sum as cross_entropy_sum
 from seqjax.losses.tokens import perplexity as perplexity
+from seqjax.losses.tokens import soft_target_losses as soft_target_losses
 from seqjax.losses.tokens import token_losses as token_losses
 from seqjax.losses.transducer import transducer_loss as transducer_loss
 from seqjax.losses.unlikelihood import previous_tokens as previous_tokens

@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
+from seqjax._internal.specs import Spec
 from seqjax.core.products import dot
 from seqjax.initializers.weights import GlorotUniform, Initializer
+from seqjax.losses.labels import to_rank
 from seqjax.losses.sampled import check_positions
 
 
@@ -30,31 +32,37 @@ class AdaptiveSoftmaxParams(NamedTuple):
     Fields:
       w: [D, V₀ + n], of the V₀ frequent classes and of the n tails as wholes.
       tails: n `Tail`s.
+      b: [V₀ + n], the bias of the same, or None.
     """
 
     w: jax.Array
     tails: tuple[Tail, ...]
+    b: jax.Array | None = None
 
 
 @final
 @dataclass(frozen=True)
-class AdaptiveSoftmax:
+class AdaptiveSoftmax(Spec, doors=("log_probs", "losses")):
     """A softmax of two levels over classes that are ordered by frequency, the most frequent first.
 
         p(y | h) = p₀(y)                   for y < cutoffs[0]
         p(y | h) = p₀(tail i) pᵢ(y)        for y in tail i,   pᵢ over h w_in w_out, of Dᵢ = D / rⁱ
 
-    Of hidden [..., D] it makes an exact law [..., V]: probabilities sum to 1, and its loss is a
-    cross-entropy, not an estimate. It is another model than one softmax, with less capacity for
-    rare classes; use it where those are many and seldom, and not for vocabularies of word pieces,
-    whose frequencies are more even. With one cutoff, V, it is the plain softmax without bias.
-    Shapes are static, so every tail is evaluated at every position: what is saved are dimensions,
-    V D against V₀ D + Σᵢ (D + Vᵢ) Dᵢ products a position.
+    It turns hidden [..., D] into an exact distribution [..., V]: probabilities sum to 1, and the
+    loss is a cross-entropy, not an estimate. It is another model than one softmax, with less
+    capacity for rare classes. Use it where rare classes are many, and not for vocabularies of word
+    pieces, whose frequencies are more even. With one cutoff, V, it is the plain softmax. Shapes are
+    static, so every tail is evaluated at every position; the saving is in dimensions, V₀ D +
+    Σᵢ (D + Vᵢ) Dᵢ products a position where a softmax takes V D.
+
+    PyTorch's `AdaptiveLogSoftmaxWithLoss(D, V, cutoffs, div_value, head_bias)` is the same with
+    cutoffs that leave out V, and div_value for shrink.
 
     Attributes:
       cutoffs: where clusters end: ascending, the first one V₀, the last one V.
       shrink: r, by which each tail has fewer dimensions than the one before (1 at least).
-      w_init: initialiser of all weights.
+      head_bias: whether the scores of frequent classes and of tails as wholes have a bias.
+      w_init: initialiser of all weights; a bias starts at 0.
 
     Raises:
       ValueError: for no cutoff, cutoffs that do not ascend from 1, or a shrink below 1; later, for
@@ -74,6 +82,7 @@ class AdaptiveSoftmax:
     cutoffs: tuple[int, ...]
     _: KW_ONLY
     shrink: float = 4.0
+    head_bias: bool = False
     w_init: Initializer = GlorotUniform()
 
     def __post_init__(self):
@@ -106,12 +115,13 @@ class AdaptiveSoftmax:
             w_out = self.w_init(out, (size, bounds[1] - bounds[0]))
             tails.append(Tail(self.w_init(down, (input_size, size)), w_out))
         w = self.w_init(head, (input_size, self.cutoffs[0] + len(tails)))
-        return AdaptiveSoftmaxParams(w, tuple(tails))
+        b = jnp.zeros(w.shape[1], w.dtype) if self.head_bias else None
+        return AdaptiveSoftmaxParams(w, tuple(tails), b)
 
     def log_probs(self, params: AdaptiveSoftmaxParams, hidden) -> jax.Array:
         """log p of every class, [..., V] in at least float32, of hidden [..., D]."""
         hidden = jnp.asarray(hidden)
-        head = jax.nn.log_softmax(dot("hidden", hidden, params.w))
+        head = jax.nn.log_softmax(_head_logits(params, hidden))
         first = self.cutoffs[0]
         parts = [head[..., :first]]
         for i, tail in enumerate(params.tails):
@@ -136,7 +146,7 @@ class AdaptiveSoftmax:
         first = self.cutoffs[0]
         tail_of = sum((targets >= cut).astype(jnp.int32) for cut in self.cutoffs[:-1])
         place = jnp.where(targets < first, targets, first - 1 + tail_of)
-        losses = -_log_prob(dot("hidden", hidden, params.w), place)
+        losses = -_log_prob(_head_logits(params, hidden), place)
         for tail, (low, high) in zip(params.tails, self._bounds, strict=True):
             inside = (targets >= low) & (targets < high)
             found = _log_prob(_tail_logits(tail, hidden), jnp.where(inside, targets - low, 0))
@@ -148,6 +158,13 @@ class AdaptiveSoftmax:
     def _bounds(self) -> tuple[tuple[int, int], ...]:
         """The first class of each tail, and that after its last."""
         return tuple(zip(self.cutoffs[:-1], self.cutoffs[1:], strict=True))
+
+
+def _head_logits(params: AdaptiveSoftmaxParams, hidden: jax.Array) -> jax.Array:
+    logits = dot("hidden", hidden, params.w)
+    if params.b is None:
+        return logits
+    return logits + to_rank(params.b.astype(logits.dtype), logits.ndim)
 
 
 def _tail_logits(tail: Tail, hidden: jax.Array) -> jax.Array:

@@ -1,26 +1,28 @@
-"""Linear-chain conditional random fields: a law over whole taggings, with scores of neighbours."""
+"""Linear-chain conditional random fields: distributions over whole taggings."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks, trees
+from seqjax.core.ids import check_ids
 from seqjax.core.scan import check_flags, swap_time, zero_rows
 from seqjax.losses.labels import (
-    LOG_ZERO,
     check_floats,
-    check_ids,
     check_integers,
     check_lengths,
+    to_rank,
     within,
 )
+from seqjax.losses.log_numbers import LOG_ZERO
 
 
 class CRFParams(NamedTuple):
     """Scores of tags that follow each other, in nats; -inf forbids.
 
-    They are learned from zeros, and added to those of `tag_rules` where taggings must be valid.
+    Learn them from zeros; add those of `tag_rules` where taggings must be valid.
 
     Fields:
       transitions: [K, K], at [i, j] of tag j after tag i.
@@ -37,7 +39,7 @@ class CRFParams(NamedTuple):
 
     @classmethod
     def zeros(cls, num_tags: int, dtype: Any = None) -> "CRFParams":
-        """All scores 0 for K tags: without learning, a softmax a step."""
+        """All scores 0 for K tags: an independent softmax at every step."""
         size = checks.positive_int("num_tags", num_tags)
         return cls(jnp.zeros((size, size), dtype), jnp.zeros(size, dtype), jnp.zeros(size, dtype))
 
@@ -74,8 +76,8 @@ def crf_loss(
       tags: [B, T] integers in 0..K-1; anything in padding.
       lengths: [B] integers, 0..T; None means T. What padding holds, NaN included, changes neither
         a value nor a gradient.
-      mask: [B, T] bool, True = real, any pattern: the steps left out do not part their neighbours.
-        Together with lengths both must hold.
+      mask: [B, T] bool, True = real, any pattern: the steps around a gap become neighbours. Given
+        lengths too, a step is real by both.
 
     Returns:
       [B] nats, at least 0, and 0 for rows without a step. +inf, with zero gradient, where the tags
@@ -100,7 +102,7 @@ def crf_loss(
     tags = check_integers("tags", tags, shape, "emissions without its last axis")
     bad = chain.real & ((tags < 0) | (tags >= size))
     check_ids("tags", tags, bad, f"expected ids in 0..{size - 1}, the last axis of emissions.")
-    tags = jnp.where(chain.real & ~bad, tags, 0).astype(jnp.int32)
+    tags = jnp.where(chain.real & ~bad, tags, 0)
     score, total = _score(chain, tags), _log_total(chain)
     impossible = score < LOG_ZERO / 2
     loss = jnp.where(impossible, 0, total - score)
@@ -113,8 +115,7 @@ def crf_log_partition(
 ) -> jax.Array:
     """log Z of `crf_loss`: of the sum over all taggings of a row of exp of their score.
 
-    One pass over time, Z to a step from Z to the one before. Its gradient by the emissions is the
-    marginals of the tags.
+    One pass over time. Its gradient by the emissions is the marginals of the tags.
 
     Args:
       params: `CRFParams` of K tags.
@@ -155,7 +156,7 @@ def crf_marginals(
 
     Returns:
       `Marginals`: tags [B, T, K] sum to 1 at every real step, pairs [B, K, K] to the number of
-      transitions. What they are where every tagging is forbidden has no meaning.
+      transitions. Without meaning where every tagging is forbidden.
 
     Raises:
       ValueError: as `crf_loss`.
@@ -179,7 +180,7 @@ def crf_marginals(
 
 
 class Chain(NamedTuple):
-    """A chain that was checked: no infinities, nothing of padding."""
+    """A checked chain, without infinities and with zeros in padding."""
 
     emissions: jax.Array  # [B, T, K]
     transitions: jax.Array  # [K, K], or [B, K, K]
@@ -193,31 +194,42 @@ class Chain(NamedTuple):
         return self.real & (jnp.cumsum(self.real, axis=1, dtype=jnp.int32) == 1)
 
 
-def forward(chain: Chain, join) -> tuple[jax.Array, jax.Array]:
-    """The scores of all ways to each tag: of the last step [B, K], and of every step [B, T, K].
+class Forward(NamedTuple):
+    """Scores of all ways to each tag, kept near 0, where float32 has the most digits."""
 
-    `join` reduces over the tag before: scores [B, K, K] at [i, j] -> [B, K].
-    """
+    last: jax.Array  # [B, K] of the last step, less the level
+    every: jax.Array  # [B, T, K] of every step, each less some number a row
+    level: jax.Array  # [B] an integer
 
-    def step(alpha, inputs):
+    def scores(self, end: jax.Array, join: Callable[..., jax.Array]) -> jax.Array:
+        """The scores of whole rows [B], joined over the last tag."""
+        return self.level + join(self.last + end[None], axis=-1)
+
+
+def forward(chain: Chain, join: Callable[..., jax.Array]) -> Forward:
+    """Runs over the steps; `join(scores, axis)` reduces over the tag before, to a sum or a max."""
+
+    def step(carry, inputs):
+        alpha, level = carry
         emission, real, first = inputs
-        moved = join(alpha[:, :, None] + chain.transitions)
-        new = jnp.where(first[:, None], chain.start, moved) + emission
-        alpha = jnp.where(real[:, None], new, alpha)
-        return alpha, alpha
+        moved = join(alpha[:, :, None] + to_rank(chain.transitions, 3), axis=1)
+        new = jnp.where(first[:, None], chain.start[None], moved) + emission
+        up = jnp.floor(jnp.max(new, axis=1))
+        alpha = jnp.where(real[:, None], new - up[:, None], alpha)
+        return (alpha, jnp.where(real, level + up, level)), alpha
 
     emissions = chain.emissions
     begin = jnp.zeros((emissions.shape[0], emissions.shape[2]), emissions.dtype)
+    begin = trees.vary_like((begin, begin[:, 0]), chain)
     xs = swap_time((emissions, chain.real, chain.first))
     step = jax.checkpoint(step, prevent_cse=False)  # else [B, K, K] is stored at every step
-    last, every = jax.lax.scan(step, trees.vary_like(begin, chain), xs)
-    return last, swap_time(every)
+    (last, level), every = jax.lax.scan(step, begin, xs)
+    return Forward(last, swap_time(every), level)
 
 
 def _log_total(chain: Chain) -> jax.Array:
-    """log Z [B], with `LOG_ZERO` for what is."""
-    last, _ = forward(chain, lambda scores: jax.nn.logsumexp(scores, axis=1))
-    total = jax.nn.logsumexp(last + chain.end, axis=-1)
+    """log Z [B], about `LOG_ZERO` or less for log 0."""
+    total = forward(chain, jax.nn.logsumexp).scores(chain.end, jax.nn.logsumexp)
     return jnp.where(jnp.any(chain.real, axis=1), total, 0)
 
 

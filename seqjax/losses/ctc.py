@@ -5,19 +5,19 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.experimental import checkify
 
-from seqjax._internal import checks
+from seqjax._internal import checks, trees
+from seqjax.core.ids import check_ids
+from seqjax.core.scan import swap_time
 from seqjax.losses.labels import (
-    LOG_ZERO,
     check_blank,
     check_floats,
-    check_ids,
     check_labels,
     check_lengths,
     within,
 )
+from seqjax.losses.log_numbers import LOG_ZERO, Log, log_sum
 
 
 def ctc_loss(
@@ -27,15 +27,16 @@ def ctc_loss(
 
         p(y | x) = Σ_π Πₜ softmax(xₜ)[πₜ]    over the paths π [T] with ctc_collapse(π) = y
 
-    A path names a label or the blank at every frame; it is read by merging what repeats and then
-    leaving the blanks out, so equal neighbours in y need a blank between them. The gradient is
-    exact: in xₜ it is softmax(xₜ) less the posterior probability of each label at frame t. The sum
-    over alignments is `optax.ctc_loss`, with lengths for its paddings.
+    A path names a label or the blank at every frame. To read it, merge repeats and then drop
+    blanks, so equal neighbours in y need a blank between them. The gradient is
+    exact: by xₜ it is softmax(xₜ) less the posterior probability of each label at frame t. In
+    float32 its entries are within 1e-4 after 8,000 frames. It takes T sequential steps, and memory
+    for two arrays [T, B, 2 N + 1].
 
-    Use it where labels come in the order of the inputs and fewer than one a frame, as in speech
-    and handwriting. Frames are independent given x, so it learns no language model, and it places
-    its labels as narrow peaks, often late: do not read it as an alignment. Where labels outnumber
-    frames, or depend on each other, use `transducer_loss` or an attention decoder.
+    Use it where labels follow the order of the inputs, at most one a frame, as in speech and
+    handwriting. Frames are independent given x, so it learns no language model. It places labels as
+    narrow peaks, often late: do not read them as an alignment. Where labels outnumber frames, or
+    depend on each other, use `transducer_loss` or an attention decoder.
 
     Args:
       logits: [B, T, V] floats over labels and blank. Half precision is computed in float32.
@@ -76,10 +77,12 @@ def ctc_loss(
     real, real_labels = within(lengths, steps), within(label_lengths, size)
     bad = real_labels & ((labels < 0) | (labels >= vocab_size) | (labels == blank))
     check_ids("labels", labels, bad, f"expected ids in 0..{vocab_size - 1} other than blank.")
-    labels = jnp.where(real_labels & ~bad, labels, blank).astype(jnp.int32)
+    labels = jnp.where(real_labels & ~bad, labels, blank)
     check_frames(labels, real_labels, lengths)
-    logits = jnp.where(real[..., None], logits, 0)
-    losses = _path_sums(logits, real, labels, real_labels, blank)
+    log_probs = jax.nn.log_softmax(jnp.where(real[..., None], logits, 0))
+    total = _log_path_sums(log_probs, real, labels, label_lengths, blank)
+    losses = -total + jax.lax.stop_gradient(jnp.maximum(total, 0))  # rounding goes above 0
+    losses = jnp.where(total < LOG_ZERO / 2, jnp.inf, losses)
     return jnp.where(jnp.any(bad, axis=1), jnp.nan, losses)
 
 
@@ -100,26 +103,31 @@ def check_frames(labels: jax.Array, real_labels: jax.Array, lengths: jax.Array) 
         )
 
 
-def _path_sums(logits, real, labels, real_labels, blank: int) -> jax.Array:
-    """Losses [B] by optax, with +inf for what its large finite numbers stand for."""
-    # No frame or no label at all is padding, which optax cannot be given an empty axis of.
-    log_probs = jnp.maximum(jax.nn.log_softmax(_not_empty(logits)), LOG_ZERO)
-    paddings = (~_not_empty(real)).astype(log_probs.dtype)
-    label_paddings = (~_not_empty(real_labels)).astype(log_probs.dtype)
-    with jax.numpy_dtype_promotion("standard"):
-        losses = optax.ctc_loss(
-            log_probs,
-            paddings,
-            _not_empty(labels),
-            label_paddings,
-            blank_id=blank,
-            log_epsilon=LOG_ZERO,
-        )
-    losses = losses.astype(logits.dtype)
-    losses = losses - jax.lax.stop_gradient(jnp.minimum(losses, 0))  # rounding goes below 0
-    return jnp.where(losses > -LOG_ZERO / 2, jnp.inf, losses)
+def _log_path_sums(log_probs, real, labels, label_lengths, blank: int) -> jax.Array:
+    """log of the probability of all paths of each row, [B].
 
+    A path walks through 2 N + 1 states, the labels with a blank before, between and after them:
+    it stays, goes to the next state, or skips a blank between labels that differ.
+    """
+    batch_size, size = labels.shape
+    states = jnp.full((batch_size, 2 * size + 1), blank, jnp.int32).at[:, 1::2].set(labels)
+    before = jnp.pad(states, ((0, 0), (2, 0)), constant_values=blank)[:, :-2]
+    skips = (states != blank) & (states != before)
+    # Before the first frame a path is at the first blank, which reaches both beginnings.
+    first = jnp.broadcast_to(jnp.arange(2 * size + 1) == 0, states.shape)
+    start = Log.one_where(first, log_probs.dtype)
+    nowhere = Log.one_where(jnp.zeros_like(first), log_probs.dtype)
 
-def _not_empty(x: jax.Array) -> jax.Array:
-    """x [B, T, ...] with one more step of zeros where there is none."""
-    return x if x.shape[1] else jnp.zeros((x.shape[0], 1, *x.shape[2:]), x.dtype)
+    def step(alpha: Log, inputs):
+        log_prob, real = inputs
+        skipped = alpha.earlier(2).where(skips, nowhere)
+        arrived = log_sum(alpha, alpha.earlier(1), skipped)
+        new = arrived.times(jnp.take_along_axis(log_prob, states, axis=1))
+        return new.where(real[:, None], alpha), None
+
+    start = trees.vary_like(start, (log_probs, real, labels))
+    step = jax.checkpoint(step, prevent_cse=False)  # only α is stored at every frame
+    alpha, _ = jax.lax.scan(step, start, swap_time((log_probs, real)))
+    in_blank = alpha.take(2 * label_lengths)
+    in_label = alpha.take(jnp.maximum(2 * label_lengths - 1, 0))
+    return log_sum(in_blank, in_label).where(label_lengths > 0, in_blank).value

@@ -7,8 +7,7 @@ import jax.numpy as jnp
 from jax.experimental import checkify
 
 from seqjax._internal import checks
-
-LOG_ZERO = -1e30  # stands for log 0 where an infinity would turn a gradient into NaN
+from seqjax.core.ids import as_ids
 
 
 def check_floats(name: str, x: Any, axes: str) -> jax.Array:
@@ -24,6 +23,11 @@ def check_floats(name: str, x: Any, axes: str) -> jax.Array:
 def widened(x: jax.Array) -> jax.Array:
     """x in at least float32: sums of many small terms need more bits than half precision has."""
     return x.astype(jnp.float32) if jnp.finfo(x.dtype).bits < 32 else x
+
+
+def to_rank(x: jax.Array, rank: int) -> jax.Array:
+    """x with axes of size 1 in front, so that it meets another array without rank promotion."""
+    return x.reshape((1,) * (rank - x.ndim) + x.shape)
 
 
 def check_lengths(name: str, lengths: Any, batch_size: int, limit: int, of: str) -> jax.Array:
@@ -55,16 +59,12 @@ def check_lengths(name: str, lengths: Any, batch_size: int, limit: int, of: str)
 
 def within(lengths: jax.Array, limit: int) -> jax.Array:
     """[B, limit] bool: the first lengths [B] places of each row."""
-    return jnp.arange(limit, dtype=jnp.int32) < lengths[:, None]
+    return jnp.arange(limit, dtype=jnp.int32)[None] < lengths[:, None]
 
 
 def check_integers(name: str, ids: Any, shape: tuple[int, ...], of: str) -> jax.Array:
-    """Ids as an array of integers of a shape, which is `of`'s."""
-    ids = jnp.asarray(ids)
-    checks.require(
-        jnp.issubdtype(ids.dtype, jnp.integer),
-        f"{name} is {ids.dtype}; expected integer ids, not one-hot rows or probabilities.",
-    )
+    """Ids as int32 of a shape, which is `of`'s."""
+    ids = as_ids(name, ids)
     checks.require(
         ids.shape == shape, f"{name} has shape {ids.shape}; expected {shape}, that of {of}."
     )
@@ -72,12 +72,8 @@ def check_integers(name: str, ids: Any, shape: tuple[int, ...], of: str) -> jax.
 
 
 def check_labels(labels: Any, batch_size: int, of: str) -> jax.Array:
-    """Labels as integers [B, N]."""
-    labels = jnp.asarray(labels)
-    checks.require(
-        jnp.issubdtype(labels.dtype, jnp.integer),
-        f"labels is {labels.dtype}; expected integer ids [B, N], padded on the right.",
-    )
+    """Labels as int32 [B, N]."""
+    labels = as_ids("labels", labels)
     checks.require(
         labels.ndim == 2 and labels.shape[0] == batch_size,
         f"labels has shape {labels.shape} but {of} has batch size {batch_size}; expected [B, N], "
@@ -95,12 +91,3 @@ def check_blank(blank: Any, vocab_size: int) -> int:
         "of logits.",
     )
     return int(blank)
-
-
-def check_ids(name: str, ids: jax.Array, bad: jax.Array, expected: str) -> None:
-    """Refuses ids where `bad` is True, now if the values are known, or else under checkify."""
-    known, values = checks.concrete(bad), checks.concrete(ids)
-    if known is None or values is None:
-        checkify.debug_check(~jnp.any(bad), f"{name} holds an id out of range; {expected}")
-    elif known.any():
-        raise ValueError(f"{name} holds {int(values[known][0])}; {expected}")

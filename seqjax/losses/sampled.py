@@ -1,4 +1,4 @@
-"""Softmax over a large vocabulary, of which a sample is seen at a time."""
+"""Softmax over a large vocabulary, estimated from a sample of its classes."""
 
 import math
 from typing import Any, NamedTuple
@@ -8,14 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from seqjax._internal import checks
-from seqjax.core.noise import check_key
+from seqjax.core.ids import check_ids
 from seqjax.core.products import dot
 from seqjax.core.scan import zero_rows
-from seqjax.losses.labels import check_ids, check_integers, widened
+from seqjax.losses.labels import check_integers, to_rank, widened
 
 
 class Proposal(NamedTuple):
-    """A law over V classes from which a draw costs the same for any V.
+    """A distribution over V classes from which a draw costs the same for any V.
 
     Made by `make_proposal`. A class is drawn evenly, and replaced by its alias with probability
     1 - keep: the alias method.
@@ -34,14 +34,14 @@ class Proposal(NamedTuple):
         """Independent classes of a shape, int32, with replacement."""
         place, coin = jax.random.split(key)
         drawn = jax.random.randint(place, shape, 0, len(self.keep), jnp.int32)
-        kept = jax.random.uniform(coin, shape) < self.keep[drawn]
+        kept = jax.random.uniform(coin, shape, self.keep.dtype) < self.keep[drawn]
         return jnp.where(kept, drawn, self.alias[drawn])
 
 
 def make_proposal(weights: Any) -> Proposal:
-    """A law proportional to weights, such as counts in a corpus, or counts ** 0.75.
+    """A distribution proportional to weights, such as counts in a corpus, or counts ** 0.75.
 
-    Tables are made on the host in float64, once.
+    The tables are made once, on the host, in float64.
 
     Args:
       weights: [V] numbers of at least 0, not all 0.
@@ -112,17 +112,16 @@ def sampled_softmax_losses(
     Dividing by q is the correction by log q: E[Ẑ] = Z, the true sum, without bias for any S and any
     q that gives every class a chance. log Ẑ is not log Z: by Jensen's inequality the loss is too
     low in expectation, by about Var(Ẑ) / 2 Z², and its gradient is biased to the same order,
-    O(1 / S); both vanish as S grows or where q(j) is proportional to exp(oⱼ) off the target. It is
-    for training with a vocabulary too large for all its logits. Do not report it, nor a perplexity
-    from it: evaluate with `cross_entropy`.
+    O(1 / S); both vanish as S grows or where q(j) is proportional to exp(oⱼ) off the target. Use it
+    to train with a vocabulary too large for all its logits. Do not report it, nor a perplexity from
+    it: evaluate with `cross_entropy`.
 
     Args:
       hidden: [..., D] floats.
       weights: [V, D], a row a class, as those of an embedding.
       targets: [...] integers in 0..V-1.
       proposal: q over the V classes, of `make_proposal`: near the classes' own frequencies.
-      key: a typed key. The S classes drawn serve all positions of the call; take another one each
-        time.
+      key: a typed key, another one each call. All positions of a call share its S draws.
       num_samples: S, with replacement.
       bias: [V], or None.
       mask: [...] bool, True = real; None means that every position is.
@@ -145,7 +144,7 @@ def sampled_softmax_losses(
       Bengio and Senécal, Adaptive Importance Sampling to Accelerate Training of a Neural
       Probabilistic Language Model, 2008. Jean, Cho, Memisevic and Bengio, On Using Very Large
       Target Vocabulary for Neural Machine Translation, 2015. Blanc and Rendle, Adaptive Sampled
-      Softmax with Kernel Based Sampling, 2018, for the law without bias.
+      Softmax with Kernel Based Sampling, 2018, for the distribution without bias.
     """
     hidden, weights = jnp.asarray(hidden), jnp.asarray(weights)
     checks.require(
@@ -159,7 +158,7 @@ def sampled_softmax_losses(
         f"proposal is over {proposal.log_probs.shape[0]} classes but weights has {size} rows; "
         "expected as many.",
     )
-    check_key(key)
+    checks.key(key)
     count = checks.positive_int("num_samples", num_samples)
     hidden, targets, bad = check_positions(hidden, targets, mask, size)
     targets = jnp.where(bad, 0, targets)
@@ -169,9 +168,10 @@ def sampled_softmax_losses(
     others = dot("hidden", hidden, weights[drawn].T)  # [..., S]
     if bias is not None:
         bias = jnp.asarray(bias).astype(own.dtype)
-        own, others = own + bias[targets], others + bias[drawn]
-    others = others - (proposal.log_probs[drawn] + math.log(count)).astype(others.dtype)
-    others = jnp.where(drawn == targets[..., None], -jnp.inf, others)
+        own, others = own + bias[targets], others + to_rank(bias[drawn], others.ndim)
+    expected = proposal.log_probs[drawn] + math.log(count)  # log S q
+    others = others - to_rank(expected.astype(others.dtype), others.ndim)
+    others = jnp.where(to_rank(drawn, others.ndim) == targets[..., None], -jnp.inf, others)
     both = jnp.concatenate([own[..., None], others], axis=-1)
     losses = jnp.where(bad, jnp.nan, jax.nn.logsumexp(both, axis=-1) - own)
     return losses if mask is None else jnp.where(mask, losses, 0)
@@ -192,4 +192,4 @@ def check_positions(hidden, targets, mask, vocab_size: int):
         hidden, targets = zero_rows(mask, hidden), zero_rows(mask, targets)
     bad = (targets < 0) | (targets >= vocab_size)
     check_ids("targets", targets, bad, f"expected ids in 0..{vocab_size - 1}. Mask padding.")
-    return hidden, targets.astype(jnp.int32), bad
+    return hidden, targets, bad

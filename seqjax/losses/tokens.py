@@ -1,7 +1,7 @@
 """Losses over sequences of tokens, in nats.
 
 Every loss here is a sum over real tokens, divided (where a mean is asked for) by the number of
-real tokens: padding counts neither above nor below the line. Windows, micro-batches and devices
+real tokens: padding counts neither in the sum nor in the number. Windows, micro-batches and devices
 are combined by adding their `LossSum`s, never by averaging their means.
 
 Notation: `...` any leading axes (usually B batch, T time), V vocabulary.
@@ -12,9 +12,13 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from seqjax._internal import checks
-from seqjax.losses.labels import check_ids, widened
+from seqjax.core.ids import as_ids, check_ids
+from seqjax.core.scan import zero_rows
+from seqjax.losses.labels import widened
+from seqjax.losses.log_numbers import LOG_ZERO
 
 
 class LossSum(NamedTuple):
@@ -84,11 +88,59 @@ def token_losses(logits, targets, *, mask=None, label_smoothing: float = 0.0) ->
     return losses if mask is None else jnp.where(mask, losses, 0)
 
 
+def soft_target_losses(logits, target_probs, *, mask=None) -> jax.Array:
+    """Cross-entropy of each token to a distribution over the classes, in nats.
+
+        loss = -Σᵥ qᵥ log softmax(x)ᵥ
+
+    For targets that are not one class: a teacher's probabilities (distillation), votes of several
+    annotators. Its gradient is softmax(x) - q; its least value is the entropy of q, not 0. What
+    padding holds, NaN included, changes neither a value nor a gradient.
+
+    Args:
+      logits: [..., V] floats. Half precision is computed in float32.
+      target_probs: [..., V] floats q, at least 0, of sum 1. A gradient flows into them too: stop it
+        for a teacher's.
+      mask: [...] bool, True = real; None means that every token is.
+
+    Returns:
+      [...] nats, exactly 0 where masked; +inf, with zero gradient, where q gives some probability
+      to a class with a logit of -inf.
+
+    Raises:
+      ValueError: if shapes or dtypes do not fit, or real target_probs are known and not a
+        distribution.
+
+    Example:
+      >>> logits, probs = jnp.zeros((1, 2)), jnp.array([[0.5, 0.5]])
+      >>> print(soft_target_losses(logits, probs).round(3))
+      [0.693]
+
+    References:
+      Hinton, Vinyals and Dean, Distilling the Knowledge in a Neural Network, 2015.
+    """
+    logits, probs = _check_logits(logits), jnp.asarray(target_probs)
+    checks.require(
+        checks.is_float(probs) and probs.shape == logits.shape,
+        f"target_probs is {probs.dtype}{list(probs.shape)}; expected floats {list(logits.shape)}, "
+        "a probability of each class. Ids have token_losses.",
+    )
+    mask = _check_mask(mask, logits.shape[:-1])
+    logits, probs = widened(logits), widened(probs)
+    if mask is not None:
+        logits, probs = zero_rows(mask, logits), zero_rows(mask, probs)
+    _check_distributions(probs, mask)
+    log_probs = jnp.maximum(jax.nn.log_softmax(logits), LOG_ZERO)
+    impossible = jnp.any((probs > 0) & (log_probs <= LOG_ZERO), axis=-1)
+    losses = -jnp.sum(probs * log_probs, axis=-1)
+    return jnp.where(impossible, jnp.inf, losses)
+
+
 def cross_entropy_sum(logits, targets, *, mask=None, label_smoothing: float = 0.0) -> LossSum:
     """Cross-entropy summed over real tokens, and their number.
 
     The form to combine over windows, micro-batches or devices: add the fields, then take `mean`.
-    The gradient of the total is the mean's times the tokens, no more: nothing is divided twice.
+    The gradient of the total is that of the mean times the number of tokens.
 
     Args:
       logits: [..., V] floats.
@@ -121,8 +173,8 @@ def cross_entropy(logits, targets, *, mask=None, label_smoothing: float = 0.0) -
 
         loss = Σ loss(real tokens) / max(number of real tokens, 1)
 
-    The mean is over the real tokens of this call. Where the calls hold different numbers of them
-    (a last, partly padded window), means of means are not the mean: use `cross_entropy_sum`.
+    The mean is over the real tokens of this call. Where calls have different numbers of them (a
+    last, partly padded window), the mean of their means is not the mean: use `cross_entropy_sum`.
 
     Args:
       logits: [..., V] floats. Half precision is computed in float32.
@@ -193,34 +245,54 @@ def bits_per_character(nats_per_character) -> jax.Array:
 
 def _checked(logits, targets, mask, label_smoothing):
     """The arguments as arrays, logits in at least float32; raises where they do not fit."""
-    logits, targets = jnp.asarray(logits), jnp.asarray(targets)
-    checks.require(
-        logits.ndim >= 1 and checks.is_float(logits),
-        f"logits is {logits.dtype}{list(logits.shape)}; expected floats [..., V].",
-    )
-    checks.require(
-        jnp.issubdtype(targets.dtype, jnp.integer),
-        f"targets is {targets.dtype}; expected integer ids, not one-hot rows or probabilities.",
-    )
+    logits, targets = _check_logits(logits), as_ids("targets", targets)
     checks.require(
         targets.shape == logits.shape[:-1],
         f"targets has shape {targets.shape} but logits has shape {logits.shape}; expected "
         f"{logits.shape[:-1]}, the shape of logits without its last axis (the vocabulary).",
     )
     checks.rate("label_smoothing", label_smoothing)
-    if mask is not None:
-        mask = jnp.asarray(mask)
-        checks.require(
-            mask.dtype == jnp.bool_,
-            f"mask is {mask.dtype}; expected bool, True = real. Write mask.astype(bool), or "
-            "targets != pad_id.",
-        )
-        checks.require(
-            mask.shape == targets.shape,
-            f"mask has shape {mask.shape} but targets has shape {targets.shape}; expected the "
-            "same, one entry a token.",
-        )
+    mask = _check_mask(mask, targets.shape)
     bad = (targets < 0) | (targets >= logits.shape[-1])
     expected = f"expected ids in 0..{logits.shape[-1] - 1}, the last axis of logits. Mask padding."
     check_ids("targets", targets, bad if mask is None else bad & mask, expected)
     return widened(logits), targets, mask
+
+
+def _check_logits(logits) -> jax.Array:
+    logits = jnp.asarray(logits)
+    checks.require(
+        logits.ndim >= 1 and checks.is_float(logits),
+        f"logits is {logits.dtype}{list(logits.shape)}; expected floats [..., V].",
+    )
+    return logits
+
+
+def _check_mask(mask, shape: tuple[int, ...]) -> jax.Array | None:
+    if mask is None:
+        return None
+    mask = jnp.asarray(mask)
+    checks.require(
+        mask.dtype == jnp.bool_,
+        f"mask is {mask.dtype}; expected bool, True = real. Write mask.astype(bool), or "
+        "targets != pad_id.",
+    )
+    checks.require(
+        mask.shape == shape,
+        f"mask has shape {mask.shape} but targets has shape {shape}; expected the same, one entry "
+        "a token.",
+    )
+    return mask
+
+
+def _check_distributions(probs: jax.Array, mask: jax.Array | None) -> None:
+    """Refuses probabilities [..., V] of real tokens that are known and not a distribution."""
+    known, real = checks.concrete(probs), True if mask is None else checks.concrete(mask)
+    if known is None or real is None:
+        return
+    good = (known >= 0).all(axis=-1) & (abs(known.sum(axis=-1) - 1) < 0.01)
+    if not (good | ~np.asarray(real)).all():
+        raise ValueError(
+            "target_probs holds a row that is not a distribution; expected numbers of at least 0 "
+            "with the sum 1. Take the softmax of a teacher's logits."
+        )

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 
 from seqjax._internal import checks
 from seqjax.core.scan import check_flags, zero_rows
-from seqjax.losses.labels import LOG_ZERO, check_integers, widened
+from seqjax.losses.labels import check_integers, to_rank, widened
+from seqjax.losses.log_numbers import LOG_ZERO
 
 
 def unlikelihood_losses(logits: Any, candidates: Any, *, mask: Any = None) -> jax.Array:
@@ -17,10 +18,10 @@ def unlikelihood_losses(logits: Any, candidates: Any, *, mask: Any = None) -> ja
 
     Add it to the likelihood: `token_losses(...) + weight * unlikelihood_losses(...)`, with weight 1
     in the paper; by itself it says nothing about what is right. With `previous_tokens` as
-    candidates, what was said before is pushed down unless it is the target: against the loops of
-    greedy decoding. The gradient is exact, and drawn from no model: repetitions of longer phrases
-    need the sequence-level loss of the paper, or a processor at decoding. Not for data that repeats
-    itself for good reasons, such as code, lyrics or music: perplexity suffers.
+    candidates it pushes earlier tokens down unless they are the target, which helps against the
+    loops of greedy decoding. No model is run, so longer repeated phrases need the paper's
+    sequence-level loss, or a processor at decoding. Do not use it for data that repeats itself for
+    good reasons, such as code, lyrics or music: perplexity suffers.
 
     log(1 - p) has all its digits also where p is near 1: there it is log Σ exp of the other logits
     less log Σ exp of all.
@@ -100,7 +101,7 @@ def previous_tokens(targets: Any, vocab_size: int, *, mask: Any = None) -> jax.A
     targets = check_integers("targets", targets, shape, "targets")
     size = checks.positive_int("vocab_size", vocab_size)
     real = check_flags("mask", mask, *shape)
-    said = targets[..., None] == jnp.arange(size, dtype=targets.dtype)  # [B, T, V]
+    said = targets[..., None] == to_rank(jnp.arange(size, dtype=jnp.int32), 3)  # [B, T, V]
     own, said = said, said if real is None else said & real[..., None]
     earlier = jnp.pad(said, ((0, 0), (1, 0), (0, 0)))[:, :-1].astype(jnp.int8)
     candidates = (jax.lax.cummax(earlier, axis=1) > 0) & ~own
@@ -110,7 +111,8 @@ def previous_tokens(targets: Any, vocab_size: int, *, mask: Any = None) -> jax.A
 def _log_complement(logits: jax.Array) -> jax.Array:
     """log(1 - softmax(logits)) [..., V]."""
     best = jax.lax.argmax(logits, logits.ndim - 1, jnp.int32)
-    is_best = best[..., None] == jnp.arange(logits.shape[-1], dtype=jnp.int32)
+    classes = jnp.arange(logits.shape[-1], dtype=jnp.int32)
+    is_best = best[..., None] == to_rank(classes, logits.ndim)
     whole = jax.nn.logsumexp(logits, axis=-1, keepdims=True)
     rest = jax.nn.logsumexp(jnp.where(is_best, LOG_ZERO, logits), axis=-1, keepdims=True)
     # Only the best class can have p > 1/2, beyond which 1 - p loses digits.

@@ -1,4 +1,4 @@
-"""Distances between sequences of tokens: edits, the same by kind, positions that differ.
+"""Distances between sequences of tokens: edits, edits by kind, positions that differ.
 
 All are jittable and take rows of unequal lengths. `...` are leading axes, which broadcast: the n
 best hypotheses [B, K, L] meet their references as [B, 1, S].
@@ -12,15 +12,16 @@ import jax.numpy as jnp
 from jax import lax
 
 from seqjax._internal import checks
+from seqjax.core.ids import as_ids, check_ids
 
 
 class EditCounts(NamedTuple):
-    """The edits of an alignment with fewest of them; of several the one with most substitutions.
+    """The edits of an alignment with the fewest edits, and among those the most substitutions.
 
     Fields:
-      substitutions: [...] int32, tokens of the hypothesis that stand for another one.
+      substitutions: [...] int32, tokens of the hypothesis in the place of another.
       deletions: [...] int32, tokens of the reference that are missing.
-      insertions: [...] int32, tokens of the hypothesis that are too many.
+      insertions: [...] int32, tokens of the hypothesis without one in the reference.
     """
 
     substitutions: jax.Array
@@ -46,9 +47,9 @@ def edit_distance(
 
     One pass over the hypothesis, a whole row of D at a time: what runs along a row is a running
     minimum, since min over k <= j of (e[k] + (j - k) d) = j d + min over k <= j of (e[k] - k d).
-    Time O(L S), of which L steps are sequential; memory O(S) a row. An insertion is a token of the
-    hypothesis without one in the reference, as in error rates of speech recognition. Not
-    differentiable: it is counted, not smoothed.
+    It takes O(L S) operations in L sequential steps, and O(S) memory a row. An insertion is a token
+    of the hypothesis without one in the reference, as in error rates of speech recognition. It is
+    not differentiable.
 
     Args:
       hypotheses: [..., L] integers.
@@ -107,8 +108,8 @@ def edit_counts(hypotheses, references, lengths=None, reference_lengths=None) ->
     """How many edits of each kind an alignment of least distance has.
 
     The kinds are not unique: "ab" for "ba" is two substitutions, or an insertion and a deletion.
-    Most substitutions win, by a distance in which every edit costs n + 1 and insertions and
-    deletions one more, with n above their number; any tie-break leaves the total as it is.
+    The most substitutions win: insertions and deletions cost a little more than they do, too little
+    to change the total.
 
     Args:
       hypotheses: [..., L] integers.
@@ -177,49 +178,15 @@ def hamming_distance(hypotheses, references, lengths=None) -> jax.Array:
     return jnp.sum((hyp != ref) & real, axis=-1, dtype=jnp.int32)
 
 
-def error_rate(distances, reference_lengths) -> jax.Array:
-    """Edits per token of the references, over a whole corpus: WER, CER, PER.
-
-        Σ distances / Σ reference_lengths
-
-    A mean of the rates of single rows is another number; it weighs short rows more.
-
-    Args:
-      distances: [...] as of `edit_distance`.
-      reference_lengths: [...] tokens of the references, of the same shape.
-
-    Returns:
-      [] a float that may exceed 1; where the references are empty, 0 without edits, else inf.
-
-    Raises:
-      ValueError: if the shapes differ.
-
-    Example:
-      >>> print(error_rate(jnp.array([1, 0, 3]), jnp.array([4, 4, 2])))
-      0.4
-
-    References:
-      Wagner and Fischer, The string-to-string correction problem, 1974, for the distance.
-    """
-    distances, lengths = jnp.asarray(distances), jnp.asarray(reference_lengths)
-    checks.require(
-        distances.shape == lengths.shape,
-        f"distances has shape {distances.shape} and reference_lengths {lengths.shape}; expected "
-        "the same, a distance a reference.",
-    )
-    edits, tokens = (jnp.sum(x).astype(float) for x in (distances, lengths))
-    return jnp.where(edits == 0, 0.0, edits / tokens)
-
-
 def check_tokens(name: str, tokens: Any, lengths_name: str, lengths: Any):
-    """Tokens [..., T] and lengths [...] int32, T for None; raises where they do not fit."""
-    tokens = jnp.asarray(tokens)
+    """Tokens [..., T] and lengths [...], both int32, T for None; raises where they do not fit."""
+    tokens = as_ids(name, tokens)
     checks.require(
-        tokens.ndim >= 1 and jnp.issubdtype(tokens.dtype, jnp.integer),
-        f"{name} is {tokens.dtype}{list(tokens.shape)}; expected integer ids [..., T].",
+        tokens.ndim >= 1, f"{name} has shape {tokens.shape}; expected integer ids [..., T]."
     )
     shape, width = tokens.shape[:-1], tokens.shape[-1]
     if lengths is None:
+        _check_distinct(name, tokens, jnp.ones(tokens.shape, bool))
         return tokens, jnp.full(shape, width, jnp.int32)
     lengths = jnp.asarray(lengths)
     checks.require(
@@ -233,7 +200,17 @@ def check_tokens(name: str, tokens: Any, lengths_name: str, lengths: Any):
         f"{lengths_name} is {known}; expected 0 <= {lengths_name} <= {width}, the width of {name} "
         f"{list(tokens.shape)}.",
     )
-    return tokens, lengths.astype(jnp.int32)
+    lengths = lengths.astype(jnp.int32)
+    _check_distinct(name, tokens, jnp.arange(width, dtype=jnp.int32) < lengths[..., None])
+    return tokens, lengths
+
+
+def _check_distinct(name: str, tokens: jax.Array, real: jax.Array) -> None:
+    """Refuses real tokens at the ends of int32, where `as_ids` puts all that lie beyond."""
+    ends = jnp.iinfo(jnp.int32)
+    beyond = real & ((tokens == ends.max) | (tokens == ends.min))
+    remedy = "expected ids within int32. Number the tokens: np.unique(tokens, return_inverse=True)."
+    check_ids(name, tokens, beyond, remedy)
 
 
 def _cost_dtype(tokens: int, **costs: Any):

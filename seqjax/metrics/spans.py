@@ -1,19 +1,11 @@
-"""Names of tags that mark spans, BIO and BIOES: which may follow which, spans, and their F1.
+"""Spans of rows of tokens, and how well they are predicted. Everything here runs on the host."""
 
-`B-X` begins a span of type X, `I-X` goes on, `O` is outside; in BIOES `E-X` ends a span of several
-tokens and `S-X` is one of a single token. Everything here runs on the host.
-"""
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
-
-import jax.numpy as jnp
 import numpy as np
 
-from seqjax._internal.checks import one_of, require
-from seqjax.losses.crf import CRFParams
-
-SCHEMES = ("BIO", "BIOES")
+from seqjax._internal.checks import require
 
 
 class Span(NamedTuple):
@@ -31,12 +23,12 @@ class Span(NamedTuple):
 
 
 class SpanScores(NamedTuple):
-    """Counts of spans, to be added up by field over batches, and their scores.
+    """Counts of spans, which add up by field over batches, and the scores that follow from them.
 
     Fields:
-      correct: [] int, spans that are predicted with both their bounds and their type.
-      predicted: [] int, all that are predicted.
-      expected: [] int, all that there are.
+      correct: [] int, predicted spans with the right bounds and the right type.
+      predicted: [] int, all predicted spans.
+      expected: [] int, all spans that there are.
     """
 
     correct: int
@@ -45,12 +37,12 @@ class SpanScores(NamedTuple):
 
     @property
     def precision(self) -> float:
-        """Correct of those predicted, 0 where none is."""
+        """The correct share of the predicted spans, 0 where there are none."""
         return self.correct / max(self.predicted, 1)
 
     @property
     def recall(self) -> float:
-        """Correct of those expected, 0 where none is."""
+        """The correct share of the expected spans, 0 where there are none."""
         return self.correct / max(self.expected, 1)
 
     @property
@@ -59,123 +51,18 @@ class SpanScores(NamedTuple):
         return 2 * self.correct / max(self.predicted + self.expected, 1)
 
 
-def tag_rules(names: Sequence[str], *, scheme: str = "BIO") -> CRFParams:
-    """Scores that forbid taggings which mean nothing: 0 for what may follow, -inf for the rest.
+class MeanScores(NamedTuple):
+    """Scores averaged over types of spans.
 
-    Add them to learned scores, `jax.tree.map(jnp.add, params, tag_rules(names))`: then no draw and
-    no best tagging breaks the scheme, and no probability is spent on what does. Add them in the
-    loss too; added at the end alone, they repair a model that has learned something else.
-
-    Args:
-      names: of the K tags in the order of their ids: "O", "B-X", "I-X", and in BIOES "E-X", "S-X".
-      scheme: "BIO" (I-X follows B-X or I-X) or "BIOES" (what B-X opens, E-X closes).
-
-    Returns:
-      `CRFParams` of float32: [K, K], [K] and [K].
-
-    Raises:
-      ValueError: for no names, one twice, or one that is no tag of the scheme.
-
-    Example:
-      >>> rules = tag_rules(["O", "B-X", "I-X"])
-      >>> print(rules.transitions, rules.start)
-      [[  0.   0. -inf]
-       [  0.   0.   0.]
-       [  0.   0.   0.]] [  0.   0. -inf]
-
-    References:
-      Ramshaw and Marcus, Text Chunking using Transformation-Based Learning, 1995, for BIO. Ratinov
-      and Roth, Design Challenges and Misconceptions in Named Entity Recognition, 2009, for BIOES
-      (as BILOU).
+    Fields:
+      precision: [] float, the mean of the types' precisions.
+      recall: [] float, the mean of their recalls.
+      f1: [] float, the mean of their F1: not that of precision and recall above.
     """
-    require(len(names) > 0, "names is empty; expected one name a tag.")
-    require(len(set(names)) == len(names), f"names is {list(names)}; expected different ones.")
-    parts = [_split(name, scheme) for name in names]
-    outside = ("O", "")
-    score = lambda ok: jnp.where(np.array(ok), 0.0, -jnp.inf).astype(jnp.float32)
-    return CRFParams(
-        score([[_follows(a, b, scheme) for b in parts] for a in parts]),
-        score([_follows(outside, b, scheme) for b in parts]),
-        score([_follows(a, outside, scheme) for a in parts]),
-    )
 
-
-def tag_spans(tags: Iterable[str], *, scheme: str = "BIO", strict: bool = False) -> list[Span]:
-    """The spans that the tags of one row mark.
-
-    Args:
-      tags: T names.
-      scheme: "BIO" or "BIOES".
-      strict: False reads tags that break the scheme as CoNLL's script does, by which results are
-        published: an I-X or E-X with no span of X before it begins one, and a span ends where the
-        next tag does not go on. True leaves out every span that is not written as the scheme says.
-
-    Returns:
-      `Span`s in order, half open: start <= t < stop, of a row [T].
-
-    Raises:
-      ValueError: for a name that is no tag of the scheme.
-
-    Example:
-      >>> tag_spans(["B-X", "I-X", "O", "I-Y"])
-      [Span(start=0, stop=2, type='X'), Span(start=3, stop=4, type='Y')]
-      >>> tag_spans(["B-X", "I-X", "O", "I-Y"], strict=True)
-      [Span(start=0, stop=2, type='X')]
-
-    References:
-      Tjong Kim Sang and De Meulder 2003, the shared task of CoNLL.
-    """
-    parts = [_split(name, scheme) for name in tags]
-    spans, start = [], None
-    for t, (mark, kind) in enumerate([*parts, ("O", "")]):
-        goes_on = start is not None and mark in "IE" and kind == parts[start][1]
-        if start is not None and not goes_on:
-            spans.append(Span(start, t, parts[start][1]))
-            start = None
-        if mark != "O" and start is None:
-            start = t
-        if mark in "ES" and start is not None:
-            spans.append(Span(start, t + 1, kind))
-            start = None
-    written = lambda span: parts[span.start : span.stop] == _written(span, scheme)
-    return [span for span in spans if not strict or written(span)]
-
-
-def span_tags(spans: Iterable[Span], length: int, *, scheme: str = "BIO") -> list[str]:
-    """The tags of a row of spans: what `tag_spans` reads back.
-
-    Args:
-      spans: half open and apart, (start, stop, type).
-      length: T, of the row.
-      scheme: "BIO" or "BIOES".
-
-    Returns:
-      T names of a row [T].
-
-    Raises:
-      ValueError: if a span is empty, reaches beyond 0..T or overlaps another.
-
-    Example:
-      >>> span_tags([Span(0, 1, "X"), Span(1, 3, "X")], 4, scheme="BIOES")
-      ['S-X', 'B-X', 'E-X', 'O']
-
-    References:
-      Ramshaw and Marcus 1995; Ratinov and Roth 2009.
-    """
-    one_of("scheme", scheme, SCHEMES)
-    tags = ["O"] * length
-    for span in map(Span._make, spans):
-        require(
-            0 <= span.start < span.stop <= length,
-            f"spans holds {span}; expected 0 <= start < stop <= {length}, the length of the row.",
-        )
-        require(
-            all(tag == "O" for tag in tags[span.start : span.stop]),
-            f"spans holds {span}, which overlaps another; expected spans apart.",
-        )
-        marked = ["-".join(part) for part in _written(span, scheme)]
-        tags[span.start : span.stop] = marked
-    return tags
+    precision: float
+    recall: float
+    f1: float
 
 
 def span_scores(
@@ -184,20 +71,21 @@ def span_scores(
     """Counts of correct spans over rows, from which `f1`, `precision` and `recall` follow.
 
     A span is correct if its bounds and its type are: one that only overlaps is wrong on both sides.
-    Counts are summed over all rows and types (micro average). The share of right tags says little
-    beside it: where most tokens are outside, O for all of them has a high one and F1 0.
+    Counts are summed over all rows and types (micro average). The accuracy of single tags says much
+    less: where most tokens are outside, O for all of them is accurate and has F1 0.
 
     Args:
-      expected: the spans of each row, as of `tag_spans`.
+      expected: the spans of each row, from `tag_spans`: [[Span, ...], ...].
       predicted: the same of the predicted tags.
 
     Returns:
       `SpanScores`, of which each count is [].
 
     Raises:
-      ValueError: if there are not as many rows of both.
+      ValueError: if both do not have the same number of rows, or one row came in place of rows.
 
     Example:
+      >>> from seqjax.metrics import tag_spans
       >>> right = [tag_spans(["B-X", "I-X", "B-Y"])]
       >>> print(span_scores(right, [tag_spans(["B-X", "O", "B-Y"])]).f1)
       0.5
@@ -205,41 +93,108 @@ def span_scores(
     References:
       Tjong Kim Sang and De Meulder 2003, section 2.4.
     """
+    sums = ((len(a & b), len(b), len(a)) for a, b in _rows(expected, predicted))
+    return SpanScores(*(sum(counts) for counts in zip((0, 0, 0), *sums, strict=True)))
+
+
+def span_scores_by_type(
+    expected: Sequence[Iterable[Span]], predicted: Sequence[Iterable[Span]]
+) -> dict[str, SpanScores]:
+    """`span_scores` of each type by itself, for all types that are expected or predicted.
+
+    Args:
+      expected: the spans of each row, from `tag_spans`: [[Span, ...], ...].
+      predicted: the same of the predicted tags.
+
+    Returns:
+      `SpanScores` by type in alphabetical order; their sum by field is `span_scores`.
+
+    Raises:
+      ValueError: as `span_scores`.
+
+    Example:
+      >>> expected = [[Span(0, 2, "LOC"), Span(3, 4, "PER")]]
+      >>> predicted = [[Span(0, 2, "LOC"), Span(3, 5, "PER"), Span(6, 7, "PER")]]
+      >>> for kind, scores in span_scores_by_type(expected, predicted).items():
+      ...     print(kind, *scores, scores.f1)
+      LOC 1 1 1 1.0
+      PER 0 2 1 0.0
+
+    References:
+      Tjong Kim Sang and De Meulder 2003, section 2.4.
+    """
+    rows = _rows(expected, predicted)
+    kinds = sorted({span.type for pair in rows for side in pair for span in side})
+    of = lambda kind, spans: [span for span in spans if span.type == kind]
+    return {
+        kind: span_scores([of(kind, a) for a, _ in rows], [of(kind, b) for _, b in rows])
+        for kind in kinds
+    }
+
+
+def mean_scores(by_type: Mapping[str, SpanScores], *, weighted: bool = False) -> MeanScores:
+    """The mean of the types' scores: rare types count as much as frequent ones.
+
+    Args:
+      by_type: from `span_scores_by_type`.
+      weighted: False gives every type the same weight (macro average), True its number of expected
+        spans (weighted average).
+
+    Returns:
+      `MeanScores`, each [], 0 where there is nothing to average.
+
+    Raises:
+      ValueError: if by_type is not a mapping from types to `SpanScores`.
+
+    Example:
+      >>> by_type = {"LOC": SpanScores(1, 1, 1), "PER": SpanScores(1, 2, 3)}
+      >>> print(mean_scores(by_type).f1, mean_scores(by_type, weighted=True).f1)
+      0.7 0.55
+
+    References:
+      Yang, An Evaluation of Statistical Approaches to Text Categorization, 1999, for macro and
+      micro averages.
+    """
+    require(
+        isinstance(by_type, Mapping) and all(isinstance(s, SpanScores) for s in by_type.values()),
+        f"by_type is {by_type!r}; expected SpanScores by type, from span_scores_by_type.",
+    )
+    scores = list(by_type.values())
+    weights = np.array([s.expected if weighted else 1 for s in scores])
+    total = max(int(weights.sum()), 1)
+    mean = lambda values: float(weights @ np.array(values, float)) / total
+    return MeanScores(
+        mean([s.precision for s in scores]),
+        mean([s.recall for s in scores]),
+        mean([s.f1 for s in scores]),
+    )
+
+
+def check_spans(name: str, spans: Any) -> list[Span]:
+    """The spans of one row; raises where something else stands among them."""
+    found = list(spans) if isinstance(spans, Iterable) else [spans]
+    for span in found:
+        require(
+            isinstance(span, tuple)
+            and len(span) == 3
+            and all(isinstance(n, (int, np.integer)) for n in span[:2])
+            and isinstance(span[2], str),
+            f"{name} holds {span!r}; expected a span (start, stop, type), such as (0, 2, 'PER').",
+        )
+    return [Span(*span) for span in found]
+
+
+def _rows(expected: Any, predicted: Any) -> list[tuple[set[Span], set[Span]]]:
+    """The sets of spans of each row."""
+    for name, rows in (("expected", expected), ("predicted", predicted)):
+        require(
+            not any(isinstance(row, Span) for row in rows),
+            f"{name} is one row of spans; expected a list of rows, [[Span, ...], ...]. For one row "
+            f"pass [{name}].",
+        )
     require(
         len(expected) == len(predicted),
         f"expected has {len(expected)} rows but predicted has {len(predicted)}; expected as many.",
     )
-    pairs = [(set(a), set(b)) for a, b in zip(expected, predicted, strict=True)]
-    sums = ((len(a & b), len(b), len(a)) for a, b in pairs)
-    return SpanScores(*map(sum, zip(*sums, strict=True))) if pairs else SpanScores(0, 0, 0)
-
-
-def _split(name: str, scheme: str) -> tuple[str, str]:
-    """A tag's mark and type, ("O", "") outside."""
-    one_of("scheme", scheme, SCHEMES)
-    mark, _, kind = name.partition("-")
-    marks = scheme.replace("O", "")
-    require(
-        name == "O" or (len(mark) == 1 and mark in marks and bool(kind)),
-        f"tag {name!r} is none of {scheme}; expected 'O' or one of {', '.join(marks)} with '-' and "
-        "a type, such as 'B-PER'.",
-    )
-    return mark, kind
-
-
-def _follows(before: tuple[str, str], after: tuple[str, str], scheme: str) -> bool:
-    """Whether a tag may come after another; outside stands for the ends of the row."""
-    is_open = before[0] in "BI"
-    goes_on = after[0] in "IE"
-    if goes_on:
-        return is_open and before[1] == after[1]
-    return not is_open or scheme == "BIO"
-
-
-def _written(span: Span, scheme: str) -> list[tuple[str, str]]:
-    """The marks and types of a span as the scheme writes it."""
-    size = span.stop - span.start
-    marks = "B" + "I" * (size - 1)
-    if scheme == "BIOES":
-        marks = "S" if size == 1 else "B" + "I" * (size - 2) + "E"
-    return [(mark, span.type) for mark in marks]
+    each = lambda name, rows: (set(check_spans(f"{name}[{i}]", r)) for i, r in enumerate(rows))
+    return list(zip(each("expected", expected), each("predicted", predicted), strict=True))

@@ -1,12 +1,13 @@
 """A network that tells two kinds of sequences apart."""
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, NamedTuple, final
 
 import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
+from seqjax._internal.specs import Spec
 from seqjax.cells.bidirectional import Bidirectional
 from seqjax.cells.feedforward import Feedforward
 from seqjax.cells.gru import GRU
@@ -28,7 +29,7 @@ class DiscriminatorParams(NamedTuple):
 
 @final
 @dataclass(frozen=True)
-class Discriminator:
+class Discriminator(Spec, doors=("logits",)):
     """Tells whether a sequence of behaviour is teacher-forced: two directions, then layers.
 
         h = mean over real t of [fₜ; bₜ],   logit = w · relu(W₂ relu(W₁ h + b₁) + b₂) + b
@@ -51,6 +52,7 @@ class Discriminator:
     """
 
     cell: Any = GRU(64)
+    _: KW_ONLY
     layer_sizes: tuple[int, ...] = (64, 64)
 
     def __post_init__(self):
@@ -78,7 +80,10 @@ class Discriminator:
         return h[:, 0]
 
     def _layers(self) -> list[Feedforward]:
-        return [*(Feedforward(n, "relu") for n in self.layer_sizes), Feedforward(1, "identity")]
+        return [
+            *(Feedforward(n, activation="relu") for n in self.layer_sizes),
+            Feedforward(1, activation="identity"),
+        ]
 
     def _summary(self, params: Any, xs: jax.Array, mask: Any = None) -> jax.Array:
         """The mean output of the real steps, [B, H]; 0 where there is none."""

@@ -16,11 +16,11 @@ def edit_log_counts(targets, lengths=None, *, vocab_size: int, max_len: int) -> 
         log #{y: |y| <= max_len, d(y, y*) = e}    for e = 0, 1, ..., max(T, L)
 
     There is no closed form. But the rows of the table of edit distances, read along a string, are
-    the states of an automaton (neighbours differ by -1, 0 or 1), and a uniformly drawn string
-    walks through it as a Markov chain: the law of the last row, length by length, gives all
-    counts. Exact but for rounding. With it `payoff_log_probs` is normalised, the expected number
-    of edits at a temperature is known, and `sample_edits` has something to be tested against.
-    Takes O(L T 3ᵀ) operations and O(T 3ᵀ) memory a row: for targets of up to 10 tokens.
+    the states of an automaton (neighbours differ by -1, 0 or 1). A uniformly drawn string walks
+    through it as a Markov chain, and the distribution of the last row at each length gives all
+    counts, exact but for rounding. They normalise `payoff_log_probs`, tell the expected number of
+    edits at a temperature, and test `sample_edits`. It takes O(L T 3ᵀ) operations and O(T 3ᵀ)
+    memory a row: for targets of up to 10 tokens.
 
     Args:
       targets: [B, T] integers, T <= 10, ids in 0..V-1.

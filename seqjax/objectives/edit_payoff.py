@@ -1,4 +1,4 @@
-"""Exact draws from the law of exponentiated edit distance, by rejection."""
+"""Exact draws from the distribution of exponentiated edit distance, by rejection."""
 
 from typing import NamedTuple
 
@@ -14,13 +14,13 @@ from seqjax.objectives.payoffs import BROKEN, PayoffSample, another, check_targe
 DELETE, COPY, REPLACE, INSERT, STOP = range(5)
 
 
-class _Law(NamedTuple):
-    """What a row's draws are made of; every leaf leads with the batch, or is one number."""
+class _Payoff(NamedTuple):
+    """What draws around one target depend on."""
 
     target: jax.Array  # [T]
     length: jax.Array  # [] m
     ratio: jax.Array  # [] λ = exp(-c), the weight of an edit
-    scripts: jax.Array  # [T + 1, L + 1] log weight of all ways to go on, by what is left and done
+    scripts: jax.Array  # [T + 1, L + 1] log weight of all continuations, by tokens left and written
     by_length: jax.Array  # [L + 1] log weight of each length, in the other proposal
 
 
@@ -41,26 +41,26 @@ def sample_edits(
 
     d is the Levenshtein distance and c the cost of an edit: 1 / τ with unit "edits". Counting
     strings by distance has no closed form, and counting edit scripts, as the paper does to
-    approximate it, counts a string once for each of its scripts. Here a script is drawn, edits
-    standing in their places from left to right, and its string y accepted with probability
+    approximate it, counts a string once for each of its scripts. Here a script is drawn from left
+    to right, and its string y is accepted with probability
 
         λ^d(y) / Σ over scripts s of y: λ^edits(s)  <=  1
 
-    which makes the law exact. (An inserted token differs from the target's next one; of several
-    equal places it goes to the last. A best script of that form always exists.) Where there are
-    fewer strings than scripts, at high temperatures, the proposal is a uniform string, its length
-    n drawn by Vⁿ λ^|n - T|; whichever of the two wastes less, by its total weight, is used.
+    which makes the distribution exact. (An inserted token differs from the target's next one; among
+    several equal places it takes the last. A best script of that form always exists.) At high
+    temperatures there are fewer strings than scripts. There the proposal is a uniform string whose
+    length n is drawn by Vⁿ λ^|n - T|. The proposal with the smaller total weight is used.
 
-    The objective and its gradient are those of `sample_hamming`: -E_q log p, unbiased. A draw of
-    other length moves what closes the sequence: train on inputs, targets and mask made of it.
-    Not for temperatures at which most tokens go: nothing is learned there, and attempts are many.
+    The objective and its gradient are those of `sample_hamming`: -E_q log p, unbiased. A draw may
+    have another length, so make inputs, targets and mask from the draw. Do not use it at
+    temperatures that replace most tokens: nothing is learned there, and attempts are many.
     At V = 39, T = 5 and L = 9 an attempt is accepted with probability 0.99 at τ = 0.15 (0.5 edits
-    a target), 0.76 at 0.2 (2.3 edits), 0.16 at 0.3 (5.4 edits), 0.004 at 0.7, where it is least,
-    and 1 at inf. It takes O(max_len T²) operations a row, the tables O(T max_len²) once a call;
-    the loop ends when every row has accepted. A row's draw depends on its key and itself alone.
+    a target), 0.76 at 0.2 (2.3 edits), 0.16 at 0.3 (5.4 edits), 0.004 at 0.7 (the minimum) and 1
+    at inf. An attempt takes O(max_len T²) operations a row, the tables O(T max_len²) once a call.
+    The loop ends when every row has accepted. A row's draw depends on its key and itself alone.
 
     Args:
-      key: a typed key, of which row b uses fold_in(key, b), or typed keys [B].
+      key: a typed key (row b uses fold_in(key, b)), or typed keys [B].
       targets: [B, T] integers.
       lengths: [B] tokens of each, 0..T, without a closing one; None means T.
       vocab_size: V; tokens are drawn from 0..V-1.
@@ -100,15 +100,15 @@ def sample_edits(
     ratio = jnp.exp(-edit_cost(temperature, unit, vocab_size, lengths))
     scripts = jax.vmap(lambda r: _scripts(width, size, vocab_size, r))(ratio)
     by_length = jax.vmap(lambda m, r: _lengths(size, m, vocab_size, r))(lengths, ratio)
-    law = _Law(targets, lengths, ratio, scripts, by_length)
-    attempt = jax.vmap(lambda key, law: _attempt(key, law, vocab_size, size))
+    payoff = _Payoff(targets, lengths, ratio, scripts, by_length)
+    attempt = jax.vmap(lambda key, payoff: _attempt(key, payoff, vocab_size, size))
     nothing = PayoffSample(
         jnp.full((targets.shape[0], size), BROKEN, targets.dtype), lengths, jnp.zeros_like(lengths)
     )
 
     def body(loop):
         number, sample, done = loop
-        accepted, new = attempt(fold_in_rows(keys, jnp.full(keys.shape, number)), law)
+        accepted, new = attempt(fold_in_rows(keys, jnp.full(keys.shape, number)), payoff)
         return number + 1, where_rows(done | ~accepted, sample, new), done | accepted
 
     running = lambda loop: ~jnp.all(loop[2])
@@ -148,49 +148,49 @@ def _lengths(size: int, length: jax.Array, vocab_size: int, ratio: jax.Array) ->
     return places * jnp.log(jnp.asarray(vocab_size, ratio.dtype)) + penalty
 
 
-def _attempt(key: jax.Array, law: _Law, vocab_size: int, size: int):
+def _attempt(key: jax.Array, payoff: _Payoff, vocab_size: int, size: int):
     """Whether a proposal is accepted, and what it is, for one row."""
     key_s, key_n, key_u, key_a = jax.random.split(key, 4)
-    edited = _follow(key_s, law, vocab_size, size)
-    length = jax.random.categorical(key_n, law.by_length)
+    edited = _follow(key_s, payoff, vocab_size, size)
+    length = jax.random.categorical(key_n, payoff.by_length)
     uniform = jax.random.randint(key_u, (size,), 0, vocab_size).astype(edited[0].dtype)
-    by_script = law.scripts[law.length, 0] <= jax.nn.logsumexp(law.by_length)
+    by_script = payoff.scripts[payoff.length, 0] <= jax.nn.logsumexp(payoff.by_length)
     tokens, length = jax.tree.map(
         lambda a, b: jnp.where(by_script, a, b), edited, (uniform, length.astype(jnp.int32))
     )
-    distance, ways = _ways(tokens, length, law)
-    least = jnp.abs(length - law.length)
-    chance = jnp.where(by_script, 1 / ways, law.ratio ** (distance - least).astype(ways.dtype))
+    distance, ways = _ways(tokens, length, payoff)
+    least = jnp.abs(length - payoff.length)
+    chance = jnp.where(by_script, 1 / ways, payoff.ratio ** (distance - least).astype(ways.dtype))
     accepted = jax.random.uniform(key_a, (), chance.dtype) < chance
     return accepted, PayoffSample(tokens, length, distance)
 
 
-def _follow(key: jax.Array, law: _Law, vocab_size: int, size: int):
+def _follow(key: jax.Array, payoff: _Payoff, vocab_size: int, size: int):
     """Tokens [L] and the length of a string made by a script, drawn edit by edit."""
-    width = law.target.shape[0]
-    log, ratio = jnp.log, law.ratio
+    width = payoff.target.shape[0]
+    log, ratio = jnp.log, payoff.ratio
     key_e, key_t = jax.random.split(key)
     steps, slots = width + size, jnp.arange(size, dtype=jnp.int32)
     noise = jax.random.gumbel(key_e, (steps, 5), ratio.dtype)
-    # Of two laws: all ids but one, and all.
+    # Two uniform draws per step: over V - 1 ids and over V.
     drawn = jax.random.randint(
         key_t, (steps, 2), 0, jnp.array([max(vocab_size - 1, 1), vocab_size])
     )
-    drawn = drawn.astype(law.target.dtype)
+    drawn = drawn.astype(payoff.target.dtype)
 
     def one(state, draws):
         left, done, tokens, ended = state
         noise, (other, any_) = draws
         some, room = left > 0, done < size
         none, more = jnp.maximum(left - 1, 0), jnp.minimum(done + 1, size)
-        at = law.target[jnp.minimum(law.length - left, width - 1)] if width else other
+        at = payoff.target[jnp.minimum(payoff.length - left, width - 1)] if width else other
         kinds = jnp.where(some, vocab_size - 1, vocab_size).astype(ratio.dtype)
         options = jnp.stack(
             [
-                jnp.where(some, log(ratio) + law.scripts[none, done], -jnp.inf),
-                jnp.where(some & room, law.scripts[none, more], -jnp.inf),
-                jnp.where(some & room, log(kinds * ratio) + law.scripts[none, more], -jnp.inf),
-                jnp.where(room, log(kinds * ratio) + law.scripts[left, more], -jnp.inf),
+                jnp.where(some, log(ratio) + payoff.scripts[none, done], -jnp.inf),
+                jnp.where(some & room, payoff.scripts[none, more], -jnp.inf),
+                jnp.where(some & room, log(kinds * ratio) + payoff.scripts[none, more], -jnp.inf),
+                jnp.where(room, log(kinds * ratio) + payoff.scripts[left, more], -jnp.inf),
                 jnp.where(some, -jnp.inf, 0.0),
             ]
         )
@@ -203,27 +203,27 @@ def _follow(key: jax.Array, law: _Law, vocab_size: int, size: int):
         left, done = left - reads.astype(jnp.int32), done + writes.astype(jnp.int32)
         return (left, done, tokens, edit == STOP), None
 
-    begin = law.length, jnp.int32(0), jnp.zeros(size, law.target.dtype), False
+    begin = payoff.length, jnp.int32(0), jnp.zeros(size, payoff.target.dtype), False
     (_, length, tokens, _), _ = lax.scan(one, begin, (noise, drawn))
     return tokens, length
 
 
-def _ways(tokens: jax.Array, length: jax.Array, law: _Law) -> tuple[jax.Array, jax.Array]:
+def _ways(tokens: jax.Array, length: jax.Array, payoff: _Payoff) -> tuple[jax.Array, jax.Array]:
     """The edit distance d of a string from the target, and Σ over its scripts of λ^(edits - d).
 
-    Held as a pair for every prefix, the sum never vanishes, however small λ is.
+    Kept as a pair for every prefix, the sum never underflows, however small λ is.
     """
-    width = law.target.shape[0]
+    width = payoff.target.shape[0]
     places = jnp.arange(width + 1, dtype=jnp.int32)
     along = places[:, None] - places  # [to, from]: deletions in between
     far = jnp.int32(2 * (width + tokens.shape[0]))
-    next_ones = jnp.append(law.target, -1)
-    ends = places == law.length
+    next_ones = jnp.append(payoff.target, -1)
+    ends = places == payoff.length
 
     def total(costs, sums):
         least = jnp.min(costs, axis=-1)
         over = (costs - least[..., None]).astype(sums.dtype)
-        return least, jnp.sum(sums * law.ratio**over, axis=-1)
+        return least, jnp.sum(sums * payoff.ratio**over, axis=-1)
 
     def deleted(costs, sums):
         from_all = jnp.where(along >= 0, costs + along, far)
@@ -233,7 +233,7 @@ def _ways(tokens: jax.Array, length: jax.Array, law: _Law) -> tuple[jax.Array, j
         costs, sums = row
         token, place = token_place
         shifted = lambda a, fill: jnp.concatenate([jnp.full((1,), fill, a.dtype), a[:-1]])
-        changed = jnp.append(jnp.bool_(False), law.target != token).astype(jnp.int32)
+        changed = jnp.append(jnp.bool_(False), payoff.target != token).astype(jnp.int32)
         barred = (next_ones == token) & ~ends  # an insertion before its like
         options = jnp.stack([shifted(costs, far) + changed, costs + 1], axis=1)
         weights = jnp.stack([shifted(sums, 0.0), jnp.where(barred, 0.0, sums)], axis=1)
@@ -241,8 +241,8 @@ def _ways(tokens: jax.Array, length: jax.Array, law: _Law) -> tuple[jax.Array, j
         new = deleted(*total(options, weights))
         return jax.tree.map(lambda a, b: jnp.where(place < length, a, b), new, row), None
 
-    one = jnp.where(places == 0, 1.0, 0.0).astype(law.ratio.dtype)
+    one = jnp.where(places == 0, 1.0, 0.0).astype(payoff.ratio.dtype)
     first = deleted(jnp.where(places == 0, jnp.int32(0), far), one)
     steps = tokens, jnp.arange(tokens.shape[0], dtype=jnp.int32)
     (costs, sums), _ = lax.scan(read, first, steps)
-    return costs[law.length], sums[law.length]
+    return costs[payoff.length], sums[payoff.length]

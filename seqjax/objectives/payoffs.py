@@ -1,4 +1,4 @@
-"""The exponentiated payoff law of reward-augmented maximum likelihood, and its Hamming sampler.
+"""The exponentiated payoff of reward-augmented maximum likelihood, and its Hamming sampler.
 
     q(y | y*) ∝ exp(r(y, y*) / τ),    r = -unit · d(y, y*)
 
@@ -9,8 +9,8 @@ vocabulary of V tokens and a target of T, an edit costs c nats:
     "rate"        c = 1 / (τ T)            reward is the error rate, d / T
     "vocabulary"  c = (1 + ln V) / τ       as in the sampler that the paper's authors published
 
-At V = 20, T = 10 and τ = 0.85 the law of Hamming distances keeps 15 % of the tokens by the first
-unit and 85 % by the last: a temperature is not portable between papers. (The published sampler
+At V = 20, T = 10 and τ = 0.85 Hamming draws keep 15 % of the tokens by the first unit and 85 % by
+the last: a temperature is not portable between papers. (The published sampler
 counts Vᵈ strings for (V - 1)ᵈ, and may replace a token by itself.)
 """
 
@@ -22,18 +22,19 @@ import numpy as np
 from jax.experimental import checkify
 
 from seqjax._internal import checks
+from seqjax.core.ids import as_ids
 from seqjax.core.noise import Noise, draw_rows, fold_in_rows
 from seqjax.metrics.distances import check_tokens
 
 UNITS = "edits", "rate", "vocabulary"
-BROKEN = -1  # tokens drawn with a temperature that is none; their loss is NaN
+BROKEN = -1  # marks tokens drawn with an invalid temperature; their loss is NaN
 
 
 class PayoffSample(NamedTuple):
     """Targets drawn around the given ones.
 
     Fields:
-      tokens: [B, L] integers of the targets' dtype.
+      tokens: [B, L] int32.
       lengths: [B] int32 tokens of each, 0..L.
       distances: [B] int32 edits between what was drawn and what was given.
     """
@@ -56,12 +57,12 @@ def sample_hamming(
 
     Reward-augmented maximum likelihood minimises -E_q log p(y | x), that is KL(q ‖ p): cross-
     entropy of the model on these draws, inputs and targets both from the draw. Its gradient is an
-    unbiased estimate with no score function in it, of the variance of the draw alone; τ = 0 is
-    maximum likelihood. Not for references that are themselves many and good, which the draws blur,
-    nor where most substitutions are absurd: they get the probability of the sensible ones.
+    unbiased estimate without a score function; its only variance is that of the draw. τ = 0 is
+    maximum likelihood. Do not use it where references are many and good, which draws would blur,
+    nor where most substitutions are absurd: they are as probable as the sensible ones.
 
     Args:
-      key: a typed key, of which row b uses fold_in(key, b), or typed keys [B].
+      key: a typed key (row b uses fold_in(key, b)), or typed keys [B].
       targets: [B, T] integers.
       lengths: [B] how many tokens of each may be replaced, from the left, 0..T; None means T. What
         follows (an eos, padding) is left as it is.
@@ -166,7 +167,8 @@ def payoff_log_probs(
       [B, ...] floats; at τ = 0 it is 0 for d = 0 and -inf for the rest.
 
     Raises:
-      ValueError: if temperature is negative or NaN, or the unit is none of these.
+      ValueError: if shapes or dtypes do not fit, temperature is negative or NaN, or the unit is not
+        one of these.
 
     Example:
       >>> counts = hamming_log_counts(jnp.array([10]), vocab_size=20, width=10)
@@ -182,17 +184,23 @@ def payoff_log_probs(
       Norouzi et al., Reward Augmented Maximum Likelihood for Neural Structured Prediction, 2016,
       section 2.
     """
-    cost = edit_cost(temperature, unit, vocab_size, jnp.asarray(lengths))
+    distances, lengths = as_ids("distances", distances), as_ids("lengths", lengths)
     log_counts = jnp.asarray(log_counts)
+    rows = lengths.shape
+    checks.require(
+        len(rows) == 1 and log_counts.shape[:-1] == rows and distances.shape[:1] == rows,
+        f"distances, log_counts and lengths have the shapes {distances.shape}, {log_counts.shape} "
+        f"and {rows}; expected [B, ...], [B, D] and [B]. For one target add an axis of 1 to each.",
+    )
+    cost = edit_cost(temperature, unit, vocab_size, lengths)
     places = jnp.broadcast_to(jnp.arange(log_counts.shape[1]), log_counts.shape)
     total = jax.nn.logsumexp(log_counts + _penalty(cost, places), axis=1)
-    distances = jnp.asarray(distances)
     wide = (slice(None), *(None,) * (distances.ndim - 1))
     return _penalty(cost, distances) - total[wide]
 
 
 def edit_cost(temperature: Any, unit: str, vocab_size: int, lengths: jax.Array) -> jax.Array:
-    """What an edit costs [B], in nats: inf at temperature 0, NaN for one that is none."""
+    """What an edit costs [B], in nats: inf at temperature 0, NaN for an invalid one."""
     checks.one_of("unit", unit, UNITS)
     tau = jnp.asarray(temperature).astype(float)
     checks.require(

@@ -7,12 +7,13 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
+from seqjax._internal.types import Carry, Logits, Tree
 from seqjax.core.noise import Noise
 from seqjax.core.products import accumulator
-from seqjax.decoding.processors.truncation import Law, check_law
+from seqjax.decoding.processors.settings import Sampling
 from seqjax.losses.tokens import LossSum, cross_entropy_sum
 from seqjax.objectives.discriminator import Discriminator, DiscriminatorParams
-from seqjax.objectives.teacher_forcing import Step, check_lesson, run
+from seqjax.objectives.teacher_forcing import Step, check_arguments, run
 
 
 class ProfessorLosses(NamedTuple):
@@ -43,8 +44,8 @@ class Behaviours(NamedTuple):
       free: [B, T, N] while it reads its own draws.
       likelihood: `LossSum` of the truth where it reads the truth.
       inputs: [B, T] int32, bos and what it drew.
-      mask: [B, T] bool or None, the same for both ways: lengths tell nothing. Rows that are masked
-        throughout do not count.
+      mask: [B, T] bool or None, shared by both ways, so the discriminator cannot tell
+        them apart by length. Rows that are masked throughout do not count.
     """
 
     forced: jax.Array
@@ -54,8 +55,8 @@ class Behaviours(NamedTuple):
     mask: jax.Array | None
 
 
-def carry_and_output(carry: Any, logits: jax.Array) -> jax.Array:
-    """What a model is and says: every float of its carry, and its softmax; [B, N].
+def carry_and_output(carry: Carry, logits: Logits) -> jax.Array:
+    """A model's state and output: every float of its carry, and its softmax; [B, N].
 
     Lamb et al. 2016 take the states before their tanh, and the softmax.
 
@@ -71,21 +72,21 @@ def carry_and_output(carry: Any, logits: jax.Array) -> jax.Array:
 
 def behaviours(
     step: Step,
-    carry: Any,
+    carry: Carry,
     targets: Any,
     *,
     bos: Any,
     key: jax.Array,
     temperature: Any = 1.0,
     mask: Any = None,
-    xs: Any = None,
-    behaviour: Callable[[Any, jax.Array], jax.Array] = carry_and_output,
+    xs: Tree = None,
+    behaviour: Callable[[Carry, Logits], jax.Array] = carry_and_output,
 ) -> Behaviours:
     """Runs a step over the same targets with the truth as inputs, and with its own draws.
 
-    Both from the same carry, with the same mask and xs: nothing but the tokens tells them apart.
-    Drawn tokens are constants (no straight-through estimate): gradients of `free` pass through
-    states and outputs, through no draw. Lamb et al. 2016, section 2.
+    Both start from the same carry, with the same mask and xs, and differ only in the tokens. Drawn
+    tokens are constants (no straight-through estimate): gradients of `free` pass through states and
+    outputs, not through draws. Lamb et al. 2016, section 2.
 
     Args:
       step: step(carry, tokens [B]) -> (carry, logits [B, V]), or step(carry, tokens, x) with xs.
@@ -111,9 +112,9 @@ def behaviours(
       >>> both.forced.shape, both.free.shape
       ((1, 2, 4), (1, 2, 4))
     """
-    lesson = check_lesson(step, carry, targets, bos, mask, xs)
-    batch = lesson.targets.shape[0]
-    law = check_law(Law(temperature), batch, lesson.vocab_size)
+    given = check_arguments(step, carry, targets, bos, mask, xs)
+    batch = given.targets.shape[0]
+    how = Sampling(temperature).fit(batch, given.vocab_size)
     keys = Noise.from_key(key, batch).key
 
     def read(carry, logits):
@@ -125,11 +126,11 @@ def behaviours(
         )
         return shown, logits
 
-    _, ((forced, logits), _) = run(lesson, None, None, None, read)
-    nobody = jnp.zeros(lesson.targets.shape, bool)
-    _, ((free, _), inputs) = run(lesson, nobody, keys, law, read)
-    likelihood = cross_entropy_sum(logits, lesson.targets, mask=lesson.mask)
-    return Behaviours(forced, free, likelihood, inputs, lesson.mask)
+    _, ((forced, logits), _) = run(given, None, None, None, read)
+    nobody = jnp.zeros(given.targets.shape, bool)
+    _, ((free, _), inputs) = run(given, nobody, keys, how, read)
+    likelihood = cross_entropy_sum(logits, given.targets, mask=given.mask)
+    return Behaviours(forced, free, likelihood, inputs, given.mask)
 
 
 def professor_forcing(
@@ -151,20 +152,20 @@ def professor_forcing(
 
     θ are the generator's params, φ the discriminator's. C_d sees behaviour as a constant, C_f and
     C_t see φ as one, so that the gradient of generator + discriminator is both players' own.
-    Without pull_forced free-running behaviour alone is pulled, towards the teacher-forced one,
-    which likelihood alone moves (the paper's asymmetric variant, and its default here).
+    Without pull_forced only free-running behaviour is pulled, towards the teacher-forced one, which
+    the likelihood alone moves (the paper's asymmetric variant, the default here).
 
     The gradient of the adversarial terms leaves out how draws depend on θ (see `behaviours`): a
     biased estimate of the gradient of their expectation, of high variance, and of a game without
-    one objective. A closed gate makes a gradient 0, exactly; an optimiser with momentum moves on
-    by what it remembers. Not to be used for likelihood, which it may worsen, nor where free and
-    forced runs behave alike already (`seqjax.diagnostics.exposure_gap`).
+    one objective. A closed gate makes a gradient exactly 0; an optimiser with momentum still moves.
+    Do not use it to improve likelihood, which it may worsen, nor where free and forced runs behave
+    alike already (`seqjax.diagnostics.exposure_gap`).
 
     Args:
       both: from `behaviours`.
       discriminator: how sequences of behaviour are judged.
       params: of the discriminator, φ.
-      weight: of the adversarial terms beside the likelihood, at least 0.
+      weight: of the adversarial terms relative to the likelihood, at least 0.
       pull_forced: adds C_t, which pulls teacher-forced behaviour towards the free-running one.
       train_below: the discriminator learns while its accuracy on this batch is below, in [0, 1].
       trust_above: the generator follows it while that accuracy is above, in [0, 1].

@@ -1,4 +1,4 @@
-"""The score-function gradient of an expected reward, and baselines that lessen its variance."""
+"""The score-function gradient of an expected reward, and baselines that reduce its variance."""
 
 from typing import Any, NamedTuple
 
@@ -22,11 +22,12 @@ def reinforce_losses(log_probs, rewards, *, baselines: Any = 0.0, log_weights=No
     is subtracted for; its variance falls with r - b, and is high: of the order of the squared
     norm of ∇log p, which grows with the length, over the number of draws. `leave_one_out`, a
     `RunningMean` of earlier rewards and the reward of the greedy decode (`self_critical_losses`)
-    are such baselines; a mean that holds the draw's own reward shrinks the gradient by (K - 1) / K.
+    are such baselines; a mean that includes the draw's own reward shrinks the gradient by
+    (K - 1) / K.
 
-    Not from a model that hardly ever earns a reward, nor where targets are there to be learned
-    from: cross-entropy and `sample_hamming` have far less variance; they come first, or beside it.
-    Draws of another law (truncated, tempered, without replacement) bias it unless weighted.
+    Do not start from a model that hardly ever earns a reward. Where targets exist, cross-entropy
+    and `sample_hamming` have far less variance: use them first, or together with it. Draws from
+    another distribution (truncated, tempered, without replacement) bias it unless weighted.
 
     Args:
       log_probs: [...] floats, differentiable log p of each draw, such as [B, K] from
@@ -83,10 +84,10 @@ def self_critical_losses(log_probs, rewards, greedy_rewards) -> jax.Array:
         lossₖ = -(rₖ - r(ŷ)) log p(yₖ),    ŷ greedy
 
     Draws better than what decoding at test time gives are made more probable, worse ones less. ŷ
-    does not depend on the draws, so that the gradient stays the unbiased one of -E[reward]; its
-    variance is below that of no baseline where ŷ earns about what draws do, and may be above it
-    where greedy decoding does much better than they. Costs one greedy decode a row. For when not
-    to use it see `reinforce_losses`.
+    does not depend on the draws, so the gradient of -E[reward] stays unbiased. Its variance is
+    lower than without a baseline where ŷ earns about as much as draws do, and may be higher where
+    greedy decoding does much better. It costs one greedy decode a row. For when not to use it see
+    `reinforce_losses`.
 
     Args:
       log_probs: [B, K] floats, differentiable log p of K draws a row.
@@ -205,7 +206,7 @@ def sequence_log_probs(logits, tokens, lengths=None) -> jax.Array:
 
     Args:
       logits: [..., L, V] floats.
-      tokens: [..., L] integers, of which padding may hold anything.
+      tokens: [..., L] integers; anything in padding.
       lengths: [...] tokens that count, eos among them; None means L.
 
     Returns:

@@ -16,15 +16,15 @@ def minimum_risk(log_probs, risks, *, alpha: float = 1.0, mask=None) -> jax.Arra
 
         R = Σₖ Q(yₖ) Δₖ,    Q(yₖ) = p(yₖ)^α / Σⱼ p(yⱼ)^α
 
-    The gradient is that of R, exact for the hypotheses that came; of the risk under the model over
-    all sequences it is a biased estimate, less so the more probability they hold: with α = 1 and
-    all sequences it is that gradient. It sees risks relative to one another only: a row of one
-    hypothesis, or of equal risks, has none. Its variance is that of the choice of hypotheses; of
-    a search's there is none. α sharpens Q and scales the gradient; the paper takes 0.005, where Q
-    is nearly uniform over sentences whose log-probabilities are far apart.
+    The gradient is exact for R over the given hypotheses. As an estimate of the risk over all
+    sequences it is biased, the less the more probability the hypotheses have: with α = 1 and all
+    sequences it is exact. Only differences of risks matter: a row with one hypothesis, or with
+    equal risks, has no gradient. Its variance is that of the choice of hypotheses; a search has
+    none. α sharpens Q and scales the gradient; the paper takes 0.005, where Q is nearly uniform
+    over sentences whose log-probabilities are far apart.
 
-    Not from a model at its start, whose hypotheses are all bad: train by cross-entropy first.
-    Hypotheses are a set, each of them once: pass `mask=distinct(tokens, lengths)` with samples.
+    A new model's hypotheses are all bad: train by cross-entropy first. Hypotheses are a set, each
+    of them once: pass `mask=distinct(tokens, lengths)` with samples.
     Log-probabilities from `sample` and `beam_search` are not differentiable; score their tokens
     again under the params, by `sequence_log_probs`.
 
@@ -34,7 +34,7 @@ def minimum_risk(log_probs, risks, *, alpha: float = 1.0, mask=None) -> jax.Arra
       risks: [..., K] numbers Δ, lower is better, such as edit distances; no gradient flows into
         them. For rewards take their negative.
       alpha: α > 0, the sharpness.
-      mask: [..., K] bool, True = a hypothesis; what others hold (NaN too) changes nothing.
+      mask: [..., K] bool, True = a hypothesis; the values of others (NaN too) change nothing.
 
     Returns:
       [...] floats, a mean of risks; 0 for a row without a hypothesis.

@@ -9,12 +9,12 @@ import numpy as np
 from seqjax._internal import checks
 from seqjax.core.noise import Noise, draw_rows, fold_in_rows
 from seqjax.decoding.engine.rows import ASIDE
-from seqjax.decoding.processors.truncation import Law, check_law
+from seqjax.decoding.processors.settings import Sampling
 from seqjax.losses.tokens import cross_entropy_sum
 from seqjax.objectives.teacher_forcing import (
     ForcedRun,
     Step,
-    check_lesson,
+    check_arguments,
     check_targets,
     draw,
     forced_run,
@@ -41,15 +41,14 @@ def scheduled_sampling(
         x̃ₜ = yₜ₋₁ with probability ε, else ŷₜ₋₁ ~ p(· | x̃₁ … x̃ₜ₋₁),   a coin a token
         L(θ) = -E Σₜ log p(yₜ | x̃₁ … x̃ₜ; θ)
 
-    The target is the ground truth whatever was read. The gradient takes the inputs x̃ as given:
-    none passes through a draw. It is therefore a biased estimate of the gradient of L, whose
-    inputs depend on θ; its own expectation is what training follows, and its noise is that of the
-    coins and draws beside that of the data. ε = 1 is teacher forcing exactly, ε = 0 free running
-    (draws and all equal to those of `seqjax.sample` with the same key).
+    The target is the ground truth whatever was read. The gradient takes the inputs x̃ as given and
+    passes through no draw. It is therefore a biased estimate of the gradient of L, whose inputs
+    depend on θ. Coins and draws add noise to that of the data. ε = 1 is exactly teacher forcing,
+    ε = 0 free running, with the draws of `seqjax.sample` for the same key.
 
-    Not to be used where the model's distribution matters: below ε = 1 its optimum is not the
-    data's (Huszár 2015). Of yₜ given yₜ₋₁ alone it learns, at ε = 0, the marginal. It helps where
-    one answer is right and the past is a weak hint at it, such as labels of a signal.
+    Do not use it where the model's distribution matters: below ε = 1 its optimum is not the data's
+    (Huszár 2015). At ε = 0 a model of yₜ given yₜ₋₁ learns the marginal. It helps where one answer
+    is right and the past is a weak hint at it, such as labels of a signal.
 
     Args:
       step: step(carry, tokens [B]) -> (carry, logits [B, V]), or step(carry, tokens, x) with xs;
@@ -60,8 +59,8 @@ def scheduled_sampling(
       truth_probability: ε, a number or [B], may be traced: one compilation for a whole schedule,
         such as `InverseSigmoidDecay`. It is 1 - sampling_probability of TensorFlow Addons.
         A traced value below 0 or NaN counts as 0, above 1 as 1.
-      key: a typed key, of which row b uses fold_in(key, b), or typed keys [B], one a row. Row b's
-        coins and draws depend on its key and its number of real steps alone.
+      key: a typed key (row b uses fold_in(key, b)), or typed keys [B]. Row b's coins and draws
+        depend only on its key and its number of real steps.
       temperature: of the draws, >= 0, a number or [B]; 0 is the exact argmax.
       mask: [B, T] bool, True = real; None means that every step is. A masked step holds the carry
         and what was drawn, and takes no coin.
@@ -87,14 +86,14 @@ def scheduled_sampling(
       Bengio, Vinyals, Jaitly and Shazeer, Scheduled Sampling for Sequence Prediction with Recurrent
       Neural Networks, 2015. Huszár, How (not) to Train your Generative Model, 2015.
     """
-    lesson = check_lesson(step, carry, targets, bos, mask, xs)
-    shape = lesson.targets.shape
+    given = check_arguments(step, carry, targets, bos, mask, xs)
+    shape = given.targets.shape
     keys = Noise.from_key(key, shape[0]).key
-    law = check_law(Law(temperature), shape[0], lesson.vocab_size)
-    truthful = coins(keys, truth_probability, numbers_before(lesson.mask, shape))
+    how = Sampling(temperature).fit(shape[0], given.vocab_size)
+    truthful = coins(keys, truth_probability, numbers_before(given.mask, shape))
     read = lambda carry, logits: logits
-    carry, (logits, inputs) = run(lesson, truthful, keys, law, read)
-    return forced_run(lesson, carry, logits, inputs)
+    carry, (logits, inputs) = run(given, truthful, keys, how, read)
+    return forced_run(given, carry, logits, inputs)
 
 
 def parallel_scheduled_sampling(
@@ -157,13 +156,13 @@ def parallel_scheduled_sampling(
     truths, numbers = tokens_before(targets, bos, mask), numbers_before(mask, targets.shape)
     vocab_size = _check_forward(forward, truths)
     keys = Noise.from_key(key, batch).key
-    law = check_law(Law(temperature), batch, vocab_size).repeat(length)
+    how = Sampling(temperature).fit(batch, vocab_size).repeat(length)
     truthful = coins(keys, truth_probability, numbers)
     each = jnp.repeat(keys, length)
 
     def mix(_, inputs):
         logits = forward(inputs)[1].reshape(batch * length, vocab_size)
-        drawn = draw(each, numbers.reshape(-1), logits, law).reshape(batch, length)
+        drawn = draw(each, numbers.reshape(-1), logits, how).reshape(batch, length)
         return jnp.where(truthful, truths, tokens_before(drawn, bos, mask))
 
     inputs = jax.lax.fori_loop(0, passes, mix, truths)

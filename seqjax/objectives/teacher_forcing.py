@@ -1,8 +1,8 @@
 """A step function over a sequence whose inputs are the truth, its own draws, or some of each.
 
-At each step a token goes in and logits of the next one come out. Which token goes in is all that
-teacher forcing, scheduled sampling and free running differ in; what is to be predicted is always
-the ground truth. Keys, draws and masks are those of `seqjax.sample` and `seqjax.scan`.
+At each step a token goes in and logits of the next one come out. Teacher forcing, scheduled
+sampling and free running differ only in which token goes in; the target is always the ground truth.
+Keys, draws and masks are those of `seqjax.sample` and `seqjax.scan`.
 """
 
 from collections.abc import Callable
@@ -12,18 +12,20 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
+from seqjax._internal.types import Carry, Logits, Tokens, Tree
+from seqjax.core.ids import as_ids
 from seqjax.core.products import accumulator
 from seqjax.core.scan import check_batch, check_flags, check_xs, scan, strong
 from seqjax.decoding.engine.rows import gumbel_rows
 from seqjax.decoding.engine.start import check_step
-from seqjax.decoding.processors.truncation import Law
+from seqjax.decoding.processors.settings import Sampling
 from seqjax.losses.tokens import LossSum, cross_entropy_sum
 
-Step = Callable[..., tuple[Any, jax.Array]]
+Step = Callable[..., tuple[Carry, Logits]]  # with xs it takes a third argument
 
 
 class ForcedRun(NamedTuple):
-    """What a model made of a sequence, and what it had read.
+    """A model's run over a sequence: what it read and what it predicted.
 
     Fields:
       loss: `LossSum` of the ground truth, in nats: take `loss.mean`, or add windows first.
@@ -33,33 +35,33 @@ class ForcedRun(NamedTuple):
     """
 
     loss: LossSum
-    logits: jax.Array
-    inputs: jax.Array
-    carry: Any
+    logits: Logits
+    inputs: Tokens
+    carry: Carry
 
 
-class Lesson(NamedTuple):
+class Arguments(NamedTuple):
     """The checked arguments of a run over targets [B, T]."""
 
     step: Step  # (carry, tokens [B], x) -> (carry, logits [B, V])
-    carry: Any
-    bos: jax.Array  # [B]
-    targets: jax.Array  # [B, T]
+    carry: Carry
+    bos: Tokens  # [B]
+    targets: Tokens  # [B, T]
     mask: jax.Array | None
-    xs: Any
+    xs: Tree
     vocab_size: int
 
 
 def teacher_forcing(
-    step: Step, carry: Any, targets: Any, *, bos: Any, mask: Any = None, xs: Any = None
+    step: Step, carry: Carry, targets: Any, *, bos: Any, mask: Any = None, xs: Tree = None
 ) -> ForcedRun:
     """Maximum likelihood: every input is the true token before its target.
 
         L(θ) = -Σₜ log p(yₜ | y₁ … yₜ₋₁; θ)
 
-    The gradient is that of the data's log-likelihood, exact, without noise. Williams and Zipser
-    1989. Not to be used alone where a model reads its own predictions later and errors feed on
-    errors: `seqjax.diagnostics.exposure_gap` measures that. A cell by itself is faster in
+    The gradient is exactly that of the data's log-likelihood, without noise. Williams and Zipser
+    1989. By itself it may not be enough where a model later reads its own predictions and errors
+    feed on errors: `seqjax.diagnostics.exposure_gap` measures that. A single cell is faster in
     `seqjax.unroll`, which needs no step.
 
     Args:
@@ -84,14 +86,16 @@ def teacher_forcing(
       >>> run.inputs.tolist(), round(float(run.loss.mean), 3)
       ([[0, 1, 1]], 1.218)
     """
-    lesson = check_lesson(step, carry, targets, bos, mask, xs)
+    given = check_arguments(step, carry, targets, bos, mask, xs)
     read = lambda carry, logits: logits
-    carry, (logits, inputs) = run(lesson, None, None, None, read)
-    return forced_run(lesson, carry, logits, inputs)
+    carry, (logits, inputs) = run(given, None, None, None, read)
+    return forced_run(given, carry, logits, inputs)
 
 
-def check_lesson(step: Step, carry: Any, targets: Any, bos: Any, mask: Any, xs: Any) -> Lesson:
-    """Checks what every run is given; without xs, step is called with two arguments."""
+def check_arguments(
+    step: Step, carry: Carry, targets: Any, bos: Any, mask: Any, xs: Tree
+) -> Arguments:
+    """Checks the arguments of every run; without xs, step is called with two arguments."""
     targets, bos, mask = check_targets(targets, bos, mask)
     carry = strong(carry)
     check_batch("carry", carry, targets.shape[0])
@@ -105,17 +109,12 @@ def check_lesson(step: Step, carry: Any, targets: Any, bos: Any, mask: Any, xs: 
         )
     x = jax.tree.map(lambda x: jnp.zeros(x.shape[:1] + x.shape[2:], x.dtype), xs)
     logits, _ = check_step(lambda carry, tokens: full(carry, tokens, x), carry, bos, False)
-    return Lesson(full, carry, bos, targets, mask, xs, logits.shape[1])
+    return Arguments(full, carry, bos, targets, mask, xs, logits.shape[1])
 
 
 def check_targets(targets: Any, bos: Any, mask: Any):
     """Targets [B, T] and bos [B] as int32, and the mask [B, T] or None."""
-    targets, bos = jnp.asarray(targets), jnp.asarray(bos)
-    for name, value in (("targets", targets), ("bos", bos)):
-        checks.require(
-            jnp.issubdtype(value.dtype, jnp.integer),
-            f"{name} has dtype {value.dtype}; expected integers.",
-        )
+    targets, bos = as_ids("targets", targets), as_ids("bos", bos)
     checks.require(
         targets.ndim == 2,
         f"targets has shape {targets.shape}; expected [B, T], one row a sequence.",
@@ -124,8 +123,8 @@ def check_targets(targets: Any, bos: Any, mask: Any):
         bos.shape in ((), targets.shape[:1]),
         f"bos has shape {bos.shape}; expected an integer or integers [B], B = {targets.shape[0]}.",
     )
-    bos = jnp.broadcast_to(bos, targets.shape[:1]).astype(jnp.int32)
-    return targets.astype(jnp.int32), bos, check_flags("mask", mask, *targets.shape)
+    bos = jnp.broadcast_to(bos, targets.shape[:1])
+    return targets, bos, check_flags("mask", mask, *targets.shape)
 
 
 def tokens_before(tokens: jax.Array, bos: jax.Array, mask: jax.Array | None) -> jax.Array:
@@ -146,39 +145,39 @@ def numbers_before(mask: jax.Array | None, shape: tuple[int, ...]) -> jax.Array:
     return jnp.cumsum(mask, axis=1, dtype=jnp.int32) - mask.astype(jnp.int32)
 
 
-def run(lesson: Lesson, truthful: Any, keys: Any, law: Law | None, read: Callable) -> Any:
+def run(given: Arguments, truthful: Any, keys: Any, how: Sampling | None, read: Callable) -> Any:
     """Runs the step: the carry, and (read(carry, logits) [B, T, ...], inputs [B, T]).
 
-    truthful [B, T] says which inputs are the truth, the others are draws by law from keys [B]. With
-    law None all are the truth, and nothing is drawn.
+    truthful [B, T] says which inputs are the truth; `how` draws the others from keys [B]. With
+    how=None all are the truth, and nothing is drawn.
     """
-    shape = lesson.targets.shape
-    truths = tokens_before(lesson.targets, lesson.bos, lesson.mask)
-    numbers = numbers_before(lesson.mask, shape)
+    shape = given.targets.shape
+    truths = tokens_before(given.targets, given.bos, given.mask)
+    numbers = numbers_before(given.mask, shape)
 
     def body(state, inputs):
         carry, drawn = state
         truth, is_truth, number, x = inputs
-        token = truth if law is None else jnp.where(is_truth, truth, drawn)
-        carry, logits = lesson.step(carry, token, x)
-        drawn = drawn if law is None else draw(keys, number, logits, law)
+        token = truth if how is None else jnp.where(is_truth, truth, drawn)
+        carry, logits = given.step(carry, token, x)
+        drawn = drawn if how is None else draw(keys, number, logits, how)
         return (carry, drawn), (read(carry, logits), token)
 
     flags = jnp.ones(shape, bool) if truthful is None else truthful
-    xs = (truths, flags, numbers, lesson.xs)
-    (carry, _), ys = scan(body, (lesson.carry, lesson.bos), xs, mask=lesson.mask)
+    xs = (truths, flags, numbers, given.xs)
+    (carry, _), ys = scan(body, (given.carry, given.bos), xs, mask=given.mask)
     return carry, ys
 
 
-def draw(keys: jax.Array, numbers: jax.Array, logits: jax.Array, law: Law) -> jax.Array:
-    """Tokens [N] of the law of logits [N, V], by keys and numbers [N]; no gradient gets through."""
-    logits = law.apply(jax.lax.stop_gradient(logits).astype(accumulator(logits.dtype)))
-    if not law.is_greedy:
+def draw(keys: jax.Array, numbers: jax.Array, logits: jax.Array, how: Sampling) -> jax.Array:
+    """Tokens [N] drawn from logits [N, V] by keys and numbers [N]; no gradient gets through."""
+    logits = how.apply(jax.lax.stop_gradient(logits).astype(accumulator(logits.dtype)))
+    if not how.is_greedy:
         logits = logits + gumbel_rows(keys, numbers, logits.shape[1:], logits.dtype)
     return jnp.argmax(logits, axis=-1).astype(jnp.int32)
 
 
-def forced_run(lesson: Lesson, carry: Any, logits: jax.Array, inputs: jax.Array) -> ForcedRun:
-    """The loss of the ground truth, beside what it comes from."""
-    loss = cross_entropy_sum(logits, lesson.targets, mask=lesson.mask)
+def forced_run(given: Arguments, carry: Any, logits: jax.Array, inputs: jax.Array) -> ForcedRun:
+    """The run with the loss of the ground truth."""
+    loss = cross_entropy_sum(logits, given.targets, mask=given.mask)
     return ForcedRun(loss, logits, inputs, carry)

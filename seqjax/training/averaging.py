@@ -41,7 +41,7 @@ class TriggeredAverage:
     The objective is that of the steps, and so is its gradient estimator: nothing is added to
     either. What is averaged away is the noise that steps of a constant rate leave around a minimum
     (Polyak and Juditsky 1992), which is what the average is for; with a rate that decays to 0, or
-    before the loss has levelled off, it holds params back. Its trigger looks at validation data.
+    before the loss has levelled off, it keeps params back. Its trigger looks at validation data.
 
         state = average.init(params)
         state = average.update(state, params)      # after every step, on the device
@@ -132,6 +132,6 @@ class TriggeredAverage:
 
 
 def _wide(leaf: Any) -> jax.Array:
-    """A leaf as an array, in at least float32 where it is floating."""
-    leaf = jnp.asarray(leaf)
+    """A copy of a leaf, in at least float32 where it is floating: a train step donates its own."""
+    leaf = jnp.array(leaf)
     return leaf.astype(accumulator(leaf.dtype)) if checks.is_float(leaf) else leaf

@@ -9,7 +9,7 @@ import optax
 
 from seqjax._internal import checks
 from seqjax.core.scan import strong
-from seqjax.training.step import check_loss
+from seqjax.training.loss_functions import call_loss, check_loss_fn
 
 
 class DynamicEvaluation(NamedTuple):
@@ -41,22 +41,23 @@ def dynamic_evaluation(
 
         ℓₙ = loss(θₙ, window n),    θₙ₊₁ = θₙ + update(∂ℓₙ/∂θₙ),    θ₀ = params
 
-    What is measured is the loss of a predictor that may adapt to the past of the text it predicts:
-    no ℓₙ depends on its own or later targets but through being scored on them. The gradients are
-    exact for one window, the carry that enters it held constant (truncated backpropagation). Runs
-    as one `lax.scan`; with an optimiser whose updates are 0 it is static evaluation, to the bit.
+    This measures a predictor that may adapt to the past of the text it predicts. Each window is
+    scored before the params learn from it, so no ℓₙ depends on later targets. Gradients are exact
+    within a window and treat the carry that enters it as a constant (truncated backpropagation).
+    It runs as one `lax.scan`. An optimiser whose updates are 0 makes it static evaluation, to the
+    bit.
 
-    Say so where such a loss is reported: it may not be compared with one of fixed params, and
-    windows must come in the text's own order. All rows of a batch share params, and so each adapts
-    to the others' past as well: for one row alone B = 1, for many on their own `jax.vmap` over
-    carries and windows. It costs as much as training.
+    Report such a loss as what it is: it is not comparable to a loss of fixed params, and windows
+    must come in the order of the text. All rows of a batch share params, so that each adapts to the
+    others' past as well. Take B = 1 for one row, and `jax.vmap` over carries and windows for many
+    that adapt alone. It costs as much as training.
 
     Args:
-      loss_fn: (params, carry, window, key) -> (loss [], carry), as for `make_train_step`. For a
-        mean over all tokens, where windows hold different numbers of them, let it be a sum, and
-        divide; the size of its gradient counts too, in the optimiser's rate.
-      optimizer: any `optax.GradientTransformation`, begun anew: `optax.sgd`, or the paper's rule
-        made of `scale_by_mean_squares`, `optax.scale_by_learning_rate` and `decay_towards`.
+      loss_fn: (params, carry, window, key) -> (loss [], carry), as for `make_train_step`, whose
+        aux is dropped. For a mean over all tokens, where windows hold different numbers of them,
+        let it be a sum, and divide; the size of its gradient counts too, in the optimiser's rate.
+      optimizer: any `optax.GradientTransformation`, started afresh: `optax.sgd`, or the paper's
+        rule, made of `scale_by_mean_squares`, `optax.scale_by_learning_rate` and `decay_towards`.
       params: the trained ones, leaves [...].
       carry: where the first window starts, leaves [B, ...]; `()` for a loss without one.
       windows: leaves [N, ...], N windows stacked: `jax.tree.map(lambda *w: np.stack(w), *corpus)`.
@@ -68,7 +69,8 @@ def dynamic_evaluation(
 
     Raises:
       ValueError: if optimizer is not an optax transformation, windows has no leaves of one length
-        N, loss_fn's loss is not one float, or it changes the carry's form.
+        N, loss_fn does not take the four arguments or returns anything else, its loss is not one
+        float, or it changes the carry's form.
 
     Example:
       >>> loss_fn = lambda guess, carry, x, key: ((guess - x) ** 2, carry)
@@ -81,6 +83,7 @@ def dynamic_evaluation(
     References:
       Krause, Kahembwe, Murray and Renals, Dynamic Evaluation of Neural Sequence Models, 2018.
     """
+    check_loss_fn(loss_fn)
     checks.require(
         hasattr(optimizer, "init") and hasattr(optimizer, "update"),
         f"optimizer is {optimizer!r}; expected an optax.GradientTransformation such as "
@@ -113,9 +116,7 @@ def window_gradient(loss_fn, params, carry, window, key) -> tuple[jax.Array, Any
     """The loss [] of a window, its gradient for the params, and the carry after it."""
 
     def loss_of(params):
-        loss, after = loss_fn(params, carry, window, key)
-        check_loss(loss, carry, after)
-        return loss, after
+        return call_loss(loss_fn, params, carry, window, key)[:2]
 
     (loss, after), grads = jax.value_and_grad(loss_of, has_aux=True)(params)
     return loss, grads, after

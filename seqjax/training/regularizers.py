@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
-from seqjax.core.noise import check_key
 from seqjax.core.products import accumulator
 from seqjax.core.scan import check_flags, zero_rows
 
@@ -30,7 +29,7 @@ def drop_weights(params: Any, key: jax.Array, rate: Any, names: Sequence[str] = 
     it remembers is not erased, as dropout on hₜ would. Evaluate with the params as they are.
 
     Not for weights that are no matrix but a parametrisation (decays of a linear recurrence), whose
-    zero means something else; and not for a recurrence held orthogonal, which it stops being.
+    zero means something else; and not for a recurrence kept orthogonal, which it would undo.
 
     Args:
       params: any tree of NamedTuples and dicts (those of a `Stack` or `Bidirectional` too), the
@@ -63,7 +62,7 @@ def drop_weights(params: Any, key: jax.Array, rate: Any, names: Sequence[str] = 
     known = checks.concrete(rate)
     if known is not None:
         checks.rate("rate", known.item() if isinstance(rate, jax.Array) else rate)
-    check_key(key)
+    checks.key(key)
     names = (names,) if isinstance(names, str) else tuple(names)
     leaves, structure = jax.tree_util.tree_flatten_with_path(params)
     chosen = [index for index, (path, _) in enumerate(leaves) if _name(path) in names]

@@ -1,6 +1,6 @@
 """A train step over any recurrent loss: clip, update, carry on, skip what is not finite.
 
-    loss_fn(params, carry, batch, key) -> (loss, carry)
+    loss_fn(params, carry, batch, key) -> (loss, carry) or (loss, carry, aux)
 
 is all that a step needs to know. Truncated backpropagation through time is that signature called
 once a window: the carry enters as a constant and leaves as the next window's start.
@@ -14,10 +14,11 @@ import jax.numpy as jnp
 import optax
 
 from seqjax._internal import checks
+from seqjax.training.loss_functions import call_loss, check_loss_fn
 
 
 class TrainState(NamedTuple):
-    """Everything a training run needs to go on, a plain pytree.
+    """Everything a training run needs to continue, a plain pytree.
 
     Fields:
       params: what is learned, leaves [...].
@@ -43,11 +44,13 @@ class Metrics(NamedTuple):
       loss: [] as `loss_fn` returned it, before the update; nats for `cross_entropy`.
       grad_norm: [] global norm of the gradient before clipping.
       skipped: [] bool, whether this window was skipped.
+      aux: a pytree, the third result of `loss_fn`; `()` for a loss without one.
     """
 
     loss: jax.Array
     grad_norm: jax.Array
     skipped: jax.Array
+    aux: Any = ()
 
 
 def global_norm(tree) -> jax.Array:
@@ -101,8 +104,8 @@ def clip_by_global_norm(max_norm: float) -> optax.GradientTransformation:
 
     Differs from `optax.clip_by_global_norm` where that one fails: θ = ‖g‖ = 0 gives 0, not NaN;
     the norm is accumulated in float32 for half-precision leaves and does not overflow; leaves may
-    have different dtypes. A gradient that holds NaN or inf is passed on as it came, for whoever
-    decides about the step to see; `make_train_step` skips it.
+    have different dtypes. A gradient with NaN or inf passes unchanged, so that whoever
+    decides about the step sees it; `make_train_step` skips the step.
 
     Place it before the optimiser, so that the moments see clipped gradients, and inside
     `optax.MultiSteps`, so that it sees the accumulated ones.
@@ -140,12 +143,16 @@ def init_train_state(params, optimizer, *, key, carry=()) -> TrainState:
 
     Every array is copied: the step donates its state's buffers, and must not take the caller's.
 
+    Dropout, zoneout and other noise act only if the carry was started with a key, here or in
+    `loss_fn`: `core.has_noise(state.carry)` tells, `core.start_noise` and `core.stop_noise` change
+    it. For a loss that starts each batch by itself, give `unroll` the key that `loss_fn` receives.
+
     Args:
       params: what `loss_fn` takes first, leaves [...].
       optimizer: any `optax.GradientTransformation`.
       key: [] a typed key, the root of all randomness in training.
       carry: where the first window starts, leaves [B, ...], such as
-        `cell.initial_carry(params, batch_size)`.
+        `cell.initial_carry(params, batch_size, key=key)`; without the key it draws no noise.
 
     Returns:
       A `TrainState` at step 0.
@@ -159,11 +166,7 @@ def init_train_state(params, optimizer, *, key, carry=()) -> TrainState:
       0 ()
     """
     _check_optimizer(optimizer)
-    is_key = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
-    checks.require(
-        is_key and key.shape == (),
-        f"key is {key!r}; expected one typed key. Make it with jax.random.key(seed).",
-    )
+    checks.key(key)
     with jax.numpy_dtype_promotion("standard"):  # optax is written for it
         opt_state = optimizer.init(params)
     zero = jnp.zeros((), jnp.int32)
@@ -179,28 +182,32 @@ def make_train_step(
 ) -> Callable[[TrainState, Any], tuple[TrainState, Metrics]]:
     """Builds the jitted function that learns from one batch or window.
 
-    A window whose loss, gradient or update is not finite, or whose new carry holds NaN, counts as
-    unseen: params, opt_state and carry stay as they were, `skipped` and `step` go up by one.
+    A window counts as unseen if its loss, gradient or update is not finite, or its new carry
+    contains NaN: params, opt_state and carry stay as they were, `skipped` and `step` go up by one.
 
     Gradients are clipped before the optimiser sees them. (With `optax.MultiSteps`, leave max_norm
     None and put `clip_by_global_norm` inside it.) A loss that is a mean over real tokens gives
     a window with few of them as much weight as a full one; divide by a constant to avoid it.
 
     Args:
-      loss_fn: (params, carry, batch, key) -> (loss [], carry). The carry that comes in is
-        a constant; the one that goes out has its structure, shapes and dtypes.
+      loss_fn: (params, carry, batch, key) -> (loss [], carry), or (loss [], carry, aux). The
+        carry that comes in is a constant; the one that goes out has its structure, shapes and
+        dtypes. aux is any pytree of further measurements, returned in `Metrics`.
       optimizer: any `optax.GradientTransformation`; `value`, `grad` and `value_fn` are passed to
         those that take them.
       max_norm: clip the global norm of the gradient to this; None does not clip.
-      donate: reuse the memory of the state that comes in, which is then deleted: copy what you
-        want to keep (`jax.tree.map(jnp.copy, state.params)`).
+      donate: reuse the memory of the state that comes in, which is then deleted. A second step
+        from the same state fails with "Buffer has been deleted or donated": continue from the state
+        that came back, copy what you want to keep (`jax.tree.map(jnp.copy, state.params)`), or pass
+        donate=False.
 
     Returns:
       train_step(state, batch) -> (state, `Metrics`), one compilation for batches of equal shapes.
 
     Raises:
-      ValueError: if max_norm is negative or not finite, or optimizer is not an optax
-        transformation; when first called, if the loss is not a scalar or the carry changes form.
+      ValueError: if loss_fn does not take the four arguments, max_norm is negative or not finite,
+        or optimizer is not an optax transformation; when first called, if loss_fn returns anything
+        else, the loss is not a scalar or the carry changes form.
 
     Example:
       >>> loss_fn = lambda w, carry, x, key: (jnp.sum((w - x) ** 2), carry)
@@ -210,10 +217,18 @@ def make_train_step(
       >>> print(state.params, metrics.loss, metrics.grad_norm, state.skipped)
       [3. 4.] 25.0 10.0 0
 
+      A third result is measured as well:
+
+      >>> loss_fn = lambda w, carry, x, key: (jnp.sum((w - x) ** 2), carry, {"size": x.size})
+      >>> state, metrics = make_train_step(loss_fn, optax.sgd(0.5))(state, jnp.array([3.0, 5.0]))
+      >>> print(metrics.loss, metrics.aux)
+      1.0 {'size': Array(2, dtype=int32, weak_type=True)}
+
     References:
       Williams and Peng, An efficient gradient-based algorithm for on-line training of recurrent
       network trajectories, 1990, for truncated backpropagation through time.
     """
+    check_loss_fn(loss_fn)
     _check_optimizer(optimizer)
     if max_norm is not None:
         _check_max_norm(max_norm)
@@ -224,11 +239,11 @@ def make_train_step(
         carry = jax.tree.map(jax.lax.stop_gradient, state.carry)
 
         def loss_of(params):
-            loss, new_carry = loss_fn(params, carry, batch, key)
-            check_loss(loss, carry, new_carry)
-            return loss, new_carry
+            loss, *others = call_loss(loss_fn, params, carry, batch, key)
+            return loss, others
 
-        (loss, new_carry), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        (loss, others), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        new_carry, aux = others
         norm = global_norm(grads)
         clipped = grads if max_norm is None else _clip(grads, norm, max_norm)
         extra = {"value": loss, "grad": clipped, "value_fn": lambda params: loss_of(params)[0]}
@@ -240,7 +255,7 @@ def make_train_step(
         new = state._replace(params=params, opt_state=opt_state, carry=new_carry)
         kept = jax.tree.map(lambda new, old: _choose(fine, new, old), new, state)
         skipped = state.skipped + (~fine).astype(jnp.int32)
-        return kept._replace(step=state.step + 1, skipped=skipped), Metrics(loss, norm, ~fine)
+        return kept._replace(step=state.step + 1, skipped=skipped), Metrics(loss, norm, ~fine, aux)
 
     return jax.jit(train_step, donate_argnums=0 if donate else ())
 
@@ -261,14 +276,14 @@ def _clip(grads, norm, max_norm: float):
 
 
 def _choose(condition, new, old):
-    """new where the condition holds, in the dtype of old: a state never changes its form."""
+    """new where the condition is True, in the dtype of old: a state never changes its form."""
     if not jnp.issubdtype(old.dtype, jax.dtypes.extended):
         new = jnp.asarray(new, old.dtype)
     return jnp.where(condition, new, old)
 
 
 def _no(test, tree) -> jax.Array:
-    """Whether the test holds for no number of the tree's inexact leaves."""
+    """Whether the test is False for every number in the tree's inexact leaves."""
     found = jnp.zeros((), bool)
     for leaf in jax.tree.leaves(tree):
         if jnp.issubdtype(leaf.dtype, jnp.inexact):
@@ -294,19 +309,4 @@ def _check_optimizer(optimizer) -> None:
         hasattr(optimizer, "init") and hasattr(optimizer, "update"),
         f"optimizer is {optimizer!r}; expected an optax.GradientTransformation such as "
         "optax.adam(1e-3).",
-    )
-
-
-def check_loss(loss, carry, new_carry) -> None:
-    """Raises ValueError unless the loss is one float and the carry keeps its form."""
-    checks.require(
-        jnp.shape(loss) == () and jnp.issubdtype(jnp.result_type(loss), jnp.floating),
-        f"loss_fn returned a loss of shape {jnp.shape(loss)} and dtype {jnp.result_type(loss)}; "
-        "expected one float. Sum or average it.",
-    )
-    forms = [jax.tree.map(lambda x: (jnp.shape(x), x.dtype), tree) for tree in (carry, new_carry)]
-    checks.require(
-        forms[0] == forms[1],
-        f"loss_fn was given a carry of {forms[0]} and returned one of {forms[1]}; expected the "
-        "same structure, shapes and dtypes.",
     )

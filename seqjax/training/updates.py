@@ -21,12 +21,13 @@ from seqjax._internal import checks
 from seqjax.core.products import accumulator
 from seqjax.core.scan import strong
 from seqjax.training.dynamic_evaluation import check_windows, window_gradient
+from seqjax.training.loss_functions import check_loss_fn
 
 
 def mean_squared_gradients(
     loss_fn: Callable[..., Any], params: Any, carry: Any, windows: Any, *, key=None
 ) -> Any:
-    """The mean square of each param's gradient over training windows, params held.
+    """The mean square of each param's gradient over training windows, for fixed params.
 
         MS = 1/N Σₙ (∂ℓₙ/∂θ)²
 
@@ -55,6 +56,7 @@ def mean_squared_gradients(
     References:
       Krause, Kahembwe, Murray and Renals, Dynamic Evaluation of Neural Sequence Models, 2018.
     """
+    check_loss_fn(loss_fn)
     count = check_windows(windows)
 
     def one(state, inputs):

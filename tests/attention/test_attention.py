@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import seqjax as sj
-from seqjax.attention.base import masked_softmax
 
 B, K, S, M, Q, A, STEPS = 2, 2, 5, 3, 4, 6, 3
 RANDOM = np.random.default_rng(0)
@@ -65,7 +64,7 @@ CASES = {
     "coverage": (sj.attention.CoverageAttention(A), coverage, Q),
 }
 MECHANISMS = {name: (spec, size) for name, (spec, _, size) in CASES.items()} | {
-    "multi-head": (sj.attention.MultiHeadAttention(2, 4), Q),
+    "multi-head": (sj.attention.MultiHeadAttention(2, head_size=4), Q),
     "monotonic": (sj.attention.MonotonicAttention(A, offset=0.5), Q),
 }
 
@@ -110,7 +109,7 @@ def test_scores_contexts_and_states_are_those_of_the_equations(x64, name):
 
 
 def test_heads_look_apart_and_their_findings_are_mixed(x64):
-    spec = sj.attention.MultiHeadAttention(2, 4)
+    spec = sj.attention.MultiHeadAttention(2, head_size=4)
     p = drawn(spec, Q)
     memory, mask = jnp.asarray(MEMORY), jnp.asarray(MASK)
     seen = attend(spec, p, memory, mask, jnp.asarray(QUERIES[:1]))
@@ -207,46 +206,6 @@ def test_keys_are_projected_once_and_scores_are_float32(name):
         np.testing.assert_array_equal(again.context, seen.context)
 
 
-def test_softmax_is_defined_at_extremes():
-    scores = jnp.array([[1e30, -1e30, 1e30], [-3e38, -3e38, 0.0], [-jnp.inf, 0.0, -jnp.inf]])
-    mask = jnp.array([[True] * 3, [True, True, False], [True] * 3])
-    weights = masked_softmax(scores, mask)
-    np.testing.assert_array_equal(weights, [[0.5, 0, 0.5], [0.5, 0.5, 0], [0, 1, 0]])
-    grads = jax.grad(lambda s: jnp.sum(jnp.sin(masked_softmax(s, mask))))(scores)
-    assert jnp.isfinite(grads).all()
-    np.testing.assert_array_equal(masked_softmax(jnp.full((2, 2), -jnp.inf)), 0)
-
-
-def test_a_zero_scorer_looks_everywhere_alike_at_first():
-    inner = sj.attention.AdditiveAttention(A, v_init=sj.initializers.Normal(0.0))
-    spec = sj.attention.SpatialAttention(inner, gate=False)
-    params = spec.init(jax.random.key(0), Q, M)
-    image = jnp.asarray(RANDOM.normal(size=(2, 3, 4, M)), jnp.float32)
-    prepared = spec.prepare(params, image)
-    seen, _ = spec.attend(params, prepared, jnp.ones((2, Q)), ())
-    np.testing.assert_allclose(seen.alignment, 1 / 12, rtol=1e-6)
-    entropy = -jnp.sum(seen.alignment * jnp.log(seen.alignment), axis=1)
-    np.testing.assert_allclose(entropy, np.log(12), rtol=1e-6)
-    np.testing.assert_allclose(seen.context, image.mean(axis=(1, 2)), rtol=1e-5, atol=1e-6)
-
-
-def test_spatial_attention_is_that_of_the_places_row_by_row_times_the_gate(x64):
-    inner = sj.attention.AdditiveAttention(A)
-    spec = sj.attention.SpatialAttention(inner)
-    params = drawn(spec, Q)
-    image = jnp.asarray(RANDOM.normal(size=(B, 2, 3, M)))
-    mask = jnp.asarray(RANDOM.random((B, 2, 3)) < 0.7)
-    query = jnp.asarray(QUERIES[0])
-    seen, _ = spec.attend(params, spec.prepare(params, image, mask), query, ())
-    places = [image[:, y, x] for y in range(2) for x in range(3)]
-    real = [mask[:, y, x] for y in range(2) for x in range(3)]
-    flat = inner.prepare(params.attention, jnp.stack(places, 1), jnp.stack(real, 1))
-    plain, _ = inner.attend(params.attention, flat, query, ())
-    gate = 1 / (1 + np.exp(-(query @ params.w_gate + params.b_gate)))
-    np.testing.assert_allclose(seen.alignment, plain.alignment, rtol=1e-12)
-    np.testing.assert_allclose(seen.context, gate * plain.context, rtol=1e-12)
-
-
 def test_players_of_a_frame_in_any_order(x64):
     """A memory that changes with time is prepared in the step (Ramanathan et al. 2016)."""
     spec, cell = sj.attention.AdditiveAttention(A), sj.LSTM(Q)
@@ -279,3 +238,17 @@ def test_players_of_a_frame_in_any_order(x64):
 
 def drawn_cell(cell, size):
     return jax.tree.map(lambda a: a + 0.1, cell.init(jax.random.key(0), size))
+
+
+def test_products_without_weights_need_equal_sizes():
+    key, dot = jax.random.key(0), sj.attention.DotAttention()
+    with pytest.raises(ValueError, match="needs them equal. Use GeneralAttention."):
+        dot.init(key, 3, 2)
+    prepared = dot.prepare((), jnp.ones((2, 5, 4)))
+    with pytest.raises(ValueError, match=r"query is float32\[2, 3\]; expected floats \[N, 4\]"):
+        dot.attend((), prepared, jnp.ones((2, 3)), ())
+
+
+def test_a_filter_has_a_centre():
+    with pytest.raises(ValueError, match="filter_size is 4; expected an odd number"):
+        sj.attention.LocationAttention(4, filter_size=4)

@@ -208,3 +208,39 @@ def test_gradients_reach_the_encoder_through_the_memory():
     for leaf in jax.tree.leaves(grads):
         assert jnp.isfinite(leaf).all()
     assert grads[0].forward.w_h.any() and grads[1].attention.w_k.any()
+
+
+ADDITIVE = sj.attention.AdditiveAttention(4)
+
+
+@pytest.mark.parametrize(
+    ("message", "make"),
+    [
+        ("expected one such as AdditiveAttention(64).", lambda: (sj.GRU(3), sj.attention.Attended)),
+        ("cell is 3; expected a cell: an object with init", lambda: (3, ADDITIVE)),
+        ("Let the encoder make the memory.", lambda: (sj.Bidirectional(sj.GRU(3)), ADDITIVE)),
+    ],
+)
+def test_a_decoder_is_made_of_a_cell_and_an_attention(message, make):
+    with pytest.raises(ValueError) as caught:
+        sj.AttentionDecoder(*make())
+    assert message in str(caught.value)
+
+
+def test_options_that_do_not_fit_are_named():
+    with pytest.raises(ValueError, match="query is 'next'; expected one of 'previous', 'current'"):
+        sj.AttentionDecoder(sj.GRU(3), ADDITIVE, query="next")
+    with pytest.raises(ValueError, match="attentional_size is None; expected the size of"):
+        sj.AttentionDecoder(sj.GRU(3), ADDITIVE, input_feeding=True)
+
+
+def test_a_decoder_runs_with_what_it_was_bound_to():
+    decoder = sj.AttentionDecoder(sj.GRU(3), ADDITIVE)
+    params = decoder.init(jax.random.key(0), 2, 2)
+    with pytest.raises(ValueError, match=r"Make it with bind\(params, memory, memory_mask\)"):
+        sj.unroll(decoder, params, jnp.ones((2, 3, 2)))
+    ready = decoder.bind(params, jnp.ones((2, 5, 2)))
+    with pytest.raises(ValueError, match="batch_size has 3 rows but memory has 2"):
+        sj.unroll(decoder, ready, jnp.ones((3, 4, 2)))
+    with pytest.raises(ValueError, match="xs has dtype int32; .* Embed or one-hot tokens first"):
+        sj.unroll(decoder, ready, jnp.ones((2, 4, 2), int))

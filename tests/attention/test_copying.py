@@ -1,4 +1,6 @@
-"""The copy distribution, and the losses on alignments."""
+"""The copy distribution, against its definition word by word."""
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -90,6 +92,20 @@ def test_ids_outside_are_refused_padding_is_not():
         np.testing.assert_allclose(masked, expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint32", "int64"])
+def test_ids_of_any_dtype_copy_the_same_words(dtype):
+    """An extended vocabulary of 256 words or more has no size in uint8."""
+    logits, gate, alignment = given(jnp.float32)
+    args = logits[:, 0], gate[:, 0], alignment[:, 0]
+    source: Any = np.where(SOURCE == 4, 255, SOURCE)
+    found = sj.attention.pointer_generator(*args, source.astype(dtype), 300)
+    expected = sj.attention.pointer_generator(*args, jnp.asarray(source, jnp.int32), 300)
+    np.testing.assert_array_equal(found, expected)
+    if dtype == "int64":
+        with pytest.raises(ValueError, match="source holds 2147483647; expected ids in 0..299"):
+            sj.attention.pointer_generator(*args, source + 2**32, 300)
+
+
 def test_a_source_of_padding_leaves_what_is_generated():
     args = (jnp.zeros((1, V)), jnp.zeros(1), jnp.zeros((1, S)), jnp.zeros((1, S), int))
     found = sj.attention.pointer_generator(*args, E, source_mask=jnp.zeros((1, S), bool))
@@ -103,45 +119,30 @@ def test_half_precision_is_computed_in_float32():
     )
 
 
-MASK = np.array([[True, True, False], [True, False, False]])
+GOOD: Any = dict(
+    logits=jnp.ones((2, 4)),
+    gate=jnp.ones(2),
+    alignment=jnp.ones((2, 5)),
+    source=jnp.zeros((2, 5), int),
+    extended_size=6,
+)
 
 
-def test_coverage_loss_counts_what_is_read_again(x64):
-    total = 0.0
-    for b in range(B):
-        covered = np.zeros(S)
-        for t in np.flatnonzero(MASK[b]):
-            total += np.minimum(ALIGNMENT[b, t], covered).sum()
-            covered += ALIGNMENT[b, t]
-    dirty = np.where(MASK[..., None], ALIGNMENT, np.nan)
-    found = sj.attention.coverage_loss(jnp.asarray(dirty), mask=jnp.asarray(MASK))
-    np.testing.assert_allclose(found, total / MASK.sum(), rtol=1e-12)
-    everywhere = sj.attention.coverage_loss(jnp.asarray(ALIGNMENT))
-    np.testing.assert_allclose(
-        everywhere, sj.attention.coverage_loss(jnp.asarray(ALIGNMENT), mask=jnp.ones((B, T), bool))
-    )
-    assert sj.attention.coverage_loss(jnp.ones((2, 0, 3))) == 0
-    grad = jax.grad(lambda a: sj.attention.coverage_loss(a, mask=jnp.zeros((B, T), bool)))
-    assert not grad(jnp.asarray(ALIGNMENT)).any()
-
-
-def test_doubly_stochastic_loss_counts_real_places_and_steps(x64):
-    real = np.array([[True, True, True, False, False], [True] * 5])
-    expected = np.mean(
-        [
-            sum(
-                (1 - sum(ALIGNMENT[b, t, j] for t in range(T) if MASK[b, t])) ** 2
-                for j in range(S)
-                if real[b, j]
-            )
-            for b in range(B)
-        ]
-    )
-    dirty = jnp.asarray(np.where(MASK[..., None], ALIGNMENT, np.inf))
-    how = dict(mask=jnp.asarray(MASK), memory_mask=jnp.asarray(real))
-    np.testing.assert_allclose(
-        sj.attention.doubly_stochastic_loss(dirty, **how), expected, rtol=1e-12
-    )
-    grads = jax.grad(lambda a: sj.attention.doubly_stochastic_loss(a, **how))(dirty)
-    assert jnp.isfinite(grads).all() and not grads[~MASK].any() and not grads[0, :, 3:].any()
-    assert sj.attention.doubly_stochastic_loss(jnp.zeros((0, 2, 3))) == 0
+@pytest.mark.parametrize(
+    ("message", "bad"),
+    [
+        ("logits is int32[2, 4]; expected floats [..., 4]", {"logits": jnp.ones((2, 4), int)}),
+        ("gate is float32[2, 1]; expected floats [2]", {"gate": jnp.ones((2, 1))}),
+        ("alignment is float32[3, 5]; expected floats [2, S]", {"alignment": jnp.ones((3, 5))}),
+        ("source has shape (2, 4); expected [..., S]", {"source": jnp.zeros((2, 4), int)}),
+        ("source is float32; expected integer ids", {"source": jnp.zeros((2, 5))}),
+        ("source_mask has dtype float32; expected bool", {"source_mask": jnp.ones((2, 5))}),
+        ("source_mask has shape (5, 1); expected", {"source_mask": jnp.ones((5, 1), bool)}),
+        ("extended_size is 3 but logits has V = 4; expected at least V.", {"extended_size": 3}),
+        ("source holds 6; expected ids in 0..5", {"source": jnp.full((2, 5), 6)}),
+    ],
+)
+def test_what_does_not_fit_is_named(message, bad):
+    with pytest.raises(ValueError) as caught:
+        sj.attention.pointer_generator(**{**GOOD, **bad})
+    assert message in str(caught.value)

@@ -6,6 +6,7 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import seqjax as sj
 from seqjax.attention.monotonic import expected_alignment
@@ -154,3 +155,15 @@ def test_noise_is_new_at_every_step_and_place(x64):
     p = [float(one.alignment[0, 0])]  # p₁ from α₁ = p₁ (1 - p₀)
     p.append(float(one.alignment[0, 1]) / (1 - p[0]))
     assert abs(p[0] - p[1]) > 1e-3
+
+
+def test_noise_and_offset_are_numbers_and_keys_come_one_a_row():
+    with pytest.raises(ValueError, match="noise is -1.0; expected a standard deviation"):
+        sj.attention.MonotonicAttention(A, noise=-1.0)
+    with pytest.raises(ValueError, match="offset is nan; expected a finite number."):
+        sj.attention.MonotonicAttention(A, offset=float("nan"))
+    spec = sj.attention.MonotonicAttention(A)
+    params = spec.init(jax.random.key(0), Q, M)
+    prepared = spec.prepare(params, jnp.ones((2, S, M)))
+    with pytest.raises(ValueError, match="expected one key .* or 2 keys, one a row"):
+        spec.initial_state(params, prepared, 2, jax.random.split(jax.random.key(0), 3))

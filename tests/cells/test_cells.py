@@ -52,7 +52,7 @@ def test_peephole_starts_as_a_plain_lstm():
 
 
 def test_projected_lstm_feeds_its_projection_back(x64):
-    cell = sj.cells.ProjectedLSTM(4, 3)
+    cell = sj.cells.ProjectedLSTM(4, projection_size=3)
     p = drawn(cell)
     h, c, expected = np.zeros(3), np.zeros(4), []
     for x in XS:
@@ -105,7 +105,7 @@ def test_coupled_lstm_writes_what_it_forgets(x64):
 
 
 def test_jordan_feeds_its_output_back(x64):
-    cell = sj.cells.Jordan(4, 3, output_activation="tanh")
+    cell = sj.cells.Jordan(4, output_size=3, output_activation="tanh")
     p = drawn(cell)
     y, expected = np.zeros(3), []
     for x in XS:
@@ -117,7 +117,10 @@ def test_jordan_feeds_its_output_back(x64):
 
 def test_irnn_is_one_line_and_keeps_what_it_holds():
     cell = sj.Elman(
-        4, "relu", w_x_init=sj.initializers.Normal(0.001), w_h_init=sj.initializers.Identity()
+        4,
+        activation="relu",
+        w_x_init=sj.initializers.Normal(0.001),
+        w_h_init=sj.initializers.Identity(),
     )
     params = cell.init(jax.random.key(0), 2)
     np.testing.assert_array_equal(params.w_h, np.eye(4))
@@ -160,12 +163,12 @@ def test_forget_bias_is_in_the_params_and_not_added_again():
 
 @pytest.mark.parametrize("function", [jnp.tanh, jax.nn.relu, jax.nn.softplus])
 def test_known_activation_functions_are_kept_by_name(function):
-    cell = sj.Elman(3, function)
-    assert cell == sj.Elman(3, function.__name__)
+    cell = sj.Elman(3, activation=function)
+    assert cell == sj.Elman(3, activation=function.__name__)
 
 
 def test_any_function_is_an_activation(x64):
-    cell = sj.Elman(3, lambda a: a / (1 + jnp.abs(a)))
+    cell = sj.Elman(3, activation=lambda a: a / (1 + jnp.abs(a)))
     p = drawn(cell)
     h, expected = np.zeros(3), []
     for x in XS:

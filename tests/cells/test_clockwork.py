@@ -9,7 +9,7 @@ import pytest
 
 import seqjax as sj
 
-CELL = sj.cells.ClockworkRNN(6, (1, 3, 4))
+CELL = sj.cells.ClockworkRNN(6, periods=(1, 3, 4))
 LENGTH = 13
 
 
@@ -97,7 +97,10 @@ def test_init_leaves_out_what_is_never_read():
 
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
 def test_one_module_of_period_1_is_an_elman_net(activation):
-    cell, plain = sj.cells.ClockworkRNN(4, (1,), activation), sj.Elman(4, activation)
+    cell, plain = (
+        sj.cells.ClockworkRNN(4, periods=(1,), activation=activation),
+        sj.Elman(4, activation=activation),
+    )
     params: Any = plain.init(jax.random.key(0), 2)._replace(b=jnp.arange(4.0) / 10)
     xs = draw(jnp.float32)[1]
     got = sj.unroll(cell, sj.cells.ClockworkParams(*params), xs)[1]
@@ -106,7 +109,7 @@ def test_one_module_of_period_1_is_an_elman_net(activation):
 
 def test_slow_modules_remember_over_long_gaps():
     """A unit of period 100 holds its state bit for bit until it is due again."""
-    cell = sj.cells.ClockworkRNN(2, (1, 100))
+    cell = sj.cells.ClockworkRNN(2, periods=(1, 100))
     params = cell.init(jax.random.key(0), 1)
     ys = sj.unroll(cell, params, jax.random.normal(jax.random.key(1), (1, 100, 1)))[1]
     assert (ys[0, :, 1] == ys[0, 0, 1]).all() and ys[0, 0, 1] != 0

@@ -11,7 +11,7 @@ import seqjax as sj
 from seqjax.cells.memory import allocation
 
 SLOTS, WIDTH, HEADS = 5, 3, 2
-CELL = sj.cells.DNC(sj.Elman(4), SLOTS, WIDTH, HEADS)
+CELL = sj.cells.DNC(sj.Elman(4), slots=SLOTS, width=WIDTH, read_heads=HEADS)
 
 
 def draw(*shape, seed=0):

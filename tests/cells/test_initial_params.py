@@ -14,9 +14,10 @@ GATES = {
     sj.GRU(4): 3,
     sj.GRU(4, reset="before"): 3,
     sj.cells.PeepholeLSTM(4): 4,
-    sj.cells.ProjectedLSTM(5, 4): 4,
+    sj.cells.ProjectedLSTM(5, projection_size=4): 4,
     sj.cells.LayerNormLSTM(4): 4,
     sj.cells.CoupledLSTM(4): 3,
+    sj.cells.MGU(4): 2,
 }
 
 

@@ -236,7 +236,12 @@ def count(tree):
 )
 def test_numbers_of_the_copy_task(controller):
     """128 slots of 20, a read and a write head, shifts by one: what each part needs."""
-    net = sj.Stack((sj.cells.NTM(controller, 128, 20), sj.cells.Feedforward(8, "identity")))
+    net = sj.Stack(
+        (
+            sj.cells.NTM(controller, slots=128, width=20),
+            sj.cells.Feedforward(8, activation="identity"),
+        )
+    )
     params = jax.eval_shape(lambda: net.init(jax.random.key(0), 9))
     inner = (
         100 * (9 + 20 + 1) if isinstance(controller, sj.cells.Feedforward) else 400 * (9 + 20 + 101)

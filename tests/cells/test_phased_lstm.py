@@ -10,7 +10,7 @@ import pytest
 
 import seqjax as sj
 
-CELL = sj.cells.PhasedLSTM(3, (0.5, 4.0), open_ratio=0.4, leak=0.02)
+CELL = sj.cells.PhasedLSTM(3, period_range=(0.5, 4.0), open_ratio=0.4, leak=0.02)
 TIMES = np.array([[-3.0, -0.2, 0.0, 0.9, 1.0, 4.7, 30.1], [0.3, 0.5, 2.0, 2.0, 1.0, 9.9, 10.0]])
 XS = np.random.default_rng(1).normal(size=(*TIMES.shape, 2))
 
@@ -147,7 +147,7 @@ def test_gradients_are_those_of_the_formula_between_its_jumps(x64):
 
 def test_init_draws_clocks_as_the_paper_does():
     cell = sj.cells.PhasedLSTM(
-        2000, (2.0, 50.0), open_ratio=0.05, w_h_init=sj.initializers.Normal()
+        2000, period_range=(2.0, 50.0), open_ratio=0.05, w_h_init=sj.initializers.Normal()
     )
     params = jax.jit(cell.init, static_argnums=1)(jax.random.key(0), 1)
     where = (np.asarray(params.log_period) - math.log(2)) / math.log(25)
@@ -262,14 +262,17 @@ def test_open_share_counts_real_steps():
 
 
 def test_units_of_a_fresh_cell_are_open_a_twentieth_of_the_time():
-    cell = sj.cells.PhasedLSTM(200, (1.0, 20.0))
+    cell = sj.cells.PhasedLSTM(200, period_range=(1.0, 20.0))
     times = jax.random.uniform(jax.random.key(1), (20, 100), maxval=100.0)
     share = cell.open_share(cell.init(jax.random.key(0), 1), times)
     np.testing.assert_allclose(share.mean(), 0.05, rtol=0.05)
 
 
 def test_it_is_the_first_of_a_stack_and_a_second_one_gets_the_times_again():
-    first, second = sj.cells.PhasedLSTM(3, (0.5, 4.0)), sj.cells.PhasedLSTM(2, (0.5, 4.0))
+    first, second = (
+        sj.cells.PhasedLSTM(3, period_range=(0.5, 4.0)),
+        sj.cells.PhasedLSTM(2, period_range=(0.5, 4.0)),
+    )
     stack = sj.Stack((first, sj.LSTM(2)))
     timed = sj.cells.Timed(jnp.asarray(XS, jnp.float32), jnp.asarray(TIMES, jnp.float32))
     weights = stack.init(jax.random.key(0), 2)

@@ -49,7 +49,7 @@ def loop(params, xs, forget_gate, heads=HEADS):
 
 @pytest.mark.parametrize("forget_gate", GATES)
 def test_slstm_is_the_papers_without_its_stabiliser(forget_gate, x64):
-    cell = sj.cells.SLSTM(SIZE, HEADS, forget_gate=forget_gate)
+    cell = sj.cells.SLSTM(SIZE, heads=HEADS, forget_gate=forget_gate)
     params = drawn(cell)
     carry, ys = sj.unroll(cell, params, jnp.asarray(XS))
     for row in range(2):
@@ -59,7 +59,7 @@ def test_slstm_is_the_papers_without_its_stabiliser(forget_gate, x64):
 
 @pytest.mark.parametrize("forget_gate", GATES)
 def test_a_constant_in_every_input_gate_changes_only_the_scale(forget_gate, x64):
-    cell = sj.cells.SLSTM(SIZE, HEADS, forget_gate=forget_gate)
+    cell = sj.cells.SLSTM(SIZE, heads=HEADS, forget_gate=forget_gate)
     params = drawn(cell)
     shifted = params._replace(b=params.b.at[:SIZE].add(300.0))
     (carry, ys), (moved, same) = (sj.unroll(cell, p, jnp.asarray(XS)) for p in (params, shifted))
@@ -73,7 +73,7 @@ def test_a_constant_in_every_input_gate_changes_only_the_scale(forget_gate, x64)
 
 @pytest.mark.parametrize("forget_gate", GATES)
 def test_no_gate_overflows(forget_gate):
-    cell = sj.cells.SLSTM(SIZE, HEADS, forget_gate=forget_gate)
+    cell = sj.cells.SLSTM(SIZE, heads=HEADS, forget_gate=forget_gate)
     params = cell.init(jax.random.key(0), INPUT)
     xs = jnp.asarray(XS, jnp.float32)
 
@@ -95,7 +95,7 @@ def test_no_gate_overflows(forget_gate):
 
 def test_a_reset_empties_one_row_and_not_its_mates():
     """Whether a memory is empty is asked unit by unit: nothing was written since, in one row."""
-    cell = sj.cells.SLSTM(SIZE, HEADS)
+    cell = sj.cells.SLSTM(SIZE, heads=HEADS)
     params = cell.init(jax.random.key(0), INPUT)
     params = params._replace(b=params.b.at[:SIZE].set(-500.0))
     xs = jnp.asarray(np.concatenate([XS[:1], XS[:1]]), jnp.float32)
@@ -109,7 +109,7 @@ def test_a_reset_empties_one_row_and_not_its_mates():
 
 
 def test_heads_do_not_see_each_other(x64):
-    cell = sj.cells.SLSTM(SIZE, HEADS)
+    cell = sj.cells.SLSTM(SIZE, heads=HEADS)
     params = drawn(cell)
     carry, x = cell.initial_carry(params, 1), jnp.asarray(XS[:1, 0])
     slopes = jax.jacobian(lambda h: cell.step(params, carry._replace(h=h), x)[1])(carry.h)
@@ -126,7 +126,7 @@ def test_one_head_sees_all(x64):
 
 def test_the_scale_of_a_state_is_free(x64):
     """(c, n, m) and (c e^-a, n e^-a, m + a) are one state."""
-    cell = sj.cells.SLSTM(SIZE, HEADS)
+    cell = sj.cells.SLSTM(SIZE, heads=HEADS)
     params = drawn(cell)
     carry, _ = sj.unroll(cell, params, jnp.asarray(XS))
     scaled = carry._replace(c=carry.c * 4, n=carry.n * 4, m=carry.m - np.log(4))
@@ -137,7 +137,7 @@ def test_the_scale_of_a_state_is_free(x64):
 
 
 def test_a_carry_made_by_hand_divides_by_one_at_least(x64):
-    cell = sj.cells.SLSTM(SIZE, HEADS)
+    cell = sj.cells.SLSTM(SIZE, heads=HEADS)
     params = drawn(cell)
     carry = sj.cells.SLSTMCarry(
         *(jnp.asarray(v * np.ones((1, SIZE))) for v in (0.1, 0.2, 1e-9, 1e3))
@@ -158,7 +158,7 @@ def test_initial_params():
 
 
 def test_sums_are_float32_under_bfloat16():
-    cell = sj.cells.SLSTM(SIZE, HEADS)
+    cell = sj.cells.SLSTM(SIZE, heads=HEADS)
     params = jax.tree.map(lambda a: a.astype(jnp.bfloat16), cell.init(jax.random.key(0), INPUT))
     carry, y = cell.step(params, cell.initial_carry(params, 2), jnp.ones((2, INPUT)))
     assert {y.dtype, carry.h.dtype} == {jnp.dtype(jnp.bfloat16)}

@@ -166,7 +166,10 @@ def test_gradient_of_a_mean_is_that_of_the_sum_over_real_tokens():
 def test_identity_and_relu_pass_the_gradient_of_active_units_unchanged(length):
     """It is the product of Jacobians that stays 1, through w_h alone; dead units pass nothing."""
     cell = sj.Elman(
-        HIDDEN, "relu", w_x_init=sj.initializers.Normal(0.001), w_h_init=sj.initializers.Identity()
+        HIDDEN,
+        activation="relu",
+        w_x_init=sj.initializers.Normal(0.001),
+        w_h_init=sj.initializers.Identity(),
     )
     params = cell.init(jax.random.key(0), INPUT)
     h = jnp.array([0.7, -0.2, 1.3, -0.9])
@@ -181,7 +184,7 @@ def test_identity_with_tanh_and_sigmoid(x64):
     """The slope of tanh is 1 at 0 and loses nothing there; the sigmoid's is 1/4 at most."""
 
     def product(activation, length=20):
-        cell = sj.Elman(HIDDEN, activation, w_h_init=sj.initializers.Identity())
+        cell = sj.Elman(HIDDEN, activation=activation, w_h_init=sj.initializers.Identity())
         params = jax.tree.map(jnp.float64, cell.init(jax.random.key(0), INPUT))
         xs = jnp.zeros((1, length, INPUT))
         final = lambda h: sj.unroll(cell, params, xs, carry=h[None])[0][0]

@@ -15,7 +15,7 @@ import pytest
 import seqjax as sj
 
 LENGTH, SIZE = 30, 5
-CELL = sj.Elman(SIZE)
+CELL = sj.Elman(SIZE, use_bias=False)
 RANDOM = np.random.default_rng(0)
 XS = 0.1 * RANDOM.normal(size=(1, LENGTH, SIZE))
 W_X, H0 = RANDOM.normal(size=(SIZE, SIZE)), RANDOM.normal(size=SIZE)
@@ -94,7 +94,7 @@ def test_sum_scan_forward_accumulation_and_reverse_mode_agree(x64):
         h, _ = CELL.step(params_of(w_h), h, xs[:, 0])
         return jnp.sum(h), h
 
-    start = sj.gradients.begin_rtrl(jnp.asarray(W_H), jnp.asarray(H0)[None])
+    start = sj.gradients.init_rtrl_state(jnp.asarray(W_H), jnp.asarray(H0)[None])
     run = jax.jit(sj.gradients.rtrl(loss_fn))
     (_, carried), total = run(jnp.asarray(W_H), start, jnp.asarray(XS))
     close(carried.influence)

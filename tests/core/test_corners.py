@@ -109,7 +109,7 @@ def test_numbers_of_numpy_become_pythons_own():
     one: Any = np.float32(1.0)
     assert repr(sj.GRU(three)) == repr(sj.GRU(3))
     assert repr(sj.Dropout(half)) == repr(sj.Dropout(0.5))
-    assert repr(sj.LSTM(3, one)) == repr(sj.LSTM(3))
+    assert repr(sj.LSTM(3, forget_bias=one)) == repr(sj.LSTM(3))
     cell = sj.Zoneout(sj.Elman(2), half)
     params = jax.tree.map(lambda a: a.astype(jnp.bfloat16), cell.init(jax.random.key(0), 2))
     carry, ys = sj.unroll(cell, params, jnp.ones((1, 2, 2), jnp.bfloat16), remat=three)

@@ -20,7 +20,7 @@ CELLS: dict[str, Any] = {
     "lstm": sj.LSTM(SIZE),
     "gru_after": sj.GRU(SIZE),
     "gru_before": sj.GRU(SIZE, reset="before"),
-    "projected": sj.cells.ProjectedLSTM(4, SIZE),
+    "projected": sj.cells.ProjectedLSTM(4, projection_size=SIZE),
 }
 
 

@@ -74,7 +74,7 @@ def zone_out(rate):
 
 stamped = sj.cells.PhasedLSTM(3)
 clock = stamped.init(key, 4)
-film = sj.cells.ConvLSTM(2, 3, (5, 4))
+film = sj.cells.ConvLSTM(2, kernel_size=3, shape=(5, 4))
 
 
 BAD = {
@@ -137,27 +137,27 @@ BAD = {
         "xs.values has width 3 but meets weights [4, 12]; expected width 4, the size that these params were initialised for.",
     ),
     "conv_shape_empty": (
-        lambda: sj.cells.ConvLSTM(2, 3, ()),
+        lambda: sj.cells.ConvLSTM(2, kernel_size=3, shape=()),
         "shape is (); expected one to three spatial sizes, batch, time and channels left out.",
     ),
     "conv_shape_long": (
-        lambda: sj.cells.ConvLSTM(2, 3, (2, 2, 2, 2)),
+        lambda: sj.cells.ConvLSTM(2, kernel_size=3, shape=(2, 2, 2, 2)),
         "shape is (2, 2, 2, 2); expected one to three spatial sizes, batch, time and channels left out.",
     ),
     "conv_shape_number": (
-        lambda: sj.cells.ConvLSTM(2, 3, 8),
+        lambda: sj.cells.ConvLSTM(2, kernel_size=3, shape=8),
         "shape is 8; expected a tuple of integers, one for each spatial axis.",
     ),
     "conv_shape_zero": (
-        lambda: sj.cells.ConvLSTM(2, 3, (4, 0)),
+        lambda: sj.cells.ConvLSTM(2, kernel_size=3, shape=(4, 0)),
         "shape[1] is 0; expected an integer of at least 1.",
     ),
     "conv_kernel_axes": (
-        lambda: sj.cells.ConvLSTM(2, (3, 3), (4,)),
+        lambda: sj.cells.ConvLSTM(2, kernel_size=(3, 3), shape=(4,)),
         "kernel_size is (3, 3) but shape is (4,); expected one number for all spatial axes, or one for each.",
     ),
     "conv_kernel_zero": (
-        lambda: sj.cells.ConvLSTM(2, 0, (4, 4)),
+        lambda: sj.cells.ConvLSTM(2, kernel_size=0, shape=(4, 4)),
         "kernel_size[0] is 0; expected an integer of at least 1.",
     ),
     "conv_image_shape": (
@@ -173,27 +173,27 @@ BAD = {
         "xs has dtype int32; expected floating point. Cast it first.",
     ),
     "clockwork_periods_empty": (
-        lambda: sj.cells.ClockworkRNN(4, ()),
+        lambda: sj.cells.ClockworkRNN(4, periods=()),
         "periods is (); expected a tuple of at least one number of steps.",
     ),
     "clockwork_period_zero": (
-        lambda: sj.cells.ClockworkRNN(4, (0, 2)),
+        lambda: sj.cells.ClockworkRNN(4, periods=(0, 2)),
         "periods[0] is 0; expected an integer of at least 1.",
     ),
     "clockwork_period_fraction": (
-        lambda: sj.cells.ClockworkRNN(4, (1, 2.5)),
+        lambda: sj.cells.ClockworkRNN(4, periods=(1, 2.5)),
         "periods[1] is 2.5; expected an integer of at least 1.",
     ),
     "clockwork_order": (
-        lambda: sj.cells.ClockworkRNN(4, (2, 1)),
+        lambda: sj.cells.ClockworkRNN(4, periods=(2, 1)),
         "periods is (2, 1); expected them to increase, the fastest module first.",
     ),
     "clockwork_period_beyond": (
-        lambda: sj.cells.ClockworkRNN(4, (1, 2**31)),
+        lambda: sj.cells.ClockworkRNN(4, periods=(1, 2**31)),
         "periods is (1, 2147483648); expected numbers of steps that an int32 holds.",
     ),
     "clockwork_sizes": (
-        lambda: sj.cells.ClockworkRNN(5, (1, 2)),
+        lambda: sj.cells.ClockworkRNN(5, periods=(1, 2)),
         "hidden_size is 5 for 2 periods; expected a multiple of 2, as all modules are equally large.",
     ),
     "elman_size": (
@@ -221,11 +221,11 @@ BAD = {
         "reset is 'middle'; expected one of 'after', 'before'.",
     ),
     "activation_name": (
-        lambda: sj.Elman(3, "tan"),
+        lambda: sj.Elman(3, activation="tan"),
         "activation is 'tan'; expected a name in jax.nn such as 'tanh', 'relu' or 'sigmoid', or an elementwise function.",
     ),
     "activation_type": (
-        lambda: sj.Elman(3, 7),
+        lambda: sj.Elman(3, activation=7),
         "activation is 7; expected a name in jax.nn or an elementwise function.",
     ),
     "ntm_slots": (
@@ -237,7 +237,7 @@ BAD = {
         "width is -1; expected an integer of at least 1.",
     ),
     "ntm_heads": (
-        lambda: sj.cells.NTM(cell, 4, 2, write_heads=0),
+        lambda: sj.cells.NTM(cell, slots=4, width=2, write_heads=0),
         "write_heads is 0; expected an integer of at least 1.",
     ),
     "ntm_shift_wide": (
@@ -261,11 +261,13 @@ BAD = {
         "controller is Bidirectional, an encoder; expected a cell with a step: what is read at a step depends on the controller's output at that step.",
     ),
     "ntm_integers": (
-        lambda: sj.unroll(n := sj.cells.NTM(cell, 4, 2), n.init(key, 4), jnp.ones((2, 5, 4), int)),
+        lambda: sj.unroll(
+            n := sj.cells.NTM(cell, slots=4, width=2), n.init(key, 4), jnp.ones((2, 5, 4), int)
+        ),
         "xs has dtype int32; expected floating point. Embed or one-hot tokens first.",
     ),
     "ntm_xs_width": (
-        lambda: sj.unroll(n := sj.cells.NTM(cell, 4, 2), n.init(key, 3), xs),
+        lambda: sj.unroll(n := sj.cells.NTM(cell, slots=4, width=2), n.init(key, 3), xs),
         "xs has width 6 but meets weights [5, 12]; expected width 5, the size that these params were initialised for.",
     ),
     "dnc_slots": (
@@ -277,7 +279,7 @@ BAD = {
         "hidden_size is 0; expected an integer of at least 1.",
     ),
     "projection_size": (
-        lambda: sj.cells.ProjectedLSTM(4, -1),
+        lambda: sj.cells.ProjectedLSTM(4, projection_size=-1),
         "projection_size is -1; expected an integer of at least 1.",
     ),
     "layer_norm_epsilon": (
@@ -330,7 +332,7 @@ BAD = {
     ),
     "bidirectional_widths": (
         lambda: sj.unroll(
-            c := sj.Bidirectional(sj.GRU(2), sj.GRU(3), merge="sum"), c.init(key, 4), xs
+            c := sj.Bidirectional(sj.GRU(2), backward=sj.GRU(3), merge="sum"), c.init(key, 4), xs
         ),
         "merge is 'sum' but the directions put out widths 2 and 3; expected equal ones, or merge='concat'.",
     ),

@@ -24,7 +24,7 @@ def draw(*shape):
 @pytest.mark.parametrize("activation", list(ACTIVATIONS))
 def test_elman_equals_a_numpy_loop(activation, use_bias, x64):
     """With a read-out, the network of the textbooks: a = b + W h + U x, h = act(a), o = c + V h."""
-    cell = sj.Elman(4, activation, use_bias=use_bias)
+    cell = sj.Elman(4, activation=activation, use_bias=use_bias)
     u, w, b = draw(3, 4), draw(4, 4), draw(4) if use_bias else None
     v, c, xs, h = draw(4, 2), draw(2), draw(2, 7, 3), draw(2, 4)
     bias = None if b is None else jnp.asarray(b)

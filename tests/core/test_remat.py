@@ -264,7 +264,7 @@ def test_noise_replays(x64):
 
 
 def test_under_vmap_an_encoder_and_given_carries(x64):
-    cell = sj.Bidirectional(sj.GRU(3), sj.Elman(2))
+    cell = sj.Bidirectional(sj.GRU(3), backward=sj.Elman(2))
     params = cell.init(jax.random.key(0), 2)
     xs = jax.random.normal(jax.random.key(1), (4, 3, 7, 2))
     carry = jax.tree.map(lambda a: a + 0.1, cell.initial_carry(params, 3))

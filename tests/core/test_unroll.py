@@ -163,7 +163,7 @@ def test_the_table_equals_a_python_loop(
     "remat, truncate, reverse", [(None, None, True), (2, 3, False), ("sqrt", None, False)]
 )
 def test_bidirectional_equals_two_python_loops(x64, remat, truncate, reverse):
-    cell = sj.Bidirectional(sj.LSTM(3), sj.GRU(2))
+    cell = sj.Bidirectional(sj.LSTM(3), backward=sj.GRU(2))
     case = random_case(3)
     # A flag at step 0 bounds nothing when time is turned, and is lost when it is turned twice.
     case["reset"][:, 0] = False

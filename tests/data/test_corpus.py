@@ -132,6 +132,17 @@ def documents_with(**change) -> Any:
     return Corpus.from_documents(arguments.pop("documents"), **arguments)
 
 
+def test_stacked_windows_are_the_windows():
+    stream = np.arange(23)
+    corpus = Corpus.from_stream(stream, batch_size=2, window=4)
+    whole = corpus.stacked()
+    for k, batch in enumerate(corpus):
+        for stacked, alone in zip(whole, batch, strict=True):
+            np.testing.assert_array_equal(stacked[k], alone)
+            assert stacked.dtype == alone.dtype
+    assert whole.mask.sum() == corpus.tokens
+
+
 @pytest.mark.parametrize(
     ("change", "text"),
     [
@@ -139,6 +150,7 @@ def documents_with(**change) -> Any:
         ({"documents": ["abc"]}, "documents[0] is <U3[]; expected a 1-D array of integer ids."),
         ({"documents": [[3], [1.0]]}, "documents[1] is float64[1]; expected a 1-D array"),
         ({"documents": [np.ones((2, 2), int)]}, "documents[0] is int64[2, 2]; expected a 1-D"),
+        ({"documents": [3, 4, 5]}, "documents[0] is int64[]; expected a 1-D array of integer ids."),
         ({"documents": [[True]]}, "documents[0] is bool[1]; expected a 1-D array of integer"),
         ({"documents": [[3], [4, -1]]}, "documents[1] holds the id -1; expected ids in 0.."),
         ({"documents": [[2**31]]}, "documents[0] holds the id 2147483648; expected ids in"),
@@ -164,6 +176,8 @@ def test_errors_of_documents(change, text):
         ([], "stream has 0 ids; expected at least 2"),
         ([1], "stream has 1 ids; expected at least 2"),
         ([1, 2], "the corpus has 1 tokens to predict, fewer than one window of 3 steps"),
+        ([[3, 4], [5]], "stream has rows of unequal lengths; expected a 1-D array"),
+        ([[3, 4], [5, 6]], "stream is int64[2, 2]; expected a 1-D array"),
         ("a text", "stream is <U6[]; expected a 1-D array of integer ids. Encode text into ids"),
     ],
 )

@@ -86,6 +86,7 @@ def test_equal_constraints_are_equal():
 
 AUTOMATON = regex_automaton("a{3}", ["", "a", "b"])
 ROW = jnp.zeros((1, 3))
+NOTHING: Any = None
 ERRORS = [
     (lambda: Accept(AUTOMATON, eos=1), r"automaton has transitions by eos = \[1\]; expected none."),
     (
@@ -119,7 +120,8 @@ ERRORS = [
         lambda: Allow(lambda t, n: jnp.ones((1, 3)))(ROW, jnp.zeros((1, 1)), jnp.int32(0)),
         r"allowed returned float32\[1, 3\]; expected bools",
     ),
-    (lambda: keep_accepted(None, AUTOMATON, eos=1), r"automaton has transitions by eos = \[1\]"),
+    (lambda: keep_accepted(NOTHING, AUTOMATON, eos=1), r"automaton has transitions by eos = \[1\]"),
+    (lambda: join_automata(NOTHING), "automata is None; expected a list of Automaton. Put a sing"),
     (lambda: join_automata([]), r"automata have \[\] tokens; expected at least one automaton"),
     (
         lambda: join_automata([AUTOMATON, regex_automaton("a", ["a"])]),

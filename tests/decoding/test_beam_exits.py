@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support.decoding_searches import GNMT, assert_same, model, narrow, search
+from support.decoding_searches import GNMT, assert_same, model, narrow, ruled, search
 
-from seqjax.decoding import GNMTLengthPenalty, PowerLengthPenalty, beam_search
+from seqjax.decoding import BeamRules, GNMTLengthPenalty, PowerLengthPenalty, beam_search
 
 EOS = 1
 
@@ -70,7 +70,7 @@ def test_a_search_takes_the_steps_it_needs(rules, steps):
     how: dict[str, Any] = dict(bos=jnp.array([0]), eos=1, beam_size=2, max_len=20) | rules
     penalty = GNMTLengthPenalty(how.pop("alpha", 0.0))
     step, runs = counted(lambda carry, tokens: (carry, HALVES[tokens]))
-    beam_search(step, (), length_penalty=penalty, **how)
+    beam_search(step, (), length_penalty=penalty, **ruled(how))
     jax.effects_barrier()
     assert len(runs) == steps
 
@@ -104,7 +104,9 @@ def test_stops_when_no_hypothesis_is_left(exit):
     step, runs = counted(lambda n, tokens: (n + 1, count(n)))
     how: dict[str, Any] = dict(bos=0, eos=EOS, beam_size=8, length_penalty=GNMTLengthPenalty(2.0))
     n = jnp.zeros(1, jnp.int32)
-    beams = jax.jit(lambda: beam_search(step, n, max_len=50, early_exit=exit, **how))()
+    beams = jax.jit(
+        lambda: beam_search(step, n, max_len=50, rules=BeamRules(early_exit=exit), **how)
+    )()
     jax.effects_barrier()
     assert len(runs) == 3
     assert beams.lengths[0].tolist() == [1, 3, 2, 0, 0, 0, 0, 0]
@@ -116,7 +118,7 @@ def test_of_equal_scores_the_first_to_finish_stays():
     how: dict[str, Any] = dict(bos=jnp.array([0]), eos=1, beam_size=3, max_len=5)
     equal = lambda log_probs, lengths: jnp.zeros_like(log_probs)
     for exit in ("exact", "never"):
-        beams = beam_search(step, (), length_penalty=equal, early_exit=exit, **how)
+        beams = beam_search(step, (), length_penalty=equal, rules=BeamRules(early_exit=exit), **how)
         assert beams.lengths.tolist() == [[1, 2, 3]]
 
 
@@ -124,7 +126,7 @@ def test_max_len_does_not_matter_once_finished():
     table = jnp.log(jnp.array([[0.1, 0.8, 0.1], [0.2, 0.6, 0.2], [0.05, 0.9, 0.05]]))
     step = lambda carry, tokens: (carry, table[tokens], tokens)
     how: dict[str, Any] = dict(bos=jnp.array([0, 2]), eos=(1, 2), beam_size=4, groups=2)
-    run = lambda n: beam_search(step, (), max_len=n, diversity=0.3, **how)
+    run = lambda n: beam_search(step, (), max_len=n, **ruled(how | dict(diversity=0.3)))
     short, long = run(6), run(9)
     np.testing.assert_array_equal(long.tokens[..., :6], short.tokens)
     np.testing.assert_array_equal(long.outputs[..., :6], short.outputs)

@@ -16,10 +16,12 @@ from support.decoding_searches import (
     coverage_of,
     model,
     narrow,
+    ruled,
     search,
 )
 
 from seqjax.decoding import (
+    BeamRules,
     GNMTLengthPenalty,
     PowerLengthPenalty,
     SockeyeLengthPenalty,
@@ -82,23 +84,67 @@ def test_wide_beam_returns_the_true_best(case):
 def test_a_forced_prefix_that_cannot_be_leaves_nothing():
     never = lambda carry, tokens: (carry, jnp.array([[0.0, 0.0, -jnp.inf]] * tokens.shape[0]))
     how: dict[str, Any] = dict(bos=jnp.array([0, 0]), eos=1, beam_size=2, max_len=3)
-    beams = beam_search(never, (), prefix=[[2, 0], [0, 2]], prefix_lengths=[1, 1], **how)
+    found = lambda step, prefix, **more: beam_search(
+        step, (), **ruled(how | more | dict(prefix=prefix))
+    )
+    beams = found(never, [[2, 0], [0, 2]], prefix_lengths=[1, 1])
     assert beams.lengths.tolist() == [[0, 0], [2, 3]] and np.isneginf(beams.scores[0]).all()
-    beams = beam_search(never, (), prefix=[[1], [0]], min_len=2, **how)  # eos, but too early
+    beams = found(never, [[1], [0]], min_len=2)  # eos, but too early
     assert beams.lengths.tolist() == [[0, 0], [2, 3]]
     dead = lambda carry, tokens: (carry, jnp.full((tokens.shape[0], 3), -jnp.inf))
-    beams = beam_search(dead, (), prefix=[[1], [0]], **how)  # where eos alone is left
+    beams = found(dead, [[1], [0]])  # where eos alone is left
     assert beams.lengths.tolist() == [[1, 0], [0, 0]] and beams.log_probs[0, 0] == 0
-    unknown = jax.jit(lambda prefix: beam_search(never, (), prefix=prefix, **how))
+    unknown = jax.jit(lambda prefix: found(never, prefix))
     for token in (-1, 3):  # of no vocabulary, which the device alone knows
         assert unknown(jnp.array([[token], [0]])).lengths.tolist() == [[0, 0], [2, 3]]
 
 
 def test_min_len_where_eos_alone_is_left():
     stuck = lambda carry, tokens: (carry, jnp.where(tokens[:, None] == 0, -jnp.inf, jnp.zeros(3)))
-    beams = beam_search(stuck, (), bos=jnp.array([0, 2]), eos=1, beam_size=2, max_len=3, min_len=2)
+    how: dict[str, Any] = dict(bos=jnp.array([0, 2]), eos=1, beam_size=2, max_len=3)
+    beams = beam_search(stuck, (), rules=BeamRules(min_len=2), **how)
     assert beams.lengths[0].tolist() == [0, 0] and np.isneginf(beams.log_probs[0]).all()
     assert beams.lengths[1, 0] >= 2
+
+
+def test_an_end_that_nothing_else_is_left_to_costs_what_the_step_says():
+    """Scores that are added up: sequences by the sum of the step's log-probabilities."""
+    carry, bos = model(ROWS, VOCAB)
+    rules = BeamRules(normalise=False)
+
+    def own(carry, tokens):
+        carry, logits = models.step(carry, tokens)
+        return carry, jax.nn.log_softmax(logits)
+
+    def masked(logits, tokens, length):
+        last = jnp.where(length > 0, tokens[:, jnp.maximum(length - 1, 0)], -1)[:, None]
+        no_end = (last == 0) & (jnp.arange(VOCAB) == 1)
+        return jnp.where((last == 2) | no_end, -jnp.inf, logits)  # nothing may follow 2
+
+    how: dict[str, Any] = dict(bos=bos, eos=1, beam_size=27, max_len=LENGTH, rules=rules)
+    beams = jax.jit(lambda c: beam_search(own, c, processors=[masked], **how))(carry)
+    tokens, lengths, log_probs = models.hypotheses(models.step, carry, bos, VOCAB, LENGTH, 1)
+    fits = lambda a, b: b == 1 if a == 2 else (a, b) != (0, 1)
+    allowed = [
+        all(map(fits, row[: n - 1], row[1:n]))
+        for row, n in zip(tokens.tolist(), lengths.tolist(), strict=True)
+    ]
+    for b in range(ROWS):
+        scores = np.where(allowed, log_probs[b], -np.inf)
+        order = np.argsort(-scores, kind="stable")[: sum(allowed)]
+        np.testing.assert_allclose(beams.log_probs[b, : len(order)], scores[order], atol=5e-5)
+        np.testing.assert_array_equal(beams.tokens[b, : len(order)], tokens[order])
+        assert np.isneginf(beams.scores[b, len(order) :]).all()
+
+
+@pytest.mark.parametrize("chain", [(), (lambda logits, *_: jax.nn.log_softmax(logits),)])
+def test_what_the_step_gives_nothing_falls_out_of_added_scores(chain):
+    dead = lambda carry, tokens: (carry, jnp.where(tokens[:, None] == 0, -jnp.inf, jnp.zeros(3)))
+    how: dict[str, Any] = dict(bos=jnp.array([2, 0]), eos=1, beam_size=9, max_len=2)
+    beams = beam_search(dead, (), processors=chain, rules=BeamRules(normalise=False), **how)
+    assert np.isneginf(beams.log_probs[1]).all() and beams.lengths[1].tolist() == [0] * 9
+    there = beams.tokens[0][np.isfinite(beams.log_probs[0])].tolist()
+    assert sorted(there) == [[1, 1], [2, 0], [2, 1], [2, 2]]  # nothing goes on from 0
 
 
 @pytest.mark.parametrize("eos", [1, (1, 2)])

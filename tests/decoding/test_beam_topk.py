@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from support import decoding_models as models
+from support.decoding_searches import ruled
 
 from seqjax.decoding import beam_search
 from seqjax.decoding.engine.candidates import NARROW, extend, extend_groups
@@ -113,7 +114,7 @@ def compiled(batch, size, vocab, **how):
 
     def run(params, carry):
         step = functools.partial(wide_step, params)
-        return beam_search(step, carry, bos=0, beam_size=size, max_len=4, **how)
+        return beam_search(step, carry, bos=0, beam_size=size, max_len=4, **ruled(how))
 
     carry = jnp.asarray(rng.normal(size=(batch, 8)), jnp.float32)
     return jax.jit(run).lower(params, carry).compile(), params, carry

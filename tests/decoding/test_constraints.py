@@ -16,6 +16,7 @@ from seqjax.decoding import (
     Accept,
     Allow,
     AllowByState,
+    BeamRules,
     beam_search,
     join_automata,
     keep_accepted,
@@ -217,8 +218,9 @@ def test_without_renormalising_the_model_ranks_what_is_accepted(model):
         return carry, jax.nn.log_softmax(logits)
 
     constraint = Accept(JOINT, eos=EOS, max_len=L, start=jnp.asarray(STARTS))
-    how: dict[str, Any] = dict(bos=bos, eos=EOS, beam_size=WIDE, max_len=L, normalise=False)
-    beams = jax.jit(lambda: beam_search(own, carry, processors=[constraint], **how))()
+    how: dict[str, Any] = dict(bos=bos, eos=EOS, beam_size=WIDE, max_len=L)
+    how |= dict(processors=[constraint], rules=BeamRules(normalise=False))
+    beams = jax.jit(lambda: beam_search(own, carry, **how))()
     for b, pattern in enumerate(PATTERNS):
         free = local_law(after[b], lambda prefix: np.ones(V, bool))
         law = local_law(after[b], lambda prefix, p=pattern: may_follow(p, prefix, L))

@@ -21,6 +21,15 @@ greedy = jax.jit(ctc_greedy)
 search = jax.jit(ctc_beam_search, static_argnames=("beam_size", "blank", "max_len"))
 
 
+def test_without_merging_blanks_alone_are_dropped():
+    paths = np.array(list(itertools.product(range(V), repeat=4)))
+    labels, lengths = ctc_collapse(paths, merge=False)
+    for path, row, n in zip(paths, labels, lengths, strict=True):
+        assert row[:n].tolist() == [label for label in path if label != 0]
+    found = ctc_greedy(jax.nn.one_hot(paths, V), merge=False)
+    np.testing.assert_array_equal(found.labels[:, 0], labels)
+
+
 @pytest.mark.parametrize("blank", [0, 2])
 def test_collapse_merges_before_it_drops_blanks(blank):
     paths = np.array(list(itertools.product(range(V), repeat=5)))
@@ -34,8 +43,12 @@ def test_collapse_and_greedy_read_no_padding():
     labels, lengths = ctc_collapse(np.array([[1, 1, 2], [2, 0, 2]]), lengths=np.array([1, 2]))
     assert (labels[:, 0].tolist(), lengths.tolist()) == ([1, 2], [1, 1])
     logits = np.log([[[0.1, 0.9], [0.1, 0.9], [0.8, 0.2], [0.1, 0.9]]]).astype(np.float32)
-    labels, lengths = greedy(logits, lengths=np.array([3]))
-    assert (labels.tolist(), lengths.tolist()) == ([[1, 0, 0, 0]], [1])
+    best = greedy(logits, lengths=np.array([3]))
+    assert (best.labels.tolist(), best.lengths.tolist()) == ([[[1, 0, 0, 0]]], [[1]])
+    np.testing.assert_allclose(best.log_probs, [[np.log(0.9 * 0.9 * 0.8)]], rtol=1e-6)
+    np.testing.assert_array_equal(best.scores, best.log_probs)
+    spoilt = greedy(np.where(np.arange(4)[:, None] < 3, logits, np.nan), lengths=np.array([3]))
+    jax.tree.map(np.testing.assert_array_equal, spoilt, best)
 
 
 @pytest.mark.parametrize("blank", [0, 1])
@@ -64,9 +77,9 @@ def test_log_probs_are_minus_the_loss(x64):
 def test_a_narrow_beam_is_a_lower_bound_and_finds_the_obvious():
     logits = np.where(RNG.integers(0, V, (2, 8, 1)) == np.arange(V), 6.0, 0.0).astype(np.float32)
     found = search(logits, beam_size=3)
-    labels, lengths = greedy(logits)
+    best = greedy(logits)
     for row in range(2):
-        assert labellings(found, row)[0][0] == tuple(labels[row, : lengths[row]].tolist())
+        assert labellings(found, row)[0][0] == labellings(best, row)[0][0]
     losses = loss(logits, found.labels[:, 0], label_lengths=found.lengths[:, 0])
     assert np.all(found.log_probs[:, 0] <= -losses + 1e-5)
     assert np.all(np.diff(found.scores) <= 0)

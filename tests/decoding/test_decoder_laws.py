@@ -10,7 +10,7 @@ import pytest
 from support import decoding_models as models
 
 from seqjax.decoding import (
-    Truncation,
+    Sampling,
     sample,
     sequential_monte_carlo,
     speculative_sample,
@@ -28,7 +28,7 @@ def law_step(carry, tokens):
     carry, temperature, begun = carry
     carry, logits = models.step(carry, tokens)
     banned = begun[:, None] & (jnp.arange(VOCAB) == tokens[:, None])
-    logits = Truncation(temperature, **TRUNCATIONS)(jnp.where(banned, -jnp.inf, logits))
+    logits = Sampling(temperature, **TRUNCATIONS)(jnp.where(banned, -jnp.inf, logits))
     return (carry, temperature, jnp.ones_like(begun)), logits
 
 
@@ -57,8 +57,9 @@ def speculative(step, carry, draft, **how):
 def test_settings_are_a_step_of_their_own_law(decoder):
     carry, draft = models.random_rows(0, ROWS, VOCAB), models.random_rows(1, ROWS, VOCAB)
     how: dict[str, Any] = dict(bos=0, eos=1, max_len=5, key=KEY)
-    more: dict[str, Any] = dict(temperature=TEMPERATURE, processors=[models.no_repeat])
-    set_up = jax.jit(lambda: decoder(models.step, carry, draft, **TRUNCATIONS, **more, **how))()
+    more: dict[str, Any] = dict(how=Sampling(TEMPERATURE, **TRUNCATIONS))
+    more |= dict(processors=[models.no_repeat])
+    set_up = jax.jit(lambda: decoder(models.step, carry, draft, **more, **how))()
     wrap = lambda tree: (tree, TEMPERATURE, jnp.zeros(ROWS, bool))
     own = jax.jit(lambda: decoder(law_step, wrap(carry), wrap(draft), **how))()
     if decoder is several:

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support.decoding_searches import ruled
 
-from seqjax.decoding import CoveragePenalty, beam_search, sample
+from seqjax.decoding import CoveragePenalty, NoRepeatNGram, beam_search, sample
 
 KEY = jax.random.key(0)
 
@@ -29,13 +30,14 @@ BEAM_ERRORS = [
     (dict(eos=()), r"eos is \(\); expected an integer with 0 <= eos < 3"),
     (dict(eos=(1, 1)), r"eos is \(1, 1\); expected .* or a tuple of different ones."),
     (dict(eos=(1, 3)), r"eos is \(1, 3\); expected an integer with 0 <= eos < 3"),
-    (dict(min_len=0), "min_len is 0; expected an integer with 1 <= min_len <= max_len = 3."),
-    (dict(min_len=4), "min_len is 4; expected an integer with 1 <= min_len <= max_len = 3."),
+    (dict(rules=2), "rules is 2; expected a BeamRules."),
+    (dict(min_len=0), "min_len is 0; expected an integer of at least 1."),
+    (dict(min_len=4), "min_len is 4; expected 1 <= min_len <= max_len = 3."),
     (dict(early_exit="last"), "early_exit is 'last'; expected one of 'exact', 'first', 'never'"),
     (dict(early_exit="first", patience=0), "patience is 0; expected a number with patience > 0."),
     (dict(patience=2.0), "patience is 2.0 with early_exit='exact'; expected 1.*Pass early_exit="),
-    (dict(groups=0), "groups is 0; expected an integer of at least 1 that divides beam_size = 2."),
-    (dict(beam_size=4, groups=3), "groups is 3; expected .* that divides beam_size = 4."),
+    (dict(groups=0), "groups is 0; expected an integer of at least 1."),
+    (dict(beam_size=4, groups=3), "groups is 3; expected a divisor of beam_size = 4."),
     (dict(groups=2, diversity=-1), "diversity is -1; expected a number with diversity >= 0."),
     (dict(groups=2, diversity=jnp.ones(2)), r"diversity has shape \(2,\); expected a single num"),
     (dict(diversity=0.5), "diversity is 0.5 with one group; expected 0. Pass groups="),
@@ -95,6 +97,12 @@ BEAM_ERRORS = [
         r"length_penalty returned shape \(\) for log_probs",
     ),
     (dict(processors=[lambda x, t, n: x[0]]), r"processors: .* returned logits of shape \(3,\)"),
+    (
+        dict(processors=[lambda x, t, n: x > 0]),
+        r"returned logits .* and dtype bool; expected floats",
+    ),
+    (dict(processors=NoRepeatNGram(2)), r"processors is NoRepeatNGram\(size=2\); expected a list"),
+    (dict(processors=[3]), "processors has 3; expected functions .* or objects with initial_state"),
 ]
 
 
@@ -105,7 +113,7 @@ def test_beam_search_says_what_is_wrong(change, message):
     )
     how |= change
     with pytest.raises(ValueError, match=message):
-        beam_search(how.pop("step"), how.pop("carry"), **how)
+        beam_search(how.pop("step"), how.pop("carry"), **ruled(how))
 
 
 SAMPLE_ERRORS = [
@@ -142,7 +150,7 @@ SAMPLE_ERRORS = [
         r"step changed carry from int32\[2\] to float32\[2\]",
     ),
     (dict(step=lambda c, t: (c, c, c)), r"step returned a tuple of 3; expected the pair \(carry"),
-    (dict(processors=[lambda x, t, n: x[:, 0]]), r"returned logits of shape \(2,\); expected the"),
+    (dict(processors=[lambda x, t, n: x[:, 0]]), r"logits of shape \(2,\) and dtype"),
 ]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from support import decoding_models as models
 
-from seqjax.decoding import Ensemble, beam_search, sample
+from seqjax.decoding import BeamRules, Ensemble, beam_search, sample
 
 EOS = 1
 
@@ -71,7 +71,7 @@ def test_shallow_fusion_returns_the_true_best():
     @jax.jit
     def search(carries):
         how: dict[str, Any] = dict(bos=bos, eos=EOS, beam_size=27, max_len=4)
-        return beam_search(fused, carries, normalise=False, **how)
+        return beam_search(fused, carries, rules=BeamRules(normalise=False), **how)
 
     beams = search(carries)
     tokens, lengths, first = models.hypotheses(models.step, carries[0], bos, 3, 4, EOS)

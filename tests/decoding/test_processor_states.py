@@ -11,6 +11,7 @@ import pytest
 from support import decoding_models as models
 
 from seqjax.decoding import (
+    AfterPrompt,
     beam_search,
     sample,
     sequential_monte_carlo,
@@ -132,6 +133,52 @@ def test_states_are_set_back_to_the_last_guess_kept():
     drop = lambda samples: samples._replace(log_probs=())  # of the model, and of the walking one
     chex.assert_trees_all_equal(drop(samples), drop(expected))
     assert 0 < samples.accepted.sum() < 3 * samples.rounds.sum() and samples.rounds.max() > 2
+
+
+PROMPT = np.array([[2, 0, 3]] * 6, np.int32)
+READ = np.array([3, 0, 1, 2, 3, 1], np.int32)
+
+
+@pytest.mark.parametrize("decoder", ["beam", several, without_replacement, particles])
+def test_a_state_may_read_the_prompt(decoder):
+    """By `AfterPrompt`, whatever the kind: both know the place that prompt and tokens lead to."""
+    carry = models.random_rows(7, 6, VOCAB)
+    how: dict[str, Any] = dict(bos=0, eos=EOS, max_len=LENGTH, prompt=PROMPT, prompt_lengths=READ)
+
+    def after(logits, tokens, length):
+        place = jnp.arange(6, dtype=jnp.int32)
+        for n in range(3):
+            place = jnp.where(n < READ, walk(place, PROMPT[:, n]), place)
+        place = jnp.repeat(place, logits.shape[0] // 6)
+        for n in range(tokens.shape[1]):
+            place = jnp.where(n < length, walk(place, tokens[:, n]), place)
+        return logits + 2 * TABLE[place]
+
+    def run(processor):
+        if decoder == "beam":
+            more: dict[str, Any] = how | dict(beam_size=3, processors=[processor])
+            return jax.jit(lambda c: beam_search(models.step, c, **more))(carry)
+        return jax.jit(lambda c: decoder(processor, c, key=KEY, **how))(carry)
+
+    found = run(AfterPrompt(Walk(), PROMPT, READ))
+    chex.assert_trees_all_close(found, run(after), rtol=1e-4, atol=1e-4)
+    assert not np.array_equal(found.tokens, run(Walk()).tokens)
+
+
+def test_a_function_after_a_prompt_is_set_back_with_the_guesses():
+    """In a round of speculative sampling rows differ in length: the prompt's and their own."""
+    carry, draft = models.random_rows(5, 6, VOCAB), models.random_rows(6, 6, VOCAB)
+    how: dict[str, Any] = dict(bos=0, eos=EOS, num_draft=3, max_len=9, key=KEY)
+    how |= dict(prompt=PROMPT, prompt_lengths=READ)
+    run = lambda p: jax.jit(
+        lambda c, d: speculative_sample(models.step, c, models.step, d, processors=[p], **how)
+    )(carry, draft)
+    by_state = AfterPrompt(models.NoRepeat(), PROMPT, READ)
+    by_tokens = AfterPrompt(models.no_repeat, PROMPT, READ)
+    samples = run(by_state)
+    chex.assert_trees_all_equal(samples, run(by_tokens))
+    last = np.array([0, *PROMPT[0]])[READ]
+    assert np.all(np.asarray(samples.tokens)[READ > 0, 0] != last[READ > 0])
 
 
 def test_states_and_functions_apply_in_order():

@@ -10,15 +10,19 @@ import numpy as np
 import pytest
 from scipy import stats
 from support import decoding_models as models
+from support.decoding_processors import BY_PLACE, LOOKING_BACK, by_hand, log_softmax
 
 from seqjax.decoding import (
     AfterPrompt,
+    ExponentialLengthDecay,
+    ForcedEnd,
     ForcedTokens,
     FrequencyPenalty,
     MinLength,
     NoRepeatNGram,
     PresencePenalty,
     RepetitionPenalty,
+    SequenceBias,
     SuppressTokens,
     beam_search,
     sample,
@@ -26,60 +30,6 @@ from seqjax.decoding import (
 
 EOS = 1
 KEY = jax.random.key(17)
-
-
-def log_softmax(x):
-    top = x.max()
-    return x - top - np.log(np.sum(np.exp(x - top)))
-
-
-def by_hand(processor, x, seen):
-    """A processor on one row of logits x [V], given the list of tokens seen."""
-    match processor:
-        case RepetitionPenalty(theta, normalise):
-            x = log_softmax(x) if normalise else x
-            return np.array(
-                [(v / theta if v > 0 else v * theta) if i in seen else v for i, v in enumerate(x)]
-            )
-        case PresencePenalty(alpha):
-            return np.array([v - alpha * (i in seen) for i, v in enumerate(x)])
-        case FrequencyPenalty(alpha):
-            return np.array([v - alpha * seen.count(i) for i, v in enumerate(x)])
-        case NoRepeatNGram(n):
-            grams = [tuple(seen[i : i + n]) for i in range(len(seen) - n + 1)]
-            tail = tuple(seen[len(seen) - n + 1 :]) if n > 1 else ()
-            ready = len(seen) >= n - 1
-            return np.array(
-                [-np.inf if ready and (*tail, i) in grams else v for i, v in enumerate(x)]
-            )
-        case MinLength(min_len, eos):
-            return np.array(
-                [-np.inf if i == eos and len(seen) + 1 < min_len else v for i, v in enumerate(x)]
-            )
-        case SuppressTokens(tokens, until):
-            off = until is not None and len(seen) >= until
-            return np.array([-np.inf if i in tokens and not off else v for i, v in enumerate(x)])
-        case ForcedTokens(tokens):
-            here = tokens[len(seen)] if len(seen) < len(tokens) else None
-            return x if here is None else np.where(np.arange(len(x)) == here, 0, -np.inf)
-    raise AssertionError(processor)
-
-
-LOOKING_BACK = [
-    RepetitionPenalty(1.7),
-    RepetitionPenalty(0.5),
-    RepetitionPenalty(1.7, normalise=True),
-    PresencePenalty(0.8),
-    FrequencyPenalty(-0.3),
-    *map(NoRepeatNGram, (1, 2, 3, 7, 9)),
-]
-BY_PLACE = [
-    MinLength(3, EOS),
-    SuppressTokens((0, 3)),
-    SuppressTokens((2,), until=2),
-    SuppressTokens(()),
-    ForcedTokens((None, 3, 0)),
-]
 
 
 @pytest.mark.parametrize("processor", LOOKING_BACK + BY_PLACE, ids=repr)
@@ -113,30 +63,6 @@ def test_a_constant_on_all_logits_matters_to_the_raw_repetition_penalty_alone():
     np.testing.assert_allclose(law(normal, 0.0), law(normal, 5.0), rtol=1e-5)
     # Divided whatever the sign, as in the paper, token 2 would have gained from its repetition.
     assert raw(logits, tokens[:, 1:], 1).tolist() == [[3.0, 1.0, -1.5]]
-
-
-@pytest.mark.parametrize("processor", LOOKING_BACK, ids=repr)
-def test_after_prompt_puts_the_prompt_in_front(processor):
-    rng, batch, times, vocab = np.random.default_rng(1), 6, 3, 4
-    prompt = rng.integers(0, vocab, (batch, 5)).astype(np.int32)
-    lengths = np.array([0, 1, 5, 3, 2, 4], np.int32)
-    tokens = rng.integers(0, vocab, (batch * times, 4)).astype(np.int32)
-    logits = rng.normal(size=(batch * times, vocab)).astype(np.float32)
-    padded = np.where(np.arange(5) < lengths[:, None], prompt, -7)
-
-    def whole(prompt, lengths, logits, tokens, length):
-        return AfterPrompt(processor, prompt, lengths)(logits, tokens, length)
-
-    run = jax.jit(whole)
-    for drawn in (0, 2, 4):
-        got = run(padded, lengths, logits, tokens, drawn)
-        for n in range(batch * times):
-            b = n // times
-            seen = [*prompt[b, : lengths[b]].tolist(), *tokens[n, :drawn].tolist()]
-            np.testing.assert_allclose(got[n], by_hand(processor, logits[n], seen), rtol=2e-5)
-    full = jax.jit(AfterPrompt(processor, prompt))(logits[:batch], tokens[:batch], 2)
-    same = run(prompt, np.full(batch, 5), logits[:batch], tokens[:batch], 2)
-    np.testing.assert_allclose(full, same, rtol=1e-6)
 
 
 VOCAB, LENGTH = 3, 5
@@ -240,8 +166,29 @@ def test_several_eos_wait_for_the_minimum_and_one_is_left_where_nothing_else_is(
     assert stuck.lengths.tolist() == [1] and stuck.tokens.tolist() == [[1] * 6]
 
 
-STRANGE: Any = "1", (1.0,), np.int64(2)
+STRANGE: Any = "1", (1.0,), np.int64(2), (4, 2)
 ERRORS = [
+    (
+        lambda: SequenceBias(STRANGE[3], 1.0),
+        r"sequences is \(4, 2\); expected a list of non-",
+    ),
+    (
+        lambda: SequenceBias(((4,), ()), 1.0),
+        r"sequences is .*, \(\)\); expected a list of non-",
+    ),
+    (
+        lambda: SequenceBias(((4,),), np.inf),
+        "bias is inf; expected a finite number or None, or 1 ",
+    ),
+    (
+        lambda: SequenceBias(((4,),), (1.0, 2.0)),
+        r"bias is \(1.0, 2.0\); expected a finite",
+    ),
+    (lambda: ForcedEnd(0, 1), "max_len is 0; expected an integer of at least 1."),
+    (lambda: ForcedEnd(2, -1), r"eos is \(-1,\); expected integers of at least 0."),
+    (lambda: ExponentialLengthDecay(-1, 2.0, 1), "start is -1; expected an integer of at least 0."),
+    (lambda: ExponentialLengthDecay(1, 0.5, 1), "factor is 0.5; expected a number of at least 1."),
+    (lambda: SuppressTokens(STRANGE[2]), "tokens is .*2.*; expected integers of at least 0."),
     (lambda: RepetitionPenalty(0.0), "penalty is 0.0; expected a number above 0."),
     (lambda: RepetitionPenalty(np.inf), "penalty is inf; expected a finite number."),
     (lambda: PresencePenalty(STRANGE[0]), "penalty is '1'; expected a finite number."),
@@ -265,13 +212,12 @@ ERRORS = [
     ),
 ]
 CALL_ERRORS = [
+    (SequenceBias(((1, 4),), 1.0), r"sequences is \(\(1, 4\),\); expected .* integers in 0..3."),
+    (ForcedEnd(2, 9), r"eos is \(9,\); expected token ids below 4, the vocabulary size."),
+    (ExponentialLengthDecay(2, 2.0, 9), r"eos is \(9,\); expected token ids below 4"),
     (SuppressTokens((4,)), r"tokens is \(4,\); expected token ids below 4, the vocabulary size."),
     (MinLength(2, 9), r"eos is \(9,\); expected token ids below 4, the vocabulary size."),
     (ForcedTokens((None, 5)), r"tokens is \[5\]; expected token ids below 4, the vocabulary size."),
-    (
-        AfterPrompt(NoRepeatNGram(2), jnp.zeros((2, 1), jnp.int32)),
-        "prompt has 2 rows but logits have 3; expected a multiple.",
-    ),
 ]
 
 
@@ -285,6 +231,27 @@ def test_a_bad_setting_is_refused(make, message):
 def test_a_setting_that_does_not_fit_the_logits_is_refused(processor, message):
     with pytest.raises(ValueError, match=message):
         processor(jnp.zeros((3, 4)), jnp.zeros((3, 2), jnp.int32), 1)
+
+
+def test_forced_ends_leave_no_sequence_open():
+    carry = models.random_rows(3, 8, 4)
+    how: dict[str, Any] = dict(bos=0, eos=(EOS, 2), max_len=3)
+    how |= dict(processors=[ForcedEnd(3, (EOS, 2))])
+    samples = jax.jit(lambda c: sample(models.step, c, key=KEY, **how))(carry)
+    beams = jax.jit(lambda c: beam_search(models.step, c, beam_size=3, **how))(carry)
+    assert np.isin(samples.tokens[:, -1], (EOS, 2)).all()
+    assert np.isin(beams.tokens[..., -1], (EOS, 2)).all()
+
+
+def test_results_may_be_arrays_of_numpy():
+    """In any precision; decoders go on in that of the step."""
+    ban = lambda logits, tokens, length: np.array([[0.0, -np.inf, -1.0]] * 2)
+    step = lambda carry, tokens: (carry, jnp.zeros((tokens.size, 3)))
+    how: dict[str, Any] = dict(bos=jnp.zeros(2, jnp.int32), eos=1, max_len=3)
+    samples = sample(step, (), key=KEY, processors=[ban], temperature=0.0, **how)
+    assert samples.tokens.tolist() == [[0] * 3] * 2 and samples.log_probs.dtype == jnp.float32
+    beams = beam_search(step, (), beam_size=1, processors=[ban], **how)
+    np.testing.assert_array_equal(beams.tokens[:, 0], samples.tokens)
 
 
 def test_specs_are_static_arguments_and_the_step_compiles_once():

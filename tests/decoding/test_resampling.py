@@ -131,9 +131,9 @@ def test_effective_sample_size():
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_bad_input(scheme):
     no_key: Any = 0
-    with pytest.raises(ValueError, match=r"log_weights has shape \(2, 3\); expected \[N\], one"):
+    with pytest.raises(ValueError, match=r"log_weights has shape \(2, 3\); expected \[M\], one"):
         SCHEMES[scheme](KEY, jnp.zeros((2, 3)))
-    with pytest.raises(ValueError, match=r"log_weights has shape \(0,\); expected \[N\]"):
+    with pytest.raises(ValueError, match=r"log_weights has shape \(0,\); expected \[M\]"):
         SCHEMES[scheme](KEY, jnp.zeros(0))
     with pytest.raises(ValueError, match=r"key has shape \(2,\); expected one key"):
         SCHEMES[scheme](jax.random.split(KEY), jnp.zeros(3))

@@ -9,6 +9,7 @@ import pytest
 
 from seqjax.decoding import (
     Infill,
+    Sampling,
     lookahead_infill,
     sequential_monte_carlo,
     speculative_sample,
@@ -29,9 +30,12 @@ COMMON_ERRORS = [
     (dict(bos=0.5), "bos has dtype float32; expected integers."),
     (dict(key=3), "key is 3; expected a typed key"),
     (dict(key=jax.random.split(KEY, 3)), r"key has shape \(3,\); expected one key .* or 2 keys"),
-    (dict(temperature=-1.0), "temperature is -1.0; expected temperature >= 0."),
-    (dict(top_k=4), "top_k is 4; expected top_k in 1..3, the vocabulary size."),
-    (dict(top_p=np.ones(3)), r"top_p has shape \(3,\); expected a single number or one a row"),
+    (dict(how=0.7), "how is 0.7; expected a Sampling."),
+    (dict(how=Sampling(top_k=4)), "top_k is 4; expected top_k in 1..3, the vocabulary size."),
+    (
+        dict(how=Sampling(top_p=np.ones(3))),
+        r"top_p has shape \(3,\); expected a single number or one a row",
+    ),
     (dict(carry={}), "carry has no array leaf and bos is a single integer"),
     (dict(step=lambda c, t: (c, jnp.zeros(3))), r"logits of shape \(3,\) for 2 tokens; expected"),
     (dict(processors=[lambda x, t, n: x[:, 0]]), "processors: .* returned logits of shape"),

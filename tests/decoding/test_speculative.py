@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 from support import decoding_models as models
 
-from seqjax.decoding import sample, speculative_sample
+from seqjax.decoding import Sampling, sample, speculative_sample
 from seqjax.decoding.processors.truncation import keep_top_k
 
 EOS, VOCAB, LENGTH, DRAWS = 1, 3, 4, 20_000
@@ -77,7 +77,7 @@ def law_step(carry, tokens):
 def test_law_under_settings_and_processors():
     target, draft = pair()
     how: dict[str, Any] = dict(bos=0, eos=EOS, num_draft=3, max_len=LENGTH, key=KEY)
-    how |= dict(temperature=0.7, top_k=2)
+    how |= dict(how=Sampling(temperature=0.7, top_k=2))
     run = lambda processor, *rows: jax.jit(
         lambda c, d: speculative_sample(
             models.step, c, models.step, d, processors=[processor], **how
@@ -93,7 +93,7 @@ def test_law_under_settings_and_processors():
 @functools.partial(jax.jit, static_argnames=("length", "how_many"))
 def draw(carry, draft, keys, temperature, prompt, lengths, length=9, how_many=3):
     how: dict[str, Any] = dict(prompt=prompt, prompt_lengths=lengths, max_len=length)
-    how |= dict(bos=0, eos=EOS, num_draft=how_many, key=keys, temperature=temperature)
+    how |= dict(bos=0, eos=EOS, num_draft=how_many, key=keys, how=Sampling(temperature))
     return speculative_sample(models.step, carry, models.step, draft, **how)
 
 
@@ -113,10 +113,9 @@ def batch():
 def test_greedy_is_greedy_decoding():
     carry, draft, keys, padded, lengths = batch()
     cold = jnp.zeros(6)
-    how: dict[str, Any] = dict(prompt=padded, prompt_lengths=lengths, temperature=0.0)
-    greedy = jax.jit(lambda c: sample(models.step, c, bos=0, eos=EOS, max_len=9, key=KEY, **how))(
-        carry
-    )
+    how: dict[str, Any] = dict(prompt=padded, prompt_lengths=lengths)
+    how |= dict(bos=0, eos=EOS, max_len=9, key=KEY, temperature=0.0)
+    greedy = jax.jit(lambda c: sample(models.step, c, **how))(carry)
     samples = draw(carry, draft, keys, cold, padded, lengths)
     np.testing.assert_array_equal(samples.tokens, greedy.tokens)
     np.testing.assert_array_equal(samples.lengths, greedy.lengths)
@@ -159,7 +158,7 @@ def test_every_leaf_of_both_carries_is_set_back():
     carry = models.every_kind(rows)
     never = lambda logits, *_: logits.at[:, EOS].set(-jnp.inf)
     how: dict[str, Any] = dict(bos=jnp.array([0, 2]), eos=EOS, num_draft=guesses, max_len=length)
-    how |= dict(key=KEY, temperature=0.0, processors=[never])
+    how |= dict(key=KEY, how=Sampling(temperature=0.0), processors=[never])
     samples = jax.jit(
         lambda c, n: speculative_sample(models.history_step, c, wrong_at_thirds, (c, n), **how)
     )(carry, jnp.zeros(rows, jnp.int32))

@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 from support import decoding_models as models
 
-from seqjax.decoding import stochastic_beam_search
+from seqjax.decoding import Sampling, stochastic_beam_search
 from seqjax.decoding.beam.stochastic import log1mexp, log_inclusion
 from seqjax.decoding.processors.truncation import keep_top_k
 
@@ -209,7 +209,7 @@ def test_settings_and_processors_shape_the_law():
     carry = models.random_rows(6, 4, 5)
     temperature = jnp.array([0.5, 1.0, 2.0, 0.0])
     how: dict[str, Any] = dict(bos=0, eos=EOS, beam_size=4, max_len=4, key=KEY)
-    how |= dict(temperature=temperature, top_k=3)
+    how |= dict(how=Sampling(temperature, top_k=3))
     beams = jax.jit(
         lambda c: stochastic_beam_search(models.step, c, processors=[models.NoRepeat()], **how)
     )(carry)

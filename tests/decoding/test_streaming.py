@@ -1,5 +1,6 @@
 """stream on the host against sample on the device; a decode that is exported and loaded."""
 
+import inspect
 from typing import Any
 
 import chex
@@ -9,7 +10,15 @@ import numpy as np
 import pytest
 from support import decoding_models as models
 
-from seqjax.decoding import GNMTLengthPenalty, Truncation, beam_search, sample, stream
+from seqjax import decoding
+from seqjax.decoding import (
+    GNMTLengthPenalty,
+    LanguageModel,
+    Sampling,
+    beam_search,
+    sample,
+    stream,
+)
 
 EOS, VOCAB, ROWS, LENGTH = 1, 5, 6, 8
 KEY = jax.random.key(21)
@@ -28,7 +37,8 @@ SETTINGS: list[dict[str, Any]] = [
     dict(temperature=jnp.linspace(0.0, 2.0, ROWS), top_k=3, top_p=0.9),
     dict(prompt=PROMPT, prompt_lengths=np.arange(ROWS) % 4, stop=((0, 0), (3,)), eos=(EOS, 4)),
     dict(temperature=jnp.linspace(0.5, 2.0, ROWS), prompt=PROMPT, num_samples=3),
-    dict(processors=[double, Truncation(min_p=0.1)], key=jax.random.split(KEY, ROWS)),
+    dict(how=Sampling(jnp.float32(1.5), typical_p=0.8, eta_cutoff=jnp.full(ROWS, 0.02))),
+    dict(processors=[double, Sampling(min_p=0.1)], key=jax.random.split(KEY, ROWS)),
 ]
 
 
@@ -40,6 +50,11 @@ def drain(generator):
             seen.append(next(generator))
         except StopIteration as end:
             return np.stack(seen, axis=-1), end.value
+
+
+def test_stream_takes_what_sample_takes():
+    mine, theirs = (inspect.signature(decoder).parameters for decoder in (stream, sample))
+    assert list(mine.values()) == list(theirs.values())
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
@@ -115,11 +130,11 @@ def test_an_exported_decode_gives_what_the_live_one_gives():
 
     def drawn(carry, key_data, temperature):
         how = BASE | dict(key=jax.random.wrap_key_data(key_data), temperature=temperature)
-        return tuple(sample(models.step, carry, top_k=3, prompt=PROMPT, **how))
+        return sample(models.step, carry, top_k=3, prompt=PROMPT, **how)
 
     def searched(carry):
         how: dict[str, Any] = dict(bos=0, eos=EOS, max_len=LENGTH, beam_size=3, prompt=PROMPT)
-        return tuple(beam_search(models.step, carry, length_penalty=GNMTLengthPenalty(), **how))
+        return beam_search(models.step, carry, length_penalty=GNMTLengthPenalty(), **how)
 
     heat = jnp.float32(0.8)
     for decode, args in ((drawn, (CARRY, jax.random.key_data(KEY), heat)), (searched, (CARRY,))):
@@ -127,5 +142,19 @@ def test_an_exported_decode_gives_what_the_live_one_gives():
         saved = jax.export.export(live)(*args).serialize()
         loaded = jax.export.deserialize(saved)
         chex.assert_trees_all_equal(loaded.call(*args), live(*args))
+        assert type(loaded.call(*args)) is type(live(*args))
         other = (models.random_rows(9, ROWS, VOCAB), *args[1:])
         chex.assert_trees_all_equal(loaded.call(*other), live(*other))
+
+
+RECORDS = [x for x in vars(decoding).values() if hasattr(x, "_fields") and x is not LanguageModel]
+
+
+@pytest.mark.parametrize("record", RECORDS)
+def test_what_decoders_return_may_be_exported(record):
+    """All of it but a `LanguageModel`, which has a function inside."""
+    make = lambda x: record(*(x + n for n in range(len(record._fields))))
+    saved = jax.export.export(jax.jit(make))(jnp.ones(2)).serialize()
+    found = jax.export.deserialize(saved).call(jnp.ones(2))
+    assert type(found) is record
+    chex.assert_trees_all_equal(found, make(jnp.ones(2)))

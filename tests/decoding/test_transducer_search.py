@@ -125,14 +125,14 @@ def test_the_prediction_network_reads_labels_alone():
     carry = jnp.zeros(1, jnp.int32)
     found = transducer_beam_search(*model, carry, bos=0, beam_size=ALL, max_len=LIMIT)
     assert [y for y, _ in labellings(found, 0)] == [(1, 2), (), (1,)]
-    labels, lengths = transducer_greedy(*model, carry, bos=0, max_len=3)
-    assert (labels.tolist(), lengths.tolist()) == ([[1, 2, 0]], [2])
+    best = transducer_greedy(*model, carry, bos=0, max_len=3)
+    assert (best.labels.tolist(), best.lengths.tolist()) == ([[[1, 2, 0]]], [[2]])
 
 
 def test_greedy_takes_the_best_of_each_node():
     frames, table, w = (x.astype(np.float32) for x in (3 * F, TABLE, 2 * W))
     lengths = np.array([4, 2, 4, 0])
-    labels, sizes = jax.jit(
+    found = jax.jit(
         lambda frames: transducer_greedy(
             joint_of(w),
             frames,
@@ -144,14 +144,19 @@ def test_greedy_takes_the_best_of_each_node():
         )
     )(frames)
     for b in range(B):
-        expected, t = [], 0
+        expected, t, log_prob = [], 0, 0.0
         while t < lengths[b]:
             g = predicted_after(table, 0, expected)[-1]
-            best = int(np.argmax(np.tanh(frames[b, t] + g) @ w))
-            if best == 0 or len(expected) == 5:
+            said = log_softmax(np.tanh(frames[b, t] + g) @ w)
+            best = int(np.argmax(said)) if len(expected) < 5 else 0
+            log_prob += said[best]
+            if best == 0:
                 t += 1
             else:
                 expected.append(best)
-        assert labels[b, : sizes[b]].tolist() == expected
-        assert not np.any(labels[b, sizes[b] :])
-    assert sizes.max() > 0 and sizes[3] == 0
+        (labels, scored), size = labellings(found, b)[0], len(expected)
+        assert labels == tuple(expected) and found.lengths[b, 0] == size
+        assert not np.any(found.labels[b, 0, size:])
+        np.testing.assert_allclose(scored, log_prob, rtol=1e-5)
+    np.testing.assert_array_equal(found.scores, found.log_probs)
+    assert found.lengths.max() > 0 and found.lengths[3, 0] == 0

@@ -26,7 +26,7 @@ def test_recurrent_dropout_keeps_the_contract():
 def test_recurrent_dropout_by_a_loop(variational):
     """A linear recurrence of ones: what comes out tells which units were dropped when."""
     cell = RecurrentDropout(
-        sj.Elman(64, "identity", use_bias=False, w_h_init=sj.initializers.Identity()),
+        sj.Elman(64, activation="identity", use_bias=False, w_h_init=sj.initializers.Identity()),
         0.25,
         variational,
     )

@@ -43,7 +43,7 @@ def test_units_without_gates_are_counted_at_their_ends():
         ("tanh", -9.0, (1, 0)),
         ("relu", -9.0, (1, 0)),
     ):
-        cell = sj.Elman(2, name)
+        cell = sj.Elman(2, activation=name)
         params = cell.init(jax.random.key(0), len(LETTERS))
         found = units(cell, params._replace(b=jnp.full(2, shift)), 8)["h"]
         np.testing.assert_array_equal(np.stack(found), np.repeat(ends, 2).reshape(2, 2))

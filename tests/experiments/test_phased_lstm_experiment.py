@@ -1,6 +1,5 @@
-"""The experiment on uneven sampling in its pieces: waves, arms, watching, command line."""
+"""The experiment on uneven sampling in its pieces: waves, arms, watching, the verdict."""
 
-import json
 from dataclasses import replace
 
 import jax
@@ -9,14 +8,9 @@ import numpy as np
 import pytest
 
 import seqjax as sj
-
-pytest.importorskip("tyro")
-pytest.importorskip("matplotlib")
-
-from experiments.lab import sweep as sweeps
-from experiments.phased_lstm import arms
-from experiments.phased_lstm.__main__ import main
-from experiments.phased_lstm.sines import BASELINE, MOST, differences, draw
+from experiments.lab.task import VALID, parameters
+from experiments.signals.phased_lstm import experiment, model
+from experiments.signals.phased_lstm.data import BASELINE, MOST, differences, draw
 
 WAVES = jax.tree.map(np.asarray, jax.jit(draw, static_argnums=1)(jax.random.key(0), 3000))
 
@@ -80,28 +74,22 @@ def test_differences_are_the_gaps_between_samples():
 
 
 def test_arms_have_equally_many_parameters():
-    counts = [
-        sum(a.size for a in jax.tree.leaves(jax.eval_shape(arm.init, jax.random.key(0))))
-        for arm in arms.ARMS
-    ]
+    counts = [parameters(arm.init) for arm in model.ARMS]
     assert max(counts) < 1.005 * min(counts)
 
 
-SMALL = arms.Arm("Phased LSTM", sj.cells.PhasedLSTM(4, (2.0, 9.0), open_ratio=0.3), arms.timed, 1)
+CELL = sj.cells.PhasedLSTM(4, period_range=(2.0, 9.0), open_ratio=0.3)
+SMALL = model.Arm("Phased LSTM", CELL, model.timed, 1)
 
 
 def test_the_last_real_state_is_read_and_the_leak_is_for_training():
     params = SMALL.init(jax.random.key(1))
     waves = jax.tree.map(lambda a: jnp.asarray(a[:3]), WAVES)
     logits = SMALL.logits(params, waves)
-    for row in range(3):
-        count = int(waves.lengths[row])
-        alone = sj.cells.Timed(
-            waves.values[row : row + 1, :count, None], waves.times[row : row + 1, :count]
-        )
-        _, ys = sj.unroll(SMALL.cell, params["cell"], alone)
-        expected = ys[0, -1] @ params["w_o"] + params["b_o"]
-        np.testing.assert_allclose(logits[row], expected[0], rtol=1e-4, atol=1e-6)
+    _, ys = sj.unroll(SMALL.cell, params["cell"], model.timed(waves))
+    last = ys[jnp.arange(3), waves.lengths - 1]
+    expected = (last @ params["w_o"] + params["b_o"])[:, 0]
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-6)
     flipped = waves._replace(special=logits <= 0)
     assert not SMALL.correct(params, flipped).any()
     leaky = replace(SMALL, cell=replace(SMALL.cell, leak=1.0))
@@ -113,43 +101,34 @@ def test_updates_are_counted_row_by_row():
     params = SMALL.init(jax.random.key(1))
     waves = jax.tree.map(lambda a: jnp.asarray(a[:5]), WAVES)
     gates = np.asarray(replace(SMALL.cell, leak=0.0).time_gate(params["cell"], waves.times))
-    found = arms.updates(SMALL.cell, params, waves)
+    found = model.updates(SMALL.cell, params, waves)
     for row in range(5):
         share = (gates[row, : int(waves.lengths[row])] > 0).mean()
         np.testing.assert_allclose(found[row], share, atol=0.01)
 
 
-def test_a_task_is_watched_and_the_command_reports_the_margin(tmp_path, monkeypatch, capsys):
-    """A short training of one small arm; the others are given its result."""
-    for name, size in {"ROWS": 4, "TEST_ROWS": 64, "WATCH_ROWS": 32}.items():
-        monkeypatch.setattr(arms, name, size)
-    small = replace(SMALL, rates=(1e-3, 1e-2))
-    task = arms.task(small, "every 5", 5.0, 110)
-    assert task.steps == 100
-    result, params = sweeps.sweep(task, range(2))
-    watched = np.array(result["watched"])
-    assert watched.shape == (2, 50) and (watched >= 0).all() and (watched <= 1).all()
-    last = jax.tree.map(lambda a: jnp.asarray(a[1]), params)
+def test_training_is_watched_on_waves_that_no_test_has(monkeypatch):
+    monkeypatch.setattr(experiment, "WATCH_ROWS", 32)
+    task = experiment.task(SMALL, experiment.Config(resolution=5.0))
+    waves = draw(jax.random.fold_in(jax.random.key(2**31 - 2), VALID), 32, 5.0)
+    params = SMALL.init(jax.random.key(1))
     assert task.watch is not None
-    np.testing.assert_allclose(watched[1, -1], task.watch(last), atol=1e-6)
-    assert "share of updates" in result["test"]
+    np.testing.assert_allclose(task.watch(params), SMALL.correct(params, waves).mean())
 
-    def sweep(task, seeds):
-        mean = 0.9 if "Phased" in task.name else 0.8
-        accuracy = result["test"]["accuracy"] | {"mean": mean}
-        return result | {"test": {"accuracy": accuracy}}, params
 
-    monkeypatch.setattr(sweeps, "sweep", sweep)
-    monkeypatch.setattr(arms, "ARMS", (*arms.ARMS[:2], small))
-    args = ["--seeds", "2", "--resolution", "5", "--steps", "100", "--out", str(tmp_path)]
-    assert main(args) == 0
-    content = json.loads((tmp_path / "results.json").read_text())
-    margins = content["margins_in_points"]
-    assert list(margins) == [f"Phased LSTM less {arm.name}" for arm in arms.ARMS[:2]]
-    np.testing.assert_allclose(list(margins.values()), 10)
-    assert (
-        len(content["tasks"]) == 3 and len(content["tasks"]["every 5, Phased LSTM"]["watched"]) == 2
+def test_a_clock_has_to_be_better_than_every_lstm():
+    names = [arm.name for arm in model.ARMS]
+    line, misses = experiment.verdict(dict(zip(names, (71.2, 93.1, 90.7, 98.2), strict=True)))
+    assert line == (
+        "Above the best LSTM (LSTM, time differences): Phased LSTM, ratio 0.05: -2.4 points; "
+        "Phased LSTM, ratio 0.2: +5.1 points (aim: +5)."
     )
-    assert (tmp_path / "phased_lstm.png").stat().st_size > 5000
-    assert "Phased LSTM less LSTM, time as input: +10.0 points (aim: +5)" in capsys.readouterr().out
-    assert main(["--steps", "10"]) == 2 and main(["--resolution", "9"]) == 2
+    assert misses == ["Phased LSTM, ratio 0.05 is -2.4 points above the best LSTM, not +5"]
+    alone = experiment.verdict({names[3]: 90.0})
+    assert alone == ("Accuracy: Phased LSTM, ratio 0.2: 90.0 %.", [])
+
+
+@pytest.mark.parametrize("resolution", [9.0, 0.01, -1.0, float("nan")])
+def test_a_resolution_has_to_make_rows(resolution):
+    with pytest.raises(ValueError, match="resolution is .*; expected 0, or 0.1 to 5"):
+        experiment.Config(resolution=resolution).check()

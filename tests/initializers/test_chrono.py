@@ -1,4 +1,4 @@
-"""Chrono initialisation: the law of the biases, and the half-lives that cells really have."""
+"""Chrono initialisation: the distribution of biases, and the half-lives that cells really have."""
 
 from typing import Any
 
@@ -13,18 +13,19 @@ KEY, LONGEST = jax.random.key(5), 200.0
 GATED = {
     "lstm": sj.LSTM(3),
     "peephole": sj.cells.PeepholeLSTM(3),
-    "projected": sj.cells.ProjectedLSTM(3, 2),
+    "projected": sj.cells.ProjectedLSTM(3, projection_size=2),
     "coupled": sj.cells.CoupledLSTM(3),
     "gru_after": sj.GRU(3),
     "gru_before": sj.GRU(3, reset="before"),
     "diagonal_gru": sj.cells.DiagonalGRU(3),
     "diagonal_lstm": sj.cells.DiagonalLSTM(3),
+    "mgu": sj.cells.MGU(3),
     "min_gru": sj.linear.MinGRU(3),
     "min_lstm": sj.linear.MinLSTM(3),
     "qrnn": sj.linear.QRNN(3),
     "sru": sj.linear.SRU(3),
     "layer_norm": sj.cells.LayerNormLSTM(3),
-    "conv": sj.cells.ConvLSTM(3, 1, (1,)),
+    "conv": sj.cells.ConvLSTM(3, kernel_size=1, shape=(1,)),
 }
 
 

@@ -62,7 +62,7 @@ POSITIVE = lambda n: np.where(n >= 0, n + 0.5, sigmoid(n))
 
 @pytest.mark.parametrize("candidate", ["linear", "positive"])
 def test_min_gru(candidate, x64):
-    cell = sj.linear.MinGRU(3, candidate)
+    cell = sj.linear.MinGRU(3, candidate=candidate)
     p = drawn(cell)
 
     def step(h, x):
@@ -75,7 +75,7 @@ def test_min_gru(candidate, x64):
 
 @pytest.mark.parametrize("candidate", ["linear", "positive"])
 def test_min_lstm(candidate, x64):
-    cell = sj.linear.MinLSTM(3, candidate, forget_bias=1.0)
+    cell = sj.linear.MinLSTM(3, candidate=candidate, forget_bias=1.0)
     p = drawn(cell)
 
     def step(h, x):
@@ -101,7 +101,7 @@ def test_min_lstm_shares_gates_that_both_underflow(x64):
 @pytest.mark.parametrize("make", [sj.linear.MinGRU, sj.linear.MinLSTM])
 def test_states_in_logarithms_are_these_states(make, x64):
     """The authors' form, for positive candidates and states: logcumsumexp of their logarithms."""
-    cell = make(3, "positive")
+    cell = make(3, candidate="positive")
     p = drawn(cell)
     zs = XS @ p.w_x + p.b
     if make is sj.linear.MinGRU:
@@ -119,7 +119,7 @@ def test_states_in_logarithms_are_these_states(make, x64):
 
 def test_a_negative_carry_decays_by_the_same_factors(x64):
     """Where logarithms of states would be NaN."""
-    cell = sj.linear.MinGRU(3, "positive")
+    cell = sj.linear.MinGRU(3, candidate="positive")
     p = drawn(cell)
     carries = [np.full(3, c) for c in (-2.0, 0.0, 2.0)]
     below, zero, above = (run(cell, p, carry)[1] for carry in carries)
@@ -129,7 +129,7 @@ def test_a_negative_carry_decays_by_the_same_factors(x64):
 
 @pytest.mark.parametrize("kernel_size", [1, 3])
 def test_qrnn(kernel_size, x64):
-    cell = sj.linear.QRNN(3, kernel_size)
+    cell = sj.linear.QRNN(3, kernel_size=kernel_size)
     p = drawn(cell)
 
     def step(carry, x):
@@ -176,7 +176,7 @@ def test_rg_lru(x64):
 
 
 def test_rg_lru_begins_with_decays_between_its_radii():
-    p = sj.linear.RGLRU(1000, 0.5, 0.9).init(jax.random.key(0), 2)
+    p = sj.linear.RGLRU(1000, min_radius=0.5, max_radius=0.9).init(jax.random.key(0), 2)
     decay = jax.nn.sigmoid(p.log_odds) ** 8
     assert 0.5 <= decay.min() < 0.51 and 0.89 < decay.max() <= 0.9 + 1e-6
     np.testing.assert_allclose(decay.mean(), 0.7, atol=0.02)  # five standard errors
@@ -214,8 +214,8 @@ def s5_terms(p):
 
 
 TIME_INVARIANT = {
-    "lru": (sj.linear.LRU(3, 4), lru_terms),
-    "s5": (sj.linear.S5(3, 4, min_step=0.1), s5_terms),
+    "lru": (sj.linear.LRU(3, state_size=4), lru_terms),
+    "s5": (sj.linear.S5(3, state_size=4, min_step=0.1), s5_terms),
 }
 
 
@@ -240,7 +240,7 @@ def test_cells_with_fixed_decays_are_loops_and_convolutions(name, x64):
 
 
 def test_lru_is_drawn_from_a_ring_and_keeps_the_scale_of_its_inputs():
-    cell = sj.linear.LRU(1, 2000, min_radius=0.5, max_radius=0.9, max_phase=1.0)
+    cell = sj.linear.LRU(1, state_size=2000, min_radius=0.5, max_radius=0.9, max_phase=1.0)
     p = cell.init(jax.random.key(0), 3)
     decay = lru_terms(jax.tree.map(np.asarray, p))[0]
     radius, phase = np.abs(decay), np.angle(decay)
@@ -249,7 +249,7 @@ def test_lru_is_drawn_from_a_ring_and_keeps_the_scale_of_its_inputs():
     # Uniform over the area: |λ|² is uniform; 2000 draws, four standard errors.
     np.testing.assert_allclose(np.mean(radius**2), (0.25 + 0.81) / 2, atol=4 * 0.56 / 12**0.5 / 45)
     np.testing.assert_allclose(np.exp(p.log_scale), np.sqrt(1 - radius**2), rtol=1e-5)
-    cell = sj.linear.LRU(1, 200, min_radius=0.5, max_radius=0.9)
+    cell = sj.linear.LRU(1, state_size=200, min_radius=0.5, max_radius=0.9)
     xs = jax.random.normal(jax.random.key(1), (1000, 40, 3))
     states, _ = jax.jit(functools.partial(sj.unroll, cell))(cell.init(jax.random.key(0), 3), xs)
     np.testing.assert_allclose(np.mean(states.real**2 + states.imag**2), 1, rtol=0.1)
@@ -267,10 +267,10 @@ def test_s5_begins_with_the_eigenvalues_of_hippo():
     np.testing.assert_allclose(values.real, -0.5, atol=1e-10)
     upper = np.sort(values.imag[values.imag > 0])
     np.testing.assert_allclose(hippo_phases(size // 2), upper, rtol=1e-10)
-    p = sj.linear.S5(2, 4).init(jax.random.key(0), 3)
+    p = sj.linear.S5(2, state_size=4).init(jax.random.key(0), 3)
     np.testing.assert_allclose(p.phase, upper, rtol=1e-5)
     np.testing.assert_allclose(-np.exp(p.log_decay), -0.5, rtol=1e-6)
-    p = sj.linear.S5(2, 4, "linear").init(jax.random.key(0), 3)
+    p = sj.linear.S5(2, state_size=4, spectrum="linear").init(jax.random.key(0), 3)
     np.testing.assert_allclose(p.phase, np.pi * np.arange(4), rtol=1e-6)
 
 
@@ -331,12 +331,12 @@ def test_mamba_keeps_windows_instead_of_states():
 
 CONFORMING: dict[str, Any] = {
     "min_gru": sj.linear.MinGRU(3),
-    "min_lstm": sj.linear.MinLSTM(3, "positive"),
+    "min_lstm": sj.linear.MinLSTM(3, candidate="positive"),
     "qrnn": sj.linear.QRNN(3, kernel_size=3),
     "sru": sj.linear.SRU(3),
-    "lru": sj.linear.LRU(3, 2),
+    "lru": sj.linear.LRU(3, state_size=2),
     "rg_lru": sj.linear.RGLRU(),
-    "s5": sj.linear.S5(3, 2),
+    "s5": sj.linear.S5(3, state_size=2),
     "mamba": sj.linear.Mamba(3, state_size=2, remat=5),
 }
 

@@ -76,7 +76,7 @@ BAD = {
     ),
     "size": (lambda: sj.linear.MinGRU(0), "hidden_size is 0; expected an integer of at least 1."),
     "candidate": (
-        lambda: sj.linear.MinLSTM(3, "log"),
+        lambda: sj.linear.MinLSTM(3, candidate="log"),
         "candidate is 'log'; expected one of 'linear', 'positive'.",
     ),
     "method of a cell": (
@@ -92,7 +92,7 @@ BAD = {
         "kernel_size is 0; expected an integer of at least 1.",
     ),
     "activation": (
-        lambda: sj.linear.SRU(3, "tan"),
+        lambda: sj.linear.SRU(3, activation="tan"),
         "activation is 'tan'; expected a name in jax.nn such as 'tanh', 'relu' or 'sigmoid', or "
         "an elementwise function.",
     ),

@@ -97,19 +97,24 @@ def compare(cell, loop, *args):
 
 @pytest.mark.parametrize("loop", [linear_attention_loop, linear_attention_square])
 def test_linear_attention_is_the_papers(loop, x64):
-    compare(sj.linear.LinearAttention(SIZE, HEADS, KEY, chunk_size=3), loop)
+    compare(sj.linear.LinearAttention(SIZE, heads=HEADS, key_size=KEY, chunk_size=3), loop)
 
 
 @pytest.mark.parametrize("gated", [False, True])
 @pytest.mark.parametrize("scale", [1.0, 2.0])
 def test_delta_net_is_the_papers(gated, scale, x64):
     how = {"gated": gated, "negative_eigenvalues": scale == 2}
-    compare(sj.linear.DeltaNet(SIZE, HEADS, KEY, chunk_size=3, **how), delta_loop, gated, scale)
+    compare(
+        sj.linear.DeltaNet(SIZE, heads=HEADS, key_size=KEY, chunk_size=3, **how),
+        delta_loop,
+        gated,
+        scale,
+    )
 
 
 @pytest.mark.parametrize("forget_gate", ["sigmoid", "exponential"])
 def test_mlstm_is_the_papers_without_its_stabiliser(forget_gate, x64):
-    cell = sj.linear.MLSTM(SIZE, HEADS, KEY, forget_gate=forget_gate, chunk_size=3)
+    cell = sj.linear.MLSTM(SIZE, heads=HEADS, key_size=KEY, forget_gate=forget_gate, chunk_size=3)
     compare(cell, mlstm_loop, {"sigmoid": sigmoid, "exponential": np.exp}[forget_gate])
 
 
@@ -153,7 +158,7 @@ def test_negative_eigenvalues_tell_parity_and_positive_ones_do_not():
 @pytest.mark.parametrize("chunk_size", [1, 3])
 def test_the_scale_of_an_mlstms_state_is_free(chunk_size, x64):
     """(c, n, m) and (c e^-a, n e^-a, m + a) are one state."""
-    cell = sj.linear.MLSTM(SIZE, HEADS, KEY, chunk_size=chunk_size)
+    cell = sj.linear.MLSTM(SIZE, heads=HEADS, key_size=KEY, chunk_size=chunk_size)
     params, xs = drawn(cell), jnp.asarray(XS)
     carry, _ = run(cell, params, xs)
     _, expected = run(cell, params, xs, carry)
@@ -166,7 +171,7 @@ def test_the_scale_of_an_mlstms_state_is_free(chunk_size, x64):
 @pytest.mark.parametrize("forget_gate", ["sigmoid", "exponential"])
 def test_no_gate_of_an_mlstm_overflows(forget_gate):
     """In values and gradients, and the chunks are the steps."""
-    cell = sj.linear.MLSTM(SIZE, HEADS, KEY, forget_gate=forget_gate, chunk_size=3)
+    cell = sj.linear.MLSTM(SIZE, heads=HEADS, key_size=KEY, forget_gate=forget_gate, chunk_size=3)
     params = cell.init(jax.random.key(0), INPUT)
     xs = jnp.asarray(XS, jnp.float32).at[:, 4].set(0.0)  # a query of 0, which meets no key
     step = jax.jit(lambda p, xs: sj.scan(lambda c, x: cell.step(p, c, x), start, xs))
@@ -187,7 +192,7 @@ def test_no_gate_of_an_mlstm_overflows(forget_gate):
 
 def test_linear_attention_of_vanishing_weights_is_finite():
     """φ of ±1000 underflows on one side: the sum of weights is 0, and epsilon divides."""
-    cell = sj.linear.LinearAttention(SIZE, HEADS, KEY, chunk_size=3)
+    cell = sj.linear.LinearAttention(SIZE, heads=HEADS, key_size=KEY, chunk_size=3)
     params = cell.init(jax.random.key(0), INPUT)
     gradients = jax.jit(
         jax.grad(lambda params, xs: jnp.sum(sj.unroll(cell, params, xs)[1]), (0, 1))
@@ -215,7 +220,12 @@ def test_initial_params():
 
 
 @pytest.mark.parametrize(
-    "cell", [sj.linear.LinearAttention(4, 2), sj.linear.DeltaNet(4, 2), sj.linear.MLSTM(4, 2)]
+    "cell",
+    [
+        sj.linear.LinearAttention(4, heads=2),
+        sj.linear.DeltaNet(4, heads=2),
+        sj.linear.MLSTM(4, heads=2),
+    ],
 )
 def test_memories_are_float32_under_bfloat16(cell):
     params = jax.tree.map(lambda a: a.astype(jnp.bfloat16), cell.init(jax.random.key(0), INPUT))

@@ -129,3 +129,22 @@ def test_no_labels_and_no_frames_have_empty_axes():
     assert sj.losses.ctc_loss(np.zeros((1, 0, V), np.float32), np.zeros((1, 0), int)).tolist() == [
         0
     ]
+
+
+def test_inside_of_shard_map():
+    mesh, rows = jax.sharding.Mesh(jax.devices()[:1], ("rows",)), jax.sharding.PartitionSpec("rows")
+    logits = RNG.normal(size=(4, T, V)).astype(np.float32)
+    local = lambda x, y, n, m: sj.losses.ctc_loss(x, y, lengths=n, label_lengths=m)
+    split = jax.shard_map(local, mesh=mesh, in_specs=rows, out_specs=rows, check_vma=True)
+    total = lambda x: jnp.sum(split(x, LABELS, *RAGGED.values()))
+    value, grad = jax.jit(jax.value_and_grad(total))(logits)
+    expected = loss_and_grad(logits, LABELS, **RAGGED)
+    np.testing.assert_allclose(value, expected[0], rtol=1e-6)
+    np.testing.assert_allclose(grad, expected[1], atol=1e-6)
+
+
+def test_second_derivatives(x64):
+    from jax.test_util import check_grads
+
+    run = lambda x: sj.losses.ctc_loss(x[None], np.array([[1, 1, 2]])).sum()
+    check_grads(jax.jit(run), (jnp.asarray(LOGITS),), order=2)

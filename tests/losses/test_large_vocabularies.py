@@ -1,5 +1,6 @@
 """Sampled and adaptive softmax: an estimate with no bias in Z, and an exact law of two levels."""
 
+import dataclasses
 import itertools
 from typing import Any, NamedTuple
 
@@ -10,7 +11,8 @@ import pytest
 from scipy.stats import chi2
 
 import seqjax as sj
-from seqjax.losses import make_proposal
+from seqjax.losses import AdaptiveSoftmaxParams, make_proposal
+from seqjax.losses.adaptive import Tail
 from seqjax.losses.sampled import _alias_table
 
 RNG = np.random.default_rng(0)
@@ -172,6 +174,41 @@ def test_adaptive_losses_are_minus_the_log_probs_of_their_targets(adaptive):
     np.testing.assert_allclose(run(params, hidden, targets), expected[..., 0], rtol=1e-12)
     out = run(params, hidden, targets.at[0, 0].set(9).at[1, 1].set(-1))
     assert np.argwhere(np.isnan(out)).tolist() == [[0, 0], [1, 1]]
+
+
+def test_a_bias_of_the_head(adaptive):
+    """PyTorch's head_bias: one number for each frequent class and each tail as a whole."""
+    plain, hidden = adaptive
+    softmax_of = dataclasses.replace(ADAPTIVE, head_bias=True)
+    params = softmax_of.init(jax.random.key(1), WIDTH)
+    assert params.b is not None and params.b.tolist() == [0] * 5 and plain.b is None
+    jax.tree.map(np.testing.assert_array_equal, params._replace(b=None), plain)
+    params = params._replace(b=jnp.asarray(RNG.normal(size=5)))
+    log_probs = jax.jit(softmax_of.log_probs)(params, hidden)
+    head = softmax(np.asarray(hidden @ params.w + params.b))
+    np.testing.assert_allclose(np.exp(log_probs[..., :3]), head[..., :3], rtol=1e-12)
+    np.testing.assert_allclose(np.exp(log_probs[..., 3:5]).sum(-1), head[..., 3], rtol=1e-12)
+    np.testing.assert_allclose(np.exp(log_probs[..., 5:]).sum(-1), head[..., 4], rtol=1e-12)
+    targets = jnp.broadcast_to(jnp.arange(9), (2, 9))
+    expected = -jnp.take_along_axis(log_probs, targets[..., None], -1)[..., 0]
+    found = jax.jit(softmax_of.losses)(params, hidden, targets)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    grad = jax.grad(lambda p: softmax_of.losses(p, hidden, targets).sum())(params)
+    counts = np.bincount([0, 1, 2, 3, 3, 4, 4, 4, 4] * 2, minlength=5)
+    np.testing.assert_allclose(grad.b, head.sum((0, 1)) - counts, atol=1e-12)
+
+
+def test_the_head_is_that_of_pytorch(x64):
+    torch = pytest.importorskip("torch")
+    other = torch.nn.AdaptiveLogSoftmaxWithLoss(
+        WIDTH, 9, [3, 5], div_value=2.0, head_bias=True, dtype=torch.float64
+    )
+    array = lambda weight: jnp.asarray(weight.detach().numpy())
+    tails = tuple(Tail(array(a.weight).T, array(b.weight).T) for a, b in other.tail)
+    params = AdaptiveSoftmaxParams(array(other.head.weight).T, tails, array(other.head.bias))
+    hidden = RNG.normal(size=(7, WIDTH))
+    expected = other.log_prob(torch.tensor(hidden)).detach().numpy()
+    np.testing.assert_allclose(ADAPTIVE.log_probs(params, hidden), expected, rtol=1e-10)
 
 
 def test_one_cluster_is_the_plain_softmax(x64):

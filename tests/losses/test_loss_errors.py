@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 import seqjax as sj
-from seqjax import decoding, losses
-from seqjax.metrics import spans
+from seqjax import decoding, losses, metrics
 
 x = jnp.zeros((2, 4, 3))
 y = np.array([[1, 2], [2, 1]])
@@ -54,7 +53,7 @@ BAD = {
     ),
     "ctc_labels_dtype": (
         lambda: sj.losses.ctc_loss(x, jnp.zeros((2, 2))),
-        "labels is float32; expected integer ids [B, N], padded on the right.",
+        "labels is float32; expected integer ids, not one-hot rows or probabilities.",
     ),
     "ctc_labels_rows": (
         lambda: sj.losses.ctc_loss(x, y[:1]),
@@ -194,11 +193,11 @@ BAD = {
     ),
     "crf_tag": (
         lambda: sj.losses.crf_loss(crf, emissions, paths + 3),
-        "spans holds 3; expected ids in 0..2, the last axis of emissions.",
+        "tags holds 3; expected ids in 0..2, the last axis of emissions.",
     ),
     "crf_tags_shape": (
         lambda: sj.losses.crf_loss(crf, emissions, paths[:, 1:]),
-        "spans has shape (2, 3); expected (2, 4), that of emissions without its last axis.",
+        "tags has shape (2, 3); expected (2, 4), that of emissions without its last axis.",
     ),
     "crf_mask": (
         lambda: losses.crf_log_partition(crf, emissions, mask=np.ones((2, 4), int)),
@@ -217,35 +216,67 @@ BAD = {
         "key is 3; expected a typed key. Make one with jax.random.key(seed), or wrap an old one with jax.random.wrap_key_data(key).",
     ),
     "tag_scheme": (
-        lambda: spans.tag_rules(["O"], scheme="IOB"),
-        "scheme is 'IOB'; expected one of 'BIO', 'BIOES'.",
+        lambda: metrics.tag_rules(["O"], scheme="IOB"),
+        "scheme is 'IOB'; expected one of 'BIO', 'IOB1', 'IO', 'BIOES', 'BILOU'.",
     ),
     "tag_name": (
-        lambda: spans.tag_spans(["O", "E-X"]),
-        "tag 'E-X' is none of BIO; expected 'O' or one of B, I with '-' and a type, such as 'B-PER'.",
+        lambda: metrics.tag_spans(["O", "E-X"]),
+        "tag 'E-X' is not one of BIO; expected 'O' or one of B, I, alone or with '-' and a type, such as 'B-PER'.",
     ),
     "tag_type": (
-        lambda: spans.tag_rules(["O", "B"], scheme="BIOES"),
-        "tag 'B' is none of BIOES; expected 'O' or one of B, I, E, S with '-' and a type, such as 'B-PER'.",
+        lambda: metrics.tag_rules(["O", "B-"], scheme="BIOES"),
+        "tag 'B-' is not one of BIOES; expected 'O' or one of B, I, E, S, alone or with '-' and a type, such as 'B-PER'.",
     ),
     "tag_twice": (
-        lambda: spans.tag_rules(["O", "O"]),
+        lambda: metrics.tag_rules(["O", "O"]),
         "names is ['O', 'O']; expected different ones.",
     ),
     "tag_none": (
-        lambda: spans.tag_rules([]),
-        "names is empty; expected one name a tag.",
+        lambda: metrics.tag_rules([]),
+        "names is empty; expected one name for each tag.",
+    ),
+    "tag_string": (
+        lambda: metrics.tag_spans("BIO"),
+        "tags is 'BIO'; expected a list of names such as ['B-PER', 'O'], one row.",
+    ),
+    "tag_rows": (
+        lambda: metrics.tag_spans([["B-X"], ["O"]]),
+        "tags is [['B-X'], ['O']]; expected a list of names such as ['B-PER', 'O'], one row.",
+    ),
+    "span_one": (
+        lambda: metrics.span_tags(metrics.Span(0, 2, "X"), 3),
+        "spans holds 0; expected a span (start, stop, type), such as (0, 2, 'PER').",
+    ),
+    "span_neighbours": (
+        lambda: metrics.span_tags([(0, 1, "X"), (1, 2, "X")], 3, scheme="IO"),
+        "spans holds Span(start=1, stop=2, type='X') right after another of its type; 'IO' cannot tell them apart. Choose scheme='BIO'.",
+    ),
+    "span_one_row": (
+        lambda: metrics.span_scores([metrics.Span(0, 2, "X")], [metrics.Span(0, 2, "X")]),
+        "expected is one row of spans; expected a list of rows, [[Span, ...], ...]. For one row pass [expected].",
+    ),
+    "span_one_row_of_tuples": (
+        lambda: metrics.span_scores([[(0, 2, "X")]], [(0, 2, "X")]),
+        "predicted[0] holds 0; expected a span (start, stop, type), such as (0, 2, 'PER').",
+    ),
+    "span_tags_scored": (
+        lambda: metrics.span_scores([["B-X"]], [["B-X"]]),
+        "expected[0] holds 'B-X'; expected a span (start, stop, type), such as (0, 2, 'PER').",
+    ),
+    "span_mean": (
+        lambda: metrics.mean_scores(metrics.SpanScores(1, 1, 1)),
+        "by_type is SpanScores(correct=1, predicted=1, expected=1); expected SpanScores by type, from span_scores_by_type.",
     ),
     "span_beyond": (
-        lambda: spans.span_tags([(1, 4, "X")], 3),
+        lambda: metrics.span_tags([(1, 4, "X")], 3),
         "spans holds Span(start=1, stop=4, type='X'); expected 0 <= start < stop <= 3, the length of the row.",
     ),
     "span_overlap": (
-        lambda: spans.span_tags([(0, 2, "X"), (1, 3, "Y")], 3),
+        lambda: metrics.span_tags([(0, 2, "X"), (1, 3, "Y")], 3),
         "spans holds Span(start=1, stop=3, type='Y'), which overlaps another; expected spans apart.",
     ),
     "span_rows": (
-        lambda: spans.span_scores([[]], []),
+        lambda: metrics.span_scores([[]], []),
         "expected has 1 rows but predicted has 0; expected as many.",
     ),
     "proposal_negative": (

@@ -116,20 +116,40 @@ def test_hamming_distance():
     assert found.dtype == jnp.int32
 
 
-def test_error_rate_is_one_of_the_corpus():
-    assert float(sj.metrics.error_rate(jnp.array([2, 0, 3]), jnp.array([1, 9, 0]))) == 0.5
-    assert float(sj.metrics.error_rate(jnp.array([0]), jnp.array([0]))) == 0.0
-    assert float(sj.metrics.error_rate(jnp.array([2]), jnp.array([0]))) == np.inf
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int64, np.uint8, np.uint32])
+def test_tokens_have_any_dtype_each_side_its_own(dtype):
+    np.testing.assert_array_equal(
+        distance(HYP.astype(dtype), REF, LENGTHS, REF_LENGTHS),
+        distance(HYP, REF, LENGTHS, REF_LENGTHS),
+    )
+    wide, narrow = np.array([200, 1]), np.array([200, 1], np.uint8)
+    assert sj.metrics.edit_distance(narrow, wide) == 0  # as int8, 200 is -56
+    assert sj.metrics.edit_distance(narrow.astype(np.int8), wide) == 1
+
+
+def test_tokens_that_int32_cannot_tell_apart_are_refused():
+    hashes, padded = np.array([2**40, 2**41]), np.array([3, 2**41])
+    with pytest.raises(ValueError, match="references holds 2147483647; expected ids within int32"):
+        sj.metrics.edit_distance(np.array([1]), hashes)
+    assert sj.metrics.edit_distance(np.array([3]), padded, None, np.array(1)) == 0
 
 
 BAD = {
     "floats": (
         lambda: sj.metrics.edit_distance(HYP * 1.0, REF),
-        "hypotheses is float32[40, 7]; expected",
+        "hypotheses is float64; expected integer ids",
+    ),
+    "ragged": (
+        lambda: sj.metrics.edit_distance([[1, 2], [3]], [[1, 2], [3]]),
+        "hypotheses has rows of unequal lengths; expected an array. Pad them",
+    ),
+    "words": (
+        lambda: sj.metrics.edit_distance(["a", "b"], ["a", "c"]),
+        "hypotheses is <U1; expected integer ids",
     ),
     "number": (
         lambda: sj.metrics.edit_distance(3, REF),
-        "hypotheses is int32[]; expected integer ids",
+        "hypotheses has shape (); expected integer ids [..., T].",
     ),
     "lengths": (
         lambda: sj.metrics.edit_distance(HYP, REF, LENGTHS[:3]),

@@ -9,7 +9,16 @@ import pytest
 
 from seqjax.decoding import crf_sample, crf_viterbi
 from seqjax.losses import CRFParams
-from seqjax.metrics.spans import Span, SpanScores, span_scores, span_tags, tag_rules, tag_spans
+from seqjax.metrics import (
+    Span,
+    SpanScores,
+    mean_scores,
+    span_scores,
+    span_scores_by_type,
+    span_tags,
+    tag_rules,
+    tag_spans,
+)
 
 BIO = ["O", "B-X", "I-X", "B-Y", "I-Y"]
 BIOES = ["O", *(f"{mark}-{kind}" for kind in "XY" for mark in "BIES")]
@@ -20,8 +29,17 @@ def is_valid(tags, scheme):
     return span_tags(tag_spans(tags, scheme=scheme), len(tags), scheme=scheme) == list(tags)
 
 
-@pytest.mark.parametrize(("names", "scheme"), [(BIO, "BIO"), (BIOES, "BIOES")])
-def test_rules_allow_exactly_what_spans_are_written_as(names, scheme):
+NAMES = {
+    "BIO": BIO,
+    "IOB1": BIO,
+    "IO": ["O", "I-X", "I-Y"],
+    "BIOES": BIOES,
+    "BILOU": [tag.translate(str.maketrans("ES", "LU")) for tag in BIOES],
+}
+
+
+@pytest.mark.parametrize(("scheme", "names"), NAMES.items())
+def test_rules_allow_exactly_what_spans_are_written_as(scheme, names):
     rules = jax.tree.map(np.asarray, tag_rules(names, scheme=scheme))
     assert rules.transitions.shape == (len(names),) * 2
     allowed = 0
@@ -32,7 +50,7 @@ def test_rules_allow_exactly_what_spans_are_written_as(names, scheme):
         tags = [names[i] for i in ids]
         assert (score == 0) == is_valid(tags, scheme), tags
         allowed += score == 0
-    assert 0 < allowed < len(names) ** 3
+    assert 0 < allowed < len(names) ** 3 or scheme == "IO"
 
 
 def test_rules_keep_draws_and_the_best_tagging_valid():
@@ -93,10 +111,34 @@ def test_spans_of_bioes(text):
     assert strict == STRICT_BIOES.get(text, SPANS_BIOES[text])
 
 
-@pytest.mark.parametrize("scheme", ["BIO", "BIOES"])
+# What seqeval's schemes say of the same tags.
+OTHERS = {
+    ("IOB1", "I-X I-X B-X I-Y"): ([(0, 2, "X"), (2, 3, "X"), (3, 4, "Y")], None),
+    ("IOB1", "B-X O I-X"): ([(0, 1, "X"), (2, 3, "X")], [(2, 3, "X")]),
+    ("IO", "I-X I-X I-Y O I-X"): ([(0, 2, "X"), (2, 3, "Y"), (4, 5, "X")], None),
+    ("BILOU", "B-X I-X L-X U-X"): ([(0, 3, "X"), (3, 4, "X")], None),
+    ("BILOU", "B-X O L-X U-X"): ([(0, 1, "X"), (2, 3, "X"), (3, 4, "X")], [(3, 4, "X")]),
+    ("BIO", "B I O I"): ([(0, 2, ""), (3, 4, "")], [(0, 2, "")]),
+    ("BILOU", "B L U O"): ([(0, 2, ""), (2, 3, "")], None),
+}
+
+
+@pytest.mark.parametrize(("scheme", "text"), OTHERS)
+def test_spans_of_other_schemes_and_of_bare_marks(scheme, text):
+    lenient, strict = OTHERS[scheme, text]
+    assert tag_spans(text.split(), scheme=scheme) == lenient
+    assert tag_spans(text.split(), scheme=scheme, strict=True) == (strict or lenient)
+
+
+def test_rules_of_bare_marks():
+    bare, typed = tag_rules(["O", "B", "I"]), tag_rules(["O", "B-X", "I-X"])
+    jax.tree.map(np.testing.assert_array_equal, bare, typed)
+
+
+@pytest.mark.parametrize("scheme", ["BIO", "IOB1", "BIOES", "BILOU"])
 def test_spans_come_back_from_their_tags(scheme):
     spans = [Span(0, 1, "X"), Span(1, 4, "X"), Span(5, 7, "Y-Z")]
-    tags = span_tags(spans, 8, scheme=scheme)
+    tags = span_tags(spans[::-1], 8, scheme=scheme)
     assert tag_spans(tags, scheme=scheme) == spans
     assert tag_spans(tags, scheme=scheme, strict=True) == spans
     assert tags[4] == tags[7] == "O"
@@ -130,3 +172,26 @@ def test_all_outside_has_no_f1():
     assert scores("B-X O O O O", "O O O O O").f1 == 0  # though four tags of five are right
     assert span_scores([], []) == SpanScores(0, 0, 0)
     assert scores("O", "O").f1 == scores("O", "O").precision == scores("O", "O").recall == 0
+
+
+def test_scores_by_type_and_their_means():
+    """The example of seqeval's README, with a second row; numbers by hand."""
+    expected = ["O O O B-MISC I-MISC I-MISC O", "B-PER I-PER O", "B-LOC"]
+    predicted = ["O O B-MISC I-MISC I-MISC I-MISC O", "B-PER I-PER O", "B-ORG"]
+    rows = [[tag_spans(text.split()) for text in side] for side in (expected, predicted)]
+    by_type = span_scores_by_type(*rows)
+    assert by_type == {
+        "LOC": SpanScores(0, 0, 1),
+        "MISC": SpanScores(0, 1, 1),
+        "ORG": SpanScores(0, 1, 0),
+        "PER": SpanScores(1, 1, 1),
+    }
+    assert list(by_type) == ["LOC", "MISC", "ORG", "PER"]
+    assert SpanScores(*map(sum, zip(*by_type.values(), strict=True))) == span_scores(*rows)
+    assert mean_scores(by_type) == (1 / 4, 1 / 4, 1 / 4)
+    assert mean_scores(by_type, weighted=True) == (1 / 3, 1 / 3, 1 / 3)
+    uneven = {"A": SpanScores(1, 2, 1), "B": SpanScores(3, 3, 6)}
+    assert mean_scores(uneven) == (0.75, 0.75, 2 / 3)
+    np.testing.assert_allclose(mean_scores(uneven, weighted=True), (6.5 / 7, 4 / 7, 14 / 21))
+    assert mean_scores({}) == mean_scores({"A": SpanScores(0, 1, 0)}, weighted=True) == (0, 0, 0)
+    assert span_scores_by_type([], []) == {}

@@ -205,7 +205,7 @@ def test_one_token_is_all_there_is():
 def test_in_float64_and_of_targets_without_room(x64):
     target = jnp.zeros((N, 0), jnp.int64)
     sample = edits(KEYS, target, vocab_size=V, temperature=0.8, max_len=2, pad=7)
-    assert (sample.tokens.dtype, sample.distances.dtype) == (jnp.int64, jnp.int32)
+    assert (sample.tokens.dtype, sample.distances.dtype) == (jnp.int32, jnp.int32)
     assert sample.distances.tolist() == sample.lengths.tolist()
     short = [string for string in STRINGS if len(string) <= 2]
     law = tempered(np.array([len(string) for string in short]), 0.8)

@@ -140,7 +140,9 @@ def test_free_runs_draw_as_sample_does(x64):
 
 
 # A discriminator that reads the sign of behaviour [B, 1, 1], and a generator of one parameter.
-SIGN = objectives.Discriminator(sj.cells.Feedforward(1, "identity", use_bias=False), layer_sizes=())
+SIGN = objectives.Discriminator(
+    sj.cells.Feedforward(1, activation="identity", use_bias=False), layer_sizes=()
+)
 PHI = jax.tree.map(jnp.ones_like, SIGN.init(jax.random.key(0), 1))
 PHI = PHI._replace(layers=(PHI.layers[0]._replace(b=jnp.zeros(1)),))
 

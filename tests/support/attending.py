@@ -49,7 +49,10 @@ DECODERS = {
         attentional_size=3,
     ),
     "at_once": sj.AttentionDecoder(
-        sj.GRU(4), sj.attention.MultiHeadAttention(2, 3), query="current", attentional_size=3
+        sj.GRU(4),
+        sj.attention.MultiHeadAttention(2, head_size=3),
+        query="current",
+        attentional_size=3,
     ),
     "learned_start": sj.AttentionDecoder(
         sj.LearnedCarry(sj.GRU(4)), sj.attention.LocationAttention(3, num_filters=2, filter_size=3)

@@ -1,5 +1,6 @@
 """Searches by many rules, compiled once for each set of them, and what lists find by the same."""
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -8,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from support import decoding_models as models
 
-from seqjax.decoding import CoveragePenalty, GNMTLengthPenalty, beam_search
+from seqjax.decoding import BeamRules, CoveragePenalty, GNMTLengthPenalty, beam_search
 
+RULES = {field.name for field in dataclasses.fields(BeamRules)}
 STATIC = (
     "eos beam_size max_len min_len length_penalty early_exit patience groups covered processors"
 )
@@ -34,7 +36,13 @@ def search(carry, bos, beta=0.5, covered=False, mask=None, **how):
     if covered:
         how["coverage_penalty"] = CoveragePenalty(beta, memory_mask=mask)
         how["alignments"] = lambda outputs: outputs["weights"]
-    return beam_search(attending, carry, bos=bos, **how)
+    return beam_search(attending, carry, bos=bos, **ruled(how))
+
+
+def ruled(how: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of `beam_search`, of which those that are rules move into a `BeamRules`."""
+    rules = BeamRules(**{name: how[name] for name in how if name in RULES})
+    return {"rules": rules} | {name: how[name] for name in how if name not in RULES}
 
 
 @functools.cache

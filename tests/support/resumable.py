@@ -63,7 +63,7 @@ def advance(train_step, state, text, position):
 
 
 def hexadecimal(metrics):
-    return " ".join(float(value).hex() for value in metrics)
+    return " ".join(float(value).hex() for value in jax.tree.leaves(metrics))
 
 
 def main(directory):

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import seqjax as sj
@@ -173,3 +174,17 @@ def test_spec_is_a_value():
     assert eval(
         repr(sj.training.TriggeredAverage(3)), dict(vars(sj.training))
     ) == sj.training.TriggeredAverage(3)
+
+
+def test_it_stands_beside_a_step_that_donates_its_params():
+    loss_fn = lambda w, carry, x, key: (jnp.sum((w["w"] - x) ** 2), carry)
+    optimizer = optax.sgd(0.5)
+    train_step = sj.make_train_step(loss_fn, optimizer)
+    params = {"w": jnp.zeros(2)}
+    state = sj.init_train_state(params, optimizer, key=jax.random.key(0))
+    average = sj.training.TriggeredAverage()
+    averaged = average.init(state.params)
+    for x in (1.0, 3.0):
+        state, _ = train_step(state, x)
+        averaged = average.update(averaged, state.params)
+    np.testing.assert_array_equal(average.params(averaged)["w"], [3.0, 3.0])

@@ -362,7 +362,7 @@ def test_errors():
         bad = optax.sgd
         make_train_step(quadratic, bad)
     for bad in (jax.random.PRNGKey(0), jax.random.split(KEY, 2), 3):
-        with pytest.raises(ValueError, match=r"(?s)key is .*; expected one typed key"):
+        with pytest.raises(ValueError, match=r"key (is|has) .*; expected (a typed|one) key"):
             init_train_state({}, sgd, key=bad)
     state = init_train_state({"w": jnp.ones(2)}, sgd, key=KEY, carry=jnp.zeros(2))
     vector_loss = make_train_step(lambda p, c, b, k: (p["w"], c), sgd)
@@ -377,3 +377,83 @@ def test_errors():
 def test_integers_have_no_norm():
     with pytest.raises(ValueError, match="tree has a leaf of dtype int32; expected floating-point"):
         sj.training.global_norm({"w": jnp.ones(2), "n": jnp.arange(3)})
+
+
+@pytest.mark.parametrize(
+    ("loss_fn", "message"),
+    [
+        (
+            lambda p, c, b: (0.0, c),
+            r"loss_fn takes \(p, c, b\); expected \(params, carry, batch, k",
+        ),
+        (lambda p, c, b, k, n: (0.0, c), r"loss_fn takes \(p, c, b, k, n\); expected \(params, "),
+        (3, "loss_fn is 3; expected a function"),
+    ],
+    ids=["few", "many", "none"],
+)
+def test_a_loss_function_takes_four_arguments(loss_fn, message):
+    """Refused where it is passed, not in the trace of the first step."""
+    with pytest.raises(ValueError, match=message):
+        make_train_step(loss_fn, optax.sgd(0.1))
+    with pytest.raises(ValueError, match=message):
+        sj.truncated_value_and_grad(loss_fn, 2)
+    windows = jnp.ones((3, 2))
+    with pytest.raises(ValueError, match=message):
+        sj.training.dynamic_evaluation(loss_fn, optax.sgd(0.1), jnp.ones(2), (), windows)
+    with pytest.raises(ValueError, match=message):
+        sj.training.mean_squared_gradients(loss_fn, jnp.ones(2), (), windows)
+
+
+@pytest.mark.parametrize(
+    ("results", "came"),
+    [
+        (lambda loss, carry: loss, "one array"),
+        (lambda loss, carry: [loss, carry], "a list"),
+        (lambda loss, carry: (loss, carry, (), ()), "4 results"),
+        (lambda loss, carry: None, "a NoneType"),
+    ],
+    ids=["loss", "list", "four", "none"],
+)
+def test_a_loss_function_returns_two_or_three_results(results, came):
+    """These were "iteration over a 0-d array" and "too many values to unpack"."""
+    expected = rf"loss_fn returned {came}; expected \(loss, carry\), with carry=\(\)"
+    loss_fn = lambda params, carry, batch, key: results(jnp.sum(params * batch.mean()), carry)
+    state = init_train_state(jnp.ones(2), optax.sgd(0.1), key=KEY)
+    with pytest.raises(ValueError, match=expected):
+        make_train_step(loss_fn, optax.sgd(0.1))(state, jnp.ones((2, 4)))
+    with pytest.raises(ValueError, match=expected):
+        sj.truncated_value_and_grad(loss_fn, 2)(jnp.ones(2), (), jnp.ones((2, 4)))
+    with pytest.raises(ValueError, match=expected):
+        sj.training.dynamic_evaluation(loss_fn, optax.sgd(0.1), jnp.ones(2), (), jnp.ones((3, 2)))
+
+
+def test_a_third_result_is_measured():
+    """As a pytree in `Metrics`, whether or not the window is skipped; it has no gradient."""
+
+    def with_aux(w, carry, batch, key):
+        error = w - batch
+        return jnp.sum(error**2), carry + 1, {"largest": jnp.max(jnp.abs(error)), "n": batch.size}
+
+    optimizer = optax.sgd(0.5)
+    train_step = make_train_step(with_aux, optimizer)
+    state = init_train_state(jnp.zeros(2), optimizer, key=KEY, carry=jnp.zeros(3))
+    state, metrics = train_step(state, jnp.array([3.0, -4.0]))
+    assert metrics.aux["largest"] == 4 and metrics.aux["n"] == 2
+    np.testing.assert_array_equal(state.params, [3, -4])
+    state, metrics = train_step(state, jnp.array([jnp.inf, 0.0]))
+    assert metrics.skipped and metrics.aux["largest"] == jnp.inf
+    without = make_train_step(lambda *args: with_aux(*args)[:2], optimizer)
+    state = init_train_state(jnp.zeros(2), optimizer, key=KEY, carry=jnp.zeros(3))
+    _, metrics = without(state, jnp.ones(2))
+    assert metrics.aux == ()
+
+
+def test_a_donated_state_is_gone_and_one_kept_is_not():
+    optimizer = optax.sgd(0.1)
+    params = {"w": jnp.ones(2)}
+    state = init_train_state(params, optimizer, key=KEY)
+    keep = make_train_step(quadratic, optimizer, donate=False)
+    for _ in range(2):
+        keep(state, jnp.ones(2))
+    make_train_step(quadratic, optimizer)(state, jnp.ones(2))
+    assert state.params["w"].is_deleted() and not params["w"].is_deleted()

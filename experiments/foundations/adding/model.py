@@ -41,7 +41,10 @@ ARMS = (
     Arm(
         "ReLU, identity (IRNN)",  # Le et al. 2015, section 3
         lambda size: sj.Elman(
-            size, "relu", w_x_init=sj.initializers.Normal(1e-3), w_h_init=sj.initializers.Identity()
+            size,
+            activation="relu",
+            w_x_init=sj.initializers.Normal(1e-3),
+            w_h_init=sj.initializers.Identity(),
         ),
         (1e-4, 3e-4, 1e-3),
     ),

@@ -90,7 +90,10 @@ def tasks() -> list[Task]:
         temporal_xor("Elman", sj.Elman(16), 2, steps=800),
         # A Jordan net's memory is its output; the sum of two logits is free to hold some.
         temporal_xor(
-            "Jordan", sj.cells.Jordan(16, 2, output_activation="identity"), None, steps=1000
+            "Jordan",
+            sj.cells.Jordan(16, output_size=2, output_activation="identity"),
+            None,
+            steps=1000,
         ),
         markov(),
     ]

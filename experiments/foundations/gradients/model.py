@@ -27,7 +27,10 @@ class Arm(NamedTuple):
 CELLS: dict[str, Callable[[int], Any]] = {
     "Elman": sj.Elman,
     "IRNN": lambda size: sj.Elman(
-        size, "relu", w_x_init=sj.initializers.Normal(0.001), w_h_init=sj.initializers.Identity()
+        size,
+        activation="relu",
+        w_x_init=sj.initializers.Normal(0.001),
+        w_h_init=sj.initializers.Identity(),
     ),
     "GRU": sj.GRU,
     "LSTM": sj.LSTM,

@@ -40,7 +40,7 @@ PLANS = {  # of each arm
 
 def network(cell: Any, problem: Problem) -> sj.Stack:
     """A cell and its read-out."""
-    return sj.Stack((cell, sj.cells.Feedforward(problem.outputs, "identity")))
+    return sj.Stack((cell, sj.cells.Feedforward(problem.outputs, activation="identity")))
 
 
 def costs(net: sj.Stack, params: Any, rows: Rows) -> jax.Array:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
+from seqjax._internal.specs import Spec
 from seqjax.cells.memory.addressing import content_weights, erase_and_add, interpolate, read
 from seqjax.cells.memory.allocation import (
     allocation_weights,
@@ -95,7 +96,7 @@ class Interface(NamedTuple):
 
 @final
 @dataclass(frozen=True)
-class DNC:
+class DNC(Spec):
     """Differentiable neural computer: a memory that knows its free slots and its own order.
 
         hₜ  = controller([xₜ, rₜ₋₁])
@@ -105,8 +106,8 @@ class DNC:
         rʷₜ = π₁ Lₜᵀ rʷₜ₋₁ + π₂ c(Mₜ, k, β) + π₃ Lₜ rʷₜ₋₁           where each head reads
         rₜ  = Mₜᵀ rʷₜ,   yₜ = [hₜ, rₜ]
 
-    Graves et al. 2016, Methods; the steps are in `seqjax.memory.addressing` and
-    `seqjax.memory.allocation`. hₜ w + b is, in this order: the read keys k, read strengths β
+    Graves et al. 2016, Methods; the steps are in `seqjax.cells.memory.addressing` and
+    `seqjax.cells.memory.allocation`. hₜ w + b is, in this order: the read keys k, read strengths β
     (1 + softplus), write key, write strength (1 + softplus), erase e (σ), write vector v, free
     gates f (σ), allocation gate g_a (σ), write gate g_w (σ), read modes π (softmax). Their yₜ is
     a linear read-out of this one.
@@ -134,10 +135,10 @@ class DNC:
     """
 
     controller: Any
+    _: KW_ONLY
     slots: int
     width: int
     read_heads: int = 1
-    _: KW_ONLY
     w_init: Initializer = GlorotUniform()
 
     def __post_init__(self):

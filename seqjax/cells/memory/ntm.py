@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
+from seqjax._internal.specs import Spec
 from seqjax.cells.memory.addressing import (
     content_weights,
     erase_and_add,
@@ -82,7 +83,7 @@ class Heads(NamedTuple):
 
 @final
 @dataclass(frozen=True)
-class NTM:
+class NTM(Spec):
     """Neural Turing Machine: a network that reads and writes a memory by attention.
 
         hₜ = controller([xₜ, rₜ₋₁])
@@ -90,17 +91,17 @@ class NTM:
         Mₜ = Mₜ₋₁ ⊙ Π (1 - w eᵀ) + Σ w aᵀ                            over write heads
         rₜ = Mₜᵀ w   for each read head,   yₜ = [hₜ, rₜ]
 
-    Graves, Wayne and Danihelka 2014, eq. 2 to 9, the steps in `seqjax.memory.addressing`. What the
-    heads are told is hₜ w + b in this order, read heads before write heads in each part: keys
-    (tanh), strengths β (softplus), gates g (σ), shifts s (softmax), powers γ (1 + softplus), and
-    of the write heads erase (σ) and add (tanh). The paper leaves keys and additions unbounded; the
+    Graves, Wayne and Danihelka 2014, eq. 2 to 9; the steps are in `seqjax.cells.memory.addressing`.
+    hₜ w + b tells the heads, read heads before write heads in each part: keys (tanh), strengths β
+    (softplus), gates g (σ), shifts s (softmax), powers γ (1 + softplus), and for write heads erase
+    (σ) and add (tanh). The paper leaves keys and additions unbounded; the
     bounds, and the constant initial memory, are those of Collier and Beel 2018. All heads are
     placed by the memory before this step; reading comes after writing.
 
-    The carry is `NTMCarry`, memory [B, S, W]: it holds the weightings, so that
-    `lambda carry, x: (c := cell.step(params, carry, x)[0], c)` under `seqjax.scan` gives pictures
-    of them over time. Heads begin on slot 0 of a memory of `initial`. Under `LearnedCarry` all of
-    that is learned; a weighting is then one from the first step on.
+    The carry is `NTMCarry`, memory [B, S, W]: it contains the weightings, so that
+    `lambda carry, x: (c := cell.step(params, carry, x)[0], c)` under `seqjax.scan` shows them over
+    time. Heads begin on slot 0 of a memory of `initial`. `LearnedCarry` learns all of that; the
+    weightings then add up to 1 from the first step on.
 
     Attributes:
       controller: any cell that can be stepped, such as `LSTM(100)` or `Feedforward(100)`.
@@ -127,12 +128,12 @@ class NTM:
     """
 
     controller: Any
+    _: KW_ONLY
     slots: int
     width: int
     read_heads: int = 1
     write_heads: int = 1
     shift_range: int = 1
-    _: KW_ONLY
     initial: float = 1e-6
     w_init: Initializer = GlorotUniform()
 

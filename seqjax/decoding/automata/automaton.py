@@ -6,7 +6,7 @@ One is made from a regular expression, from a list of words or from any function
 is data on the host, and a gather on the device.
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, final
 
@@ -35,7 +35,7 @@ class Automaton:
       distances: [S] int32, the fewest tokens from each state to an accepting one.
 
     Raises:
-      ValueError: if the tables disagree in shape or hold other values, or if nothing is accepted.
+      ValueError: if the tables disagree in shape or have other values, or if nothing is accepted.
 
     Example:
       >>> ends_in_one = Automaton([[0, 1], [0, 1]], [False, True])
@@ -93,6 +93,7 @@ class Automaton:
 
     def advance(self, states: jax.Array, tokens: jax.Array) -> jax.Array:
         """The states [...] after tokens [...]; -1, which is where a refused one leads, stays."""
+        tokens = jnp.asarray(tokens).astype(jnp.int32)  # narrow ones could not hold V
         known = (states >= 0) & (tokens >= 0) & (tokens < self.vocab_size)
         row, column = jnp.where(known, states, 0), jnp.where(known, tokens, 0)
         return jnp.where(known, jnp.asarray(self.transitions)[row, column], -1)
@@ -105,6 +106,7 @@ class Automaton:
           lengths: [...] integers, 0..L.
           states: where to start, an integer or [...].
         """
+        tokens = jnp.asarray(tokens)
         states = jnp.broadcast_to(jnp.asarray(states, jnp.int32), tokens.shape[:-1])
 
         def body(states, xs):
@@ -166,7 +168,7 @@ def explored_automaton(
 
 
 def join_automata(automata: Sequence[Automaton]) -> tuple[Automaton, np.ndarray]:
-    """One automaton that holds several, so that each row of a batch can follow its own.
+    """One automaton made of several, so that each row of a batch can follow its own.
 
     Args:
       automata: N of them over the same V tokens.
@@ -175,7 +177,7 @@ def join_automata(automata: Sequence[Automaton]) -> tuple[Automaton, np.ndarray]
       The joint `Automaton`, and the states [N] int32 where each begins.
 
     Raises:
-      ValueError: if there is none, or if they differ in V.
+      ValueError: if automata is no list of them, if there is none, or if they differ in V.
 
     Example:
       >>> odd, even = Automaton([[1], [0]], [False, True]), Automaton([[1], [0]], [True, False])
@@ -183,6 +185,10 @@ def join_automata(automata: Sequence[Automaton]) -> tuple[Automaton, np.ndarray]
       >>> starts.tolist(), both.read(jnp.zeros((2, 3), int), jnp.array([3, 3]), starts).tolist()
       ([0, 2], [1, 3])
     """
+    require(
+        isinstance(automata, Iterable) and all(isinstance(one, Automaton) for one in automata),
+        f"automata is {automata!r}; expected a list of Automaton. Put a single one into a list.",
+    )
     sizes = sorted({automaton.vocab_size for automaton in automata})
     require(
         len(sizes) == 1,

@@ -21,7 +21,7 @@ class Characters(NamedTuple):
     """A deterministic automaton of characters that starts in state 0.
 
     Fields:
-      transitions: [S, A] the next state, or -1 where nothing accepted goes on.
+      transitions: [S, A] the next state, or -1 where no accepted text continues.
       accepting: [S] bool.
       column: the column of each character of the alphabet.
     """

@@ -1,120 +1,125 @@
-"""The settings of a beam search, checked, and what they say about ending and stopping."""
+"""The rules of a beam search, which its caller writes down as one spec."""
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, final
 
 import jax
-import jax.numpy as jnp
 
-from seqjax._internal.checks import is_number, is_positive_int, one_of, positive_int, require
-from seqjax.decoding.beam.penalties import (
-    Coverage,
-    LengthPenalty,
-    best_to_come,
-    coverage_scores,
-    length_scores,
-)
+from seqjax._internal.checks import is_number, one_of, positive_int, require
+from seqjax.decoding.beam.penalties import Coverage
 
 EXITS = ("exact", "first", "never")
 
 
-class Rules(NamedTuple):
-    """What a search needs to know at each step."""
+@final
+@dataclass(frozen=True)
+class BeamRules:
+    """What a `beam_search` allows, how it ranks and when it stops.
 
-    size: int  # of a group
-    groups: int
-    diversity: Any
-    length: int  # max_len
-    min_len: int
-    length_penalty: LengthPenalty | None
-    coverage_penalty: Coverage | None
-    early_exit: str
-    wanted: int  # finished hypotheses of a group at which early_exit "first" stops
-    normalise: bool
+    Attributes:
+      min_len: the smallest number of tokens, eos counted. Shorter hypotheses are left out;
+        log_probs stay the model's.
+      prefix: [B, P] integers, padded on the right, P <= L, with which every hypothesis must begin:
+        part of tokens, lengths, log_probs (under the model) and scores; an eos in it ends it. What
+        is impossible (a token of probability 0, an eos before min_len) leaves the row nothing.
+      prefix_lengths: [B], 0..P; None means all P.
+      coverage_penalty: function of the summed attention [B, K, S] -> [B, K], at most 0.
+      alignments: function outputs -> attention weights [N, S]; None takes outputs themselves.
+      normalise: False adds up the (processed) logits as they are, at most 0 for an exact exit:
+        log-linear scores such as those of shallow fusion. Where nothing is left, eos costs what
+        the step says, and a row that the step gives nothing but -inf falls out.
+      early_exit: when a row stops. "exact": once the worst of K finished scores is at least what
+        the best live log-probability could score at any length still open, which loses nothing,
+        whatever the penalty's sign. "first": once round(K patience) hypotheses have finished, the
+        first that come. "never": when none is left alive, or at max_len.
+      patience: with "first", 1 stops at K; more searches on, fewer places are filled with less.
+      groups: G, a divisor of K, groups of k = K / G hypotheses that search one after another at
+        each step, each with its own finished ones. They are returned together, ordered by score;
+        two groups may find the same hypothesis.
+      diversity: >= 0: what a token loses in rank for each live hypothesis of an earlier group
+        that takes it at the same step (Hamming). log_probs and scores are without it.
 
-    def scores(self, log_probs: jax.Array, lengths: jax.Array, coverage: Any) -> jax.Array:
-        """Scores [R, C], given the coverage penalty [R, C] or None."""
-        scores = length_scores(self.length_penalty, log_probs, lengths)
-        return scores if coverage is None else scores + coverage
+    Raises:
+      ValueError: for a setting out of range, or one that means nothing without another.
 
-    def covered(self, coverage: Any) -> jax.Array | None:
-        """The coverage penalty of each live hypothesis [R, K], for coverage [N, S]."""
-        if self.coverage_penalty is None:
-            return None
-        by_row = coverage.reshape(-1, self.groups * self.size, coverage.shape[-1])
-        return coverage_scores(self.coverage_penalty, by_row).reshape(-1, self.size)
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from seqjax.decoding import beam_search
+      >>> step = lambda carry, tokens: (carry, jnp.log(jnp.array([[0.1, 0.3, 0.6]])))
+      >>> how = dict(bos=jnp.array([0]), eos=2, beam_size=1, max_len=3)
+      >>> beam_search(step, (), rules=BeamRules(min_len=2), **how).tokens.tolist()
+      [[[1, 2, 2]]]
 
-    def stops(self, best: jax.Array, worst: jax.Array, count: jax.Array, t) -> jax.Array:
-        """Whether a row is done after step t; each argument [R].
+    References:
+      Graves, Sequence Transduction with Recurrent Neural Networks, 2012, section 2.5. Kasai et
+      al., A Call for Clarity in Beam Search: How It Works and When It Stops, 2022, for "first" and
+      patience. Vijayakumar et al., Diverse Beam Search: Decoding Diverse Solutions from Neural
+      Sequence Models, 2016, for groups.
+    """
 
-        Args:
-          best: the highest log-probability of a live hypothesis, -inf without one.
-          worst: the lowest score of the K finished, -inf while there are fewer.
-          count: how many have finished so far.
-          t: the step's number, from 0.
-        """
-        if self.early_exit == "never":
-            return best == -jnp.inf
-        if self.early_exit == "first":
-            return (count >= self.wanted) | (best == -jnp.inf)
-        # min_len does not matter here: as long as it forbids an end, worst is -inf.
-        shortest = jnp.minimum(t + 2, self.length)
-        return worst >= best_to_come(self.length_penalty, best, shortest, self.length)
+    min_len: int = 1
+    prefix: Any = None
+    prefix_lengths: Any = None
+    coverage_penalty: Coverage | None = None
+    alignments: Callable[[Any], jax.Array] | None = None
+    normalise: bool = True
+    early_exit: str = "exact"
+    patience: float = 1.0
+    groups: int = 1
+    diversity: Any = 0.0
 
-
-def make_rules(
-    *, beam_size, max_len, min_len, early_exit, patience, groups, diversity, **others
-) -> Rules:
-    """Checks what can be checked without the step."""
-    beam_size = positive_int("beam_size", beam_size)
-    max_len = positive_int("max_len", max_len)
-    require(
-        is_positive_int(min_len) and min_len <= max_len,
-        f"min_len is {min_len!r}; expected an integer with 1 <= min_len <= max_len = {max_len}.",
-    )
-    one_of("early_exit", early_exit, EXITS)
-    require(
-        is_number(patience) and 0 < patience < math.inf,
-        f"patience is {patience!r}; expected a number with patience > 0.",
-    )
-    require(
-        patience == 1 or early_exit == "first",
-        f"patience is {patience!r} with early_exit={early_exit!r}; expected 1, as nobody counts "
-        'finished hypotheses. Pass early_exit="first".',
-    )
-    require(
-        is_positive_int(groups) and beam_size % groups == 0,
-        f"groups is {groups!r}; expected an integer of at least 1 that divides beam_size = "
-        f"{beam_size}.",
-    )
-    _check_diversity(diversity, groups)
-    size = beam_size // int(groups)
-    wanted = max(1, math.floor(size * patience + 0.5))
-    return Rules(
-        size=size,
-        groups=int(groups),
-        diversity=diversity,
-        length=max_len,
-        min_len=int(min_len),
-        early_exit=early_exit,
-        wanted=wanted,
-        **others,
-    )
-
-
-def _check_diversity(diversity: Any, groups: int) -> None:
-    if isinstance(diversity, jax.Array):
+    def __post_init__(self):
+        object.__setattr__(self, "min_len", positive_int("min_len", self.min_len))
         require(
-            diversity.shape == (),
-            f"diversity has shape {diversity.shape}; expected a single number.",
+            self.prefix is not None or self.prefix_lengths is None,
+            "prefix_lengths was given without a prefix; expected both. Pass prefix [B, P].",
         )
-        return
-    require(
-        is_number(diversity) and 0 <= diversity < math.inf,
-        f"diversity is {diversity!r}; expected a number with diversity >= 0.",
-    )
-    require(
-        diversity == 0 or groups > 1,
-        f"diversity is {diversity!r} with one group; expected 0. Pass groups=, a divisor of "
-        "beam_size.",
-    )
+        require(
+            self.coverage_penalty is not None or self.alignments is None,
+            "alignments was given without a coverage_penalty; expected both.",
+        )
+        one_of("early_exit", self.early_exit, EXITS)
+        require(
+            is_number(self.patience) and 0 < self.patience < math.inf,
+            f"patience is {self.patience!r}; expected a number with patience > 0.",
+        )
+        require(
+            self.patience == 1 or self.early_exit == "first",
+            f"patience is {self.patience!r} with early_exit={self.early_exit!r}; expected 1, as "
+            'no other exit counts finished hypotheses. Pass early_exit="first".',
+        )
+        object.__setattr__(self, "groups", positive_int("groups", self.groups))
+        self._check_diversity()
+
+    def _check_diversity(self) -> None:
+        if isinstance(self.diversity, jax.Array):
+            require(
+                self.diversity.shape == (),
+                f"diversity has shape {self.diversity.shape}; expected a single number.",
+            )
+            return
+        require(
+            is_number(self.diversity) and 0 <= self.diversity < math.inf,
+            f"diversity is {self.diversity!r}; expected a number with diversity >= 0.",
+        )
+        require(
+            self.diversity == 0 or self.groups > 1,
+            f"diversity is {self.diversity!r} with one group; expected 0. Pass groups=, a divisor "
+            "of beam_size.",
+        )
+
+    def check_sizes(self, beam_size: int, max_len: int) -> None:
+        """Whether the rules fit K and L."""
+        require(
+            self.min_len <= max_len,
+            f"min_len is {self.min_len}; expected 1 <= min_len <= max_len = {max_len}.",
+        )
+        require(
+            beam_size % self.groups == 0,
+            f"groups is {self.groups}; expected a divisor of beam_size = {beam_size}.",
+        )
+
+
+BEAM_SEARCH = BeamRules()  # the plain one

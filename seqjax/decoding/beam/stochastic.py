@@ -8,25 +8,35 @@ import jax.numpy as jnp
 from jax import lax
 
 from seqjax._internal.checks import positive_int
+from seqjax._internal.types import Carry
 from seqjax.core.noise import Noise
 from seqjax.decoding.engine.candidates import is_end
-from seqjax.decoding.engine.carries import pick, repeat_rows, take_beams
 from seqjax.decoding.engine.logits import (
     Processor,
+    adapt,
     as_logits,
     initial_states,
     process,
     update_states,
 )
-from seqjax.decoding.engine.rows import ASIDE, gumbel_rows, repeat_end
+from seqjax.decoding.engine.records import exported
+from seqjax.decoding.engine.rows import (
+    ASIDE,
+    gumbel_rows,
+    pick,
+    repeat_end,
+    repeat_rows,
+    take_beams,
+)
 from seqjax.decoding.engine.start import Start, Step, check_rows, start
-from seqjax.decoding.processors.truncation import Law, check_law
+from seqjax.decoding.processors.settings import MODEL, Sampling, chosen
 
 
+@exported
 class StochasticBeams(NamedTuple):
     """K different sequences a row, drawn without replacement, by descending perturbed log p.
 
-    The first is a sample of the law itself. For any function f of a sequence
+    The first is a sample of the model itself. For any function f of a sequence
 
         E[f(y)] ≈ Σₖ exp(log_weights[:, k]) f(yₖ)         unbiased
         E[f(y)] ≈ Σₖ softmax(log_weights)[:, k] f(yₖ)     normalised: biased by a little, but right
@@ -35,7 +45,7 @@ class StochasticBeams(NamedTuple):
 
     Fields:
       tokens: [B, K, L] int32, without bos and prompt; the eos that ends a sequence repeats.
-      log_probs: [B, K] floats φ, log p under the law that is drawn from, in nats.
+      log_probs: [B, K] floats φ, log p under the distribution drawn from, in nats.
       perturbed: [B, K] floats G = φ + Gumbel noise, descending.
       threshold: [B] floats κ, the largest G among all sequences left out; -inf if there are none.
       log_weights: [B, K] floats, log p(y) - log P(G > κ), in nats.
@@ -53,7 +63,7 @@ class StochasticBeams(NamedTuple):
 class _Search(NamedTuple):
     """What the loop carries: K prefixes or whole sequences, by descending G."""
 
-    carry: Any  # leaves [B * K, ...]
+    carry: Carry  # leaves [B * K, ...]
     states: Any  # of the processors, leaves [B * K, ...]
     last: jax.Array  # [B, K]: the token to read next
     tokens: jax.Array  # [B, K, L]
@@ -66,26 +76,23 @@ class _Search(NamedTuple):
 
 def stochastic_beam_search(
     step: Step,
-    carry: Any,
+    carry: Carry,
     *,
     bos: Any,
     eos: Any,
     beam_size: int,
     max_len: int,
     key: jax.Array,
-    temperature: Any = 1.0,
-    top_k: Any = None,
-    top_p: Any = None,
-    min_p: Any = None,
+    how: Sampling = MODEL,
     processors: Sequence[Processor] = (),
     prompt: Any = None,
     prompt_lengths: Any = None,
 ) -> StochasticBeams:
-    """Draws K different sequences a row: sampling without replacement from a law of sequences.
+    """Draws K different sequences a row: sampling without replacement.
 
         the K sequences of the largest G(y) = log p(y) + Gumbel(0)     (Gumbel-top-k)
 
-    They come as if drawn one after the other, each from what is left. A prefix holds the largest G
+    They come as if drawn one after the other, each from what is left. A prefix has the largest G
     of the sequences that begin with it; its extensions' G are drawn given that their largest is
     just that one, so a beam search by G finds the K largest of all while it looks at K prefixes a
     step. Row b's draws depend on its key, its inputs and K: not on the other rows or max_len.
@@ -101,8 +108,8 @@ def stochastic_beam_search(
       beam_size: K, the number of sequences to draw.
       max_len: L, the largest number of tokens; a sequence cut off there counts as a whole one.
       key: a typed key, of which row b uses fold_in(key, b), or typed keys [B], one a row.
-      temperature, top_k, top_p, min_p: as in `sample`; all numbers here are of the law that they
-        leave, renormalised token by token.
+      how: temperature and truncations; all numbers here are of the distribution that they leave,
+        renormalised token by token.
       processors: as in `sample`, on [N, V].
       prompt: [B, P] integers, padded on the right, read after bos. An eos in it is an ordinary
         token.
@@ -111,7 +118,7 @@ def stochastic_beam_search(
     Returns:
       StochasticBeams: tokens [B, K, L] int32; log_probs, perturbed and log_weights [B, K];
       threshold [B]; lengths [B, K] int32. Floats are float32 (float64 for float64 logits). Where a
-      row has fewer than K sequences of positive probability, the last places hold -inf, length 0
+      row has fewer than K sequences of positive probability, the last places have -inf, length 0
       and tokens that are all eos.
 
     Raises:
@@ -133,11 +140,10 @@ def stochastic_beam_search(
       search and the estimators, appendix B for the stable form.
     """
     size = positive_int("beam_size", beam_size)
-    length = positive_int("max_len", max_len)
+    length, chain = positive_int("max_len", max_len), adapt("processors", processors)
     begin = start(step, carry, bos, eos, prompt, prompt_lengths)
     batch = begin.tokens.shape[0]
-    law = check_law(Law(temperature, top_k, top_p, min_p), batch, begin.vocab_size)
-    law = law.repeat(size)
+    how = chosen(how).fit(batch, begin.vocab_size).repeat(size)
     keys = Noise.from_key(key, batch).key
 
     def body(loop):
@@ -147,15 +153,15 @@ def stochastic_beam_search(
         check_rows(logits, last)
         logits = as_logits(logits, begin.dtype, begin.eos)
         tokens = search.tokens.reshape(-1, length)
-        logits = process(processors, search.states, logits, tokens, t, begin.eos)
-        log_probs = jax.nn.log_softmax(law.apply(logits)).reshape(batch, size, -1)
+        logits = process(chain, search.states, logits, tokens, t, begin.eos)
+        log_probs = jax.nn.log_softmax(how.apply(logits, begin.rounding)).reshape(batch, size, -1)
         noise = gumbel_rows(keys, t, log_probs.shape[1:], begin.dtype)
         search = _advance(search._replace(carry=carry), t, log_probs, noise, begin.ends)
-        states = update_states(processors, search.states, search.last.reshape(-1))
+        states = update_states(chain, search.states, search.last.reshape(-1))
         return t + 1, search._replace(states=states)
 
     running = lambda loop: (loop[0] < length) & ~jnp.all(loop[1].ended)
-    first = _first(begin, initial_states(processors, batch), keys, size, length)
+    first = _first(begin, initial_states(chain, batch), keys, size, length)
     return _result(lax.while_loop(running, body, (jnp.int32(0), first))[1], begin.eos)
 
 
@@ -187,8 +193,8 @@ def _advance(search: _Search, t, log_probs, noise, ends: tuple[int, ...]) -> _Se
     totals = search.log_probs[..., None] + jnp.take_along_axis(log_probs, tokens, axis=-1)
     perturbed = _given_largest(search.perturbed, search.log_probs, noisy)
     ended, itself = search.ended[..., None], jnp.arange(offers) == 0
-    held = jnp.where(itself, search.perturbed[..., None], -jnp.inf)
-    perturbed = jnp.where(ended, held, perturbed).reshape(batch, -1)
+    kept_g = jnp.where(itself, search.perturbed[..., None], -jnp.inf)
+    perturbed = jnp.where(ended, kept_g, perturbed).reshape(batch, -1)
     perturbed = jnp.where(jnp.isnan(perturbed), jnp.nan, perturbed)  # sorts first, not by its sign
     tokens = jnp.where(ended, search.last[..., None], tokens).reshape(batch, -1)
     totals = jnp.where(ended, search.log_probs[..., None], totals).reshape(batch, -1)
@@ -209,7 +215,7 @@ def _advance(search: _Search, t, log_probs, noise, ends: tuple[int, ...]) -> _Se
         tokens,
         pick(totals, order),
         kept,
-        # What is dropped holds the largest G of all sequences that begin with it.
+        # What is dropped has the largest G of all sequences that begin with it.
         jnp.maximum(search.threshold, best[:, size]),
         jnp.where(ended, lengths, t + 1),
         ended | is_end(last, ends) | (kept == -jnp.inf),

@@ -1,1 +1,1 @@
-"""What every decoder shares: its start, rows of carries, logits, candidates."""
+"""What every decoder shares: its start, rows, logits, candidates, records."""

@@ -7,44 +7,44 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from seqjax.decoding.engine.carries import pick
+from seqjax.decoding.engine.rows import pick
 
 NARROW = 512  # a vocabulary below this is ordered whole
 
 
 class Candidates(NamedTuple):
-    """The best N extensions of each row by log-probability, best first."""
+    """The best C extensions of each row by log-probability, best first."""
 
-    parents: jax.Array  # [R, N]: which of the row's K hypotheses is extended
-    tokens: jax.Array  # [R, N]
-    log_probs: jax.Array  # [R, N]: -inf where there is no such extension
+    parents: jax.Array  # [R, C]: which of the row's k hypotheses is extended
+    tokens: jax.Array  # [R, C]
+    log_probs: jax.Array  # [R, C]: -inf where there is no such extension
 
 
 class Extensions(NamedTuple):
-    """The best C extensions of each row, best first, and the K of them that live on."""
+    """The best C extensions of each row, best first, and the k of them that live on."""
 
     parents: jax.Array  # [R, C]
     tokens: jax.Array  # [R, C]
     log_probs: jax.Array  # [R, C]
-    live: jax.Array  # [R, K]: the best that do not end, by their place among the C
-    live_log_probs: jax.Array  # [R, K]: -inf where there are fewer than K
+    live: jax.Array  # [R, k]: the best that do not end, by their place among the C
+    live_log_probs: jax.Array  # [R, k]: -inf where there are fewer than k
 
 
-class Laws(NamedTuple):
-    """What M hypotheses a row make of their logits: leaves [R, M]."""
+class Distributions(NamedTuple):
+    """What makes logits into log-probabilities, of M hypotheses a row: leaves [R, M]."""
 
     begun: jax.Array  # their log-probabilities, -inf where there is none
     top: jax.Array  # the largest logit, or 0
     normaliser: jax.Array  # log Σ exp(logits - top), or 0
-    empty: jax.Array  # whether every logit is -inf
+    empty: jax.Array  # whether every logit is -inf, so that the end alone is allowed
 
     def allowed(self, logits: jax.Array, is_end: jax.Array, is_forced: Any) -> jax.Array:
-        """Logits [R, M, N] as they count; a hypothesis that allows nothing allows its end."""
+        """Logits [R, M, W] as they count; a hypothesis that allows nothing allows its end."""
         logits = jnp.where(self.empty[..., None], jnp.where(is_end, 0, -jnp.inf), logits)
         return logits if is_forced is None else jnp.where(is_forced, logits, -jnp.inf)
 
     def log_probs(self, logits: jax.Array) -> jax.Array:
-        """Log-probabilities of extensions, given their allowed logits [R, M, N]."""
+        """Log-probabilities of extensions, given their allowed logits [R, M, W]."""
         begun, top, normaliser, _ = (x[..., None] for x in self)
         # Whatever a place without a hypothesis computes, NaN included, stays out.
         there = (begun > -jnp.inf) | jnp.isnan(begun)
@@ -59,9 +59,9 @@ def extend(
     normalise: bool = True,
     forced: jax.Array | None = None,
 ) -> Extensions:
-    """The best (1 + E) K extensions of hypotheses with log_probs [R, K], given logits [R, K, V].
+    """The best (1 + E) k extensions of hypotheses with log_probs [R, k], given logits [R, k, V].
 
-    With E ending tokens so many suffice: at most E K end, so that K are left. `forced` [R] is the
+    With E ending tokens so many suffice: at most E k end, so that k are left. `forced` [R] is the
     only token allowed where it is not -1.
     """
     count = (1 + len(ends)) * log_probs.shape[1]
@@ -74,9 +74,9 @@ def extend_groups(
 ) -> Extensions:
     """`extend` for rows [B * G], the G groups of a row one after another, of k hypotheses each.
 
-    A token loses `diversity` in rank for each hypothesis of an earlier group that now goes on with
-    it. There are fewer than K such tokens, each a loss to k extensions at most, so that the best
-    k (K + E) of a group hold what is best after any loss, and the vocabulary is read once for all.
+    A token loses `diversity` in rank for each hypothesis of an earlier group that now takes it.
+    There are fewer than K such tokens, each a loss to k extensions at most, so that the best
+    k (K + E) of a group contain what is best after any loss: the vocabulary is read once for all.
     """
     rows, size = log_probs.shape
     beam_size, batch = groups * size, rows // groups
@@ -87,7 +87,7 @@ def extend_groups(
     found = pick(found, order)
 
     def one(taken, found):  # taken [B, K]: the tokens of the groups before, or -1
-        times = jnp.sum(found.tokens[..., None] == taken[:, None], axis=-1)  # [B, N]
+        times = jnp.sum(found.tokens[..., None] == taken[:, None], axis=-1)  # [B, C]
         lost = jnp.asarray(diversity, logits.dtype) * times.astype(logits.dtype)
         _, order = _order(found.log_probs - lost, min((1 + len(ends)) * size, lost.shape[1]))
         best = _extensions(pick(found, order), ends, size)
@@ -100,13 +100,21 @@ def extend_groups(
     return jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1).reshape(rows, *x.shape[2:]), best)
 
 
+def in_memory(x: Any) -> Any:
+    """x itself, which XLA computes once and keeps: what reads it is not fused with what makes it.
+
+    Both uses here are measured by `python -m benchmarks.decode --vocab-sizes 32000`.
+    """
+    return lax.optimization_barrier(x)
+
+
 def is_end(tokens: jax.Array, ends: tuple[int, ...]) -> jax.Array:
     """Whether each token ends its sequence."""
     return jnp.any(tokens[..., None] == jnp.array(ends, tokens.dtype), axis=-1)
 
 
 def _best(log_probs, logits, ends, count: int, normalise: bool, forced) -> Candidates:
-    """The best of all K V extensions of each row, `count` or as many as there are.
+    """The best of all k V extensions of each row, `count` or as many as there are.
 
     Equal ones go to the better parent, then to the lowest id. A single hypothesis ranks by its
     logits, which keep their order where a sum would round them equal.
@@ -114,26 +122,26 @@ def _best(log_probs, logits, ends, count: int, normalise: bool, forced) -> Candi
     A wide vocabulary is cut into blocks. The best C extensions of a row lie in the C blocks with
     the best maxima, for no sum reverses an order: one pass over V finds the blocks, another the
     normaliser, and C blocks are left to order. Nothing of the size of the logits is written where
-    a block length near √(K V / C) divides V.
+    a block length near √(k V / C) divides V.
     """
     size, vocab = logits.shape[1:]
     count = min(count, size * vocab)
     length = _block_length(vocab, -(-count // size))
-    # Without the barrier the maximum of the maxima would become a pass of its own.
-    peaks = lax.optimization_barrier(_peaks(logits, length))  # [R, K, J]
-    laws = _laws(log_probs, logits, jnp.max(peaks, axis=-1), normalise)
+    # Else the maximum of the maxima would become another pass over all logits.
+    peaks = in_memory(_peaks(logits, length))  # [R, k, J]
+    every = _distributions(log_probs, logits, jnp.max(peaks, axis=-1), normalise)
     only = None if forced is None else forced[:, None, None]
 
-    def best(laws: Laws, x, ids, end: int, only, count: int):
-        """The ranks of the best in x [R, M, N], best first, and their places in M * N."""
-        x = laws.allowed(x, ids == end, None if only is None else (only < 0) | (ids == only))
-        return _order(x if size == 1 else laws.log_probs(x), count)
+    def best(some: Distributions, x, ids, end: int, wanted, number: int):
+        """The ranks of the best in x [R, M, W], best first, and their places in M * W."""
+        x = some.allowed(x, ids == end, None if wanted is None else (wanted < 0) | (ids == wanted))
+        return _order(x if size == 1 else some.log_probs(x), number)
 
     number = peaks.shape[2]
     blocks = jnp.arange(number, dtype=jnp.int32)
-    holds = None if only is None else only // length  # -1 stays -1
+    block = None if only is None else only // length  # -1 stays -1
     first = min(count, size * number)
-    ranks, places = best(laws, peaks, blocks, ends[0] // length, holds, first)
+    ranks, places = best(every, peaks, blocks, ends[0] // length, block, first)
     flat = lambda x: x.reshape(x.shape[0], -1)
     if length == 1:
         parents, tokens = places // vocab, places % vocab
@@ -145,10 +153,10 @@ def _best(log_probs, logits, ends, count: int, normalise: bool, forced) -> Candi
         own = ids >= starts[..., None]
         x = pick(flat(logits), flat(parents[..., None] * vocab + ids)).reshape(ids.shape)
         x, ids = jnp.where(own, x, -jnp.inf), jnp.where(own, ids, -1)
-        ranks, places = best(pick(laws, parents), x, ids, ends[0], only, count)
+        ranks, places = best(pick(every, parents), x, ids, ends[0], only, count)
         parents, tokens = pick(parents, places // length), jnp.maximum(pick(flat(ids), places), 0)
-    if size == 1:  # there is a single law, and ranks are logits
-        ranks = jnp.where(ranks == -jnp.inf, ranks, laws.log_probs(ranks[:, None])[:, 0])
+    if size == 1:  # there is a single distribution, and ranks are logits
+        ranks = jnp.where(ranks == -jnp.inf, ranks, every.log_probs(ranks[:, None])[:, 0])
     return Candidates(parents, tokens, ranks)
 
 
@@ -156,13 +164,14 @@ def _extensions(found: Candidates, ends: tuple[int, ...], size: int) -> Extensio
     return Extensions(*found, *_live(found.tokens, found.log_probs, ends, size))
 
 
-def _laws(log_probs, logits, top, normalise: bool) -> Laws:
+def _distributions(log_probs, logits, top, normalise: bool) -> Distributions:
+    if not normalise:  # a hypothesis that the step gives nothing but -inf falls out
+        zeros = jnp.zeros_like(top)
+        return Distributions(log_probs, zeros, zeros, jnp.zeros(top.shape, bool))
     empty = top == -jnp.inf
-    if not normalise:
-        return Laws(log_probs, jnp.zeros_like(top), jnp.zeros_like(top), empty)
     top = jnp.where(empty, 0, top)
     total = jnp.sum(jnp.exp(logits - top[..., None]), axis=-1)  # >= 1, 0 where empty
-    return Laws(log_probs, top, jnp.log(jnp.where(empty, 1, total)), empty)
+    return Distributions(log_probs, top, jnp.log(jnp.where(empty, 1, total)), empty)
 
 
 def _block_length(vocab: int, ways: int) -> int:
@@ -188,18 +197,18 @@ def _order(x: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
     """The `count` largest of x [R, ...], best first, and their places; ties go to the first."""
     flat = x.reshape(x.shape[0], -1)
     flat = jnp.where(flat == 0, 0, flat)  # 0.0 would rank above -0.0
-    # A slice of its result, taken by the caller, would make XLA sort all of x.
-    return lax.optimization_barrier(lax.top_k(flat, count))
+    # Else a slice of the result, taken by the caller, would make XLA sort all of x.
+    return in_memory(lax.top_k(flat, count))
 
 
 def _live(tokens: jax.Array, log_probs: jax.Array, ends, size: int):
-    """The places of the best K extensions that do not end [R, K], and their log-probabilities."""
+    """The places of the best k extensions that do not end [R, k], and their log-probabilities."""
     goes_on = ~is_end(tokens, ends) & (log_probs != -jnp.inf)
     places = jnp.arange(tokens.shape[1], dtype=jnp.int32)
     earlier = goes_on[:, None] & (places < places[:, None])  # [R, C, C]
     rank = jnp.sum(earlier, axis=-1, dtype=jnp.int32)
     nth = jnp.arange(size, dtype=jnp.int32)[:, None]
-    chosen = goes_on[:, None] & (rank[:, None] == nth)  # [R, K, C]
+    chosen = goes_on[:, None] & (rank[:, None] == nth)  # [R, k, C]
     live = jnp.sum(jnp.where(chosen, places, 0), axis=-1, dtype=jnp.int32)
     there = jnp.any(chosen, axis=-1)
     return live, jnp.where(there, pick(log_probs, live), -jnp.inf)

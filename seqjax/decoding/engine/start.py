@@ -9,21 +9,23 @@ import jax.numpy as jnp
 import numpy as np
 
 from seqjax._internal.checks import concrete, require
+from seqjax._internal.types import Carry, Tokens
 from seqjax.core.scan import scan, strong
-from seqjax.decoding.engine.carries import batch_size
+from seqjax.decoding.engine.rows import batch_size
 
-Step = Callable[[Any, jax.Array], tuple[Any, ...]]
+Step = Callable[[Carry, Tokens], tuple[Any, ...]]  # (carry, logits), or outputs as well
 
 
 class Start(NamedTuple):
     """A carry that has read bos and the prompt except the last token, and that token."""
 
-    carry: Any
-    tokens: jax.Array  # [B]
+    carry: Carry
+    tokens: Tokens  # [B]
     ends: tuple[int, ...]  # every token that ends a sequence
     vocab_size: int
     dtype: Any  # of every log-probability
-    outputs: Any  # what the step hands out beside logits: shapes [B, ...], () if nothing
+    rounding: float  # the relative error of the step's logits
+    outputs: Any  # what the step returns beside logits: shapes [B, ...], () if nothing
 
     @property
     def eos(self) -> int:
@@ -32,7 +34,7 @@ class Start(NamedTuple):
 
 
 def prime(step: Step, carry, bos, prompt, lengths):
-    """Feeds bos and all prompt tokens but the last; a row past its own prompt holds its carry."""
+    """Feeds bos and all prompt tokens but the last; a row past its own prompt keeps its carry."""
     fed = jnp.concatenate([bos[:, None], prompt[:, :-1]], axis=1)  # [B, P]
     real = jnp.arange(prompt.shape[1], dtype=jnp.int32) < lengths[:, None]  # [B, P]
 
@@ -42,14 +44,14 @@ def prime(step: Step, carry, bos, prompt, lengths):
 
 
 def start(
-    step: Step, carry: Any, bos, eos, prompt, prompt_lengths, *, outputs=False, prime=prime
+    step: Step, carry: Carry, bos, eos, prompt, prompt_lengths, *, outputs=False, prime=prime
 ) -> Start:
     """Checks what every decoder is given and reads the prompt; `outputs` allows step's third."""
     bos = _integers("bos", bos)
     require(bos.ndim <= 1, f"bos has shape {bos.shape}; expected an integer or integers [B].")
     carry = strong(carry)
     tokens = jnp.broadcast_to(bos, (batch_size(carry, bos),))
-    logits, handed = check_step(step, carry, tokens, outputs)
+    logits, more = check_step(step, carry, tokens, outputs)
     ends = _check_eos(eos, logits.shape[1])
     if prompt is None:
         require(
@@ -61,7 +63,8 @@ def start(
         if prompt.shape[1]:
             carry, tokens = prime(step, carry, tokens, prompt, lengths)
     dtype = jnp.float64 if logits.dtype == jnp.float64 else jnp.float32
-    return Start(carry, tokens, ends, logits.shape[1], dtype, handed)
+    rounding = float(jnp.finfo(logits.dtype).eps)
+    return Start(carry, tokens, ends, logits.shape[1], dtype, rounding, more)
 
 
 def _integers(name: str, value: Any) -> jax.Array:
@@ -94,6 +97,19 @@ def as_index(value: Any) -> int:
         return -1
 
 
+def as_sequences(name: str, value: Any, vocab_size: int) -> tuple[tuple[int, ...], ...]:
+    """A list of non-empty lists of ids below V, as Python's integers."""
+    several = isinstance(value, (tuple, list))
+    lists = several and all(isinstance(sequence, (tuple, list)) for sequence in value)
+    sequences = tuple(tuple(map(as_index, sequence)) for sequence in value) if lists else ((),)
+    require(
+        all(s and all(0 <= token < vocab_size for token in s) for s in sequences),
+        f"{name} is {value!r}; expected a list of non-empty lists of integers in "
+        f"0..{vocab_size - 1}. A single sequence is a list of one: {name}=[[4, 2]].",
+    )
+    return sequences
+
+
 def check_given(name: str, tokens, lengths, batch: int) -> tuple[jax.Array, jax.Array]:
     """Tokens [B, P] that are given, padded on the right, and their lengths [B]."""
     tokens = _integers(name, tokens)
@@ -118,7 +134,7 @@ def check_given(name: str, tokens, lengths, batch: int) -> tuple[jax.Array, jax.
     return tokens, lengths
 
 
-def check_step(step: Step, carry: Any, tokens: jax.Array, outputs: bool):
+def check_step(step: Step, carry: Carry, tokens: Tokens, outputs: bool):
     """Traces the step once and compares the carry before and after: what logits and outputs are."""
     out = jax.eval_shape(step, carry, tokens)
     sizes, expected = ((2, 3), "(carry, logits)") if outputs else ((2,), "the pair (carry, logits)")
@@ -139,14 +155,14 @@ def check_step(step: Step, carry: Any, tokens: jax.Array, outputs: bool):
         jnp.issubdtype(logits.dtype, jnp.floating),
         f"step returned logits of dtype {logits.dtype}; expected floating-point numbers.",
     )
-    handed = rest[0] if rest else ()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(handed):
+    more = rest[0] if rest else ()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(more):
         require(
             leaf.shape[:1] == tokens.shape,
             f"step returned outputs{jax.tree_util.keystr(path)} of shape {leaf.shape} for "
             f"{tokens.shape[0]} tokens; expected every leaf to lead with the batch axis [B, ...].",
         )
-    return logits, handed
+    return logits, more
 
 
 def check_rows(logits: jax.Array, tokens: jax.Array) -> None:
@@ -163,7 +179,7 @@ def _kind(out: Any) -> str:
     return f"a tuple of {len(out)}" if isinstance(out, tuple) else f"a {type(out).__name__}"
 
 
-def _check_carry(carry: Any, new: Any) -> None:
+def _check_carry(carry: Carry, new: Carry) -> None:
     """The carry after a step must be like the one before."""
     before, after = jax.tree.structure(carry), jax.tree.structure(new)
     require(

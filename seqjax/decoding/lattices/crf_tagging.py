@@ -1,23 +1,26 @@
-"""The best tagging of a conditional random field, and draws from it."""
+"""The best taggings of a conditional random field, and draws from it."""
 
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from seqjax.core.noise import Noise, check_key, fold_in_rows
+from seqjax._internal import checks
+from seqjax.core.noise import Noise, fold_in_rows
 from seqjax.core.scan import swap_time
+from seqjax.decoding.engine.records import exported
 from seqjax.decoding.engine.rows import ASIDE
 from seqjax.losses.crf import Chain, CRFParams, check_chain, forward
-from seqjax.losses.labels import LOG_ZERO
+from seqjax.losses.log_numbers import LOG_ZERO
 
 
+@exported
 class Tagging(NamedTuple):
-    """A tagging of each row.
+    """A tagging of each row, or its N best.
 
     Fields:
-      tags: [B, T] int32, 0 where padded.
-      scores: [B] floats, s(y) of `crf_loss`.
+      tags: [B, T] or [B, N, T] int32, 0 where padded.
+      scores: [B] or [B, N] floats, s(y) of `crf_loss`.
     """
 
     tags: jax.Array
@@ -57,13 +60,77 @@ def crf_viterbi(
       Algorithm, 1967. Lafferty, McCallum and Pereira 2001.
     """
     chain = check_chain(params, emissions, lengths, mask)
-    last, alphas = forward(chain, lambda scores: jnp.max(scores, axis=1))
-    final = last + chain.end
+    found = forward(chain, jnp.max)
     # The tag before is found again from α: no table of pointers is stored.
     best = lambda scores, _: jax.lax.argmax(scores, 1, jnp.int32)
-    tags = _backward(chain, alphas, best(final, None), best, None)
-    scores = jnp.where(jnp.any(chain.real, axis=1), jnp.max(final, axis=1), 0)
+    tags = _backward(chain, found.every, best(found.last + chain.end, None), best, None)
+    scores = jnp.where(jnp.any(chain.real, axis=1), found.scores(chain.end, jnp.max), 0)
     return Tagging(tags, jnp.where(scores < LOG_ZERO / 2, -jnp.inf, scores))
+
+
+def crf_n_best(
+    params: CRFParams, emissions: Any, *, n: int, lengths: Any = None, mask: Any = None
+) -> Tagging:
+    """The N best taggings of each row, exactly, best first: Viterbi's recursion over lists.
+
+        αₜ(j) = the N best of { αₜ₋₁(i)ₙ + transitions[i, j] } + emissions[t, j]
+
+    For n-best lists that are ranked again, or for the margin between the two best.
+
+    Args:
+      params: `CRFParams` of K tags.
+      emissions: [B, T, K] floats.
+      n: N. Time and memory are N times those of `crf_viterbi`, and pointers are kept.
+      lengths: [B] integers, 0..T; None means T. What padding holds changes nothing.
+      mask: [B, T] bool, True = real, any pattern.
+
+    Returns:
+      `Tagging` with tags [B, N, T] and scores [B, N]; ties as in `crf_viterbi`. Where a row has
+      fewer taggings that are not forbidden, the last scores are -inf and their tags mean nothing.
+
+    Raises:
+      ValueError: as `crf_loss`, or if n is not a positive integer.
+
+    Example:
+      >>> from seqjax.losses import CRFParams
+      >>> best = crf_n_best(CRFParams.zeros(2), jnp.array([[[1.0, 0.0], [0.0, 1.5]]]), n=3)
+      >>> best.tags.tolist(), best.scores.tolist()
+      ([[[0, 1], [1, 1], [0, 0]]], [[2.5, 1.5, 1.0]])
+
+    References:
+      Viterbi 1967. Seshadri and Sundberg, List Viterbi Decoding Algorithms with Applications, 1994,
+      section II, for the parallel form.
+    """
+    chain = check_chain(params, emissions, lengths, mask)
+    count = checks.positive_int("n", n)
+    rows, _, size = chain.emissions.shape
+    only = jnp.arange(count) == 0  # a row begins with a single way to each tag
+    slots = jnp.arange(size * count, dtype=jnp.int32).reshape(size, count)
+
+    def step(scores, inputs):  # scores [B, K, N]
+        emission, real, first = (x.reshape(rows, -1, 1) for x in inputs)
+        moved = scores[..., None] + chain.transitions[:, None]  # [B, i, N, j]
+        moved = jnp.swapaxes(moved.reshape(rows, -1, size), 1, 2)
+        best, before = jax.lax.top_k(moved, count)  # [B, j, N], places in K N
+        begun = jnp.where(only, chain.start[:, None], -jnp.inf)
+        new = jnp.where(first, begun, best) + emission
+        return jnp.where(real, new, scores), jnp.where(real & ~first, before, slots)
+
+    def back(slot, inputs):  # slot [B, N], which of the K N ways
+        before, real = inputs
+        tags = jnp.where(real[:, None], slot // count, 0)
+        return jnp.take_along_axis(before.reshape(rows, -1), slot, axis=1), tags
+
+    begin = jnp.zeros((rows, size, count), chain.emissions.dtype)
+    real = swap_time(chain.real)
+    xs = (swap_time(chain.emissions), real, swap_time(chain.first))
+    scores, before = jax.lax.scan(step, begin, xs)
+    final = (scores + chain.end[:, None]).reshape(rows, -1)
+    scores, slot = jax.lax.top_k(final, count)
+    tags = jax.lax.scan(back, slot, (before, real), reverse=True)[1]  # [T, B, N]
+    empty = ~jnp.any(chain.real, axis=1, keepdims=True)
+    scores = jnp.where(empty, jnp.where(only, 0, -jnp.inf), scores)
+    return Tagging(jnp.moveaxis(tags, 0, 2), jnp.where(scores < LOG_ZERO / 2, -jnp.inf, scores))
 
 
 def crf_sample(
@@ -74,7 +141,7 @@ def crf_sample(
     lengths: Any = None,
     mask: Any = None,
 ) -> jax.Array:
-    """Draws a tagging of each row from the law of a conditional random field, exactly.
+    """Draws a tagging of each row from a conditional random field, exactly.
 
         y ~ exp s(y) / Z    the last tag from the forward sums, then each tag given the next
 
@@ -107,16 +174,16 @@ def crf_sample(
     """
     chain = check_chain(params, emissions, lengths, mask)
     rows, steps = chain.real.shape
-    check_key(key, rows)
+    checks.key(key, rows)
     keys = Noise.from_key(key, rows).key
-    last, alphas = forward(chain, lambda scores: jax.nn.logsumexp(scores, axis=1))
+    found = forward(chain, jax.nn.logsumexp)
 
     def draw(scores, t):
         now = fold_in_rows(keys, jnp.broadcast_to(t, keys.shape))
         return jax.vmap(jax.random.categorical)(now, scores).astype(jnp.int32)
 
     times = jnp.arange(steps, dtype=jnp.int32)
-    return _backward(chain, alphas, draw(last + chain.end, ASIDE), draw, times)
+    return _backward(chain, found.every, draw(found.last + chain.end, ASIDE), draw, times)
 
 
 def _backward(chain: Chain, alphas: jax.Array, last: jax.Array, choose, xs: Any) -> jax.Array:

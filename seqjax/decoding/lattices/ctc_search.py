@@ -7,8 +7,7 @@ import jax.numpy as jnp
 
 from seqjax._internal import checks
 from seqjax.core.scan import swap_time, where_rows, zero_rows
-from seqjax.decoding.engine.carries import pick
-from seqjax.decoding.engine.rows import at
+from seqjax.decoding.engine.rows import at, pick
 from seqjax.decoding.lattices.fusion import (
     Fusion,
     LanguageModel,
@@ -31,7 +30,9 @@ from seqjax.decoding.lattices.prefixes import (
 from seqjax.losses.labels import check_blank, check_floats, check_integers, check_lengths, within
 
 
-def ctc_collapse(paths: Any, *, lengths: Any = None, blank: int = 0) -> tuple[jax.Array, jax.Array]:
+def ctc_collapse(
+    paths: Any, *, lengths: Any = None, blank: int = 0, merge: bool = True
+) -> tuple[jax.Array, jax.Array]:
     """The labels that paths stand for: what repeats is merged, then blanks are left out.
 
     The order matters: a blank between two equal labels keeps them apart.
@@ -40,6 +41,7 @@ def ctc_collapse(paths: Any, *, lengths: Any = None, blank: int = 0) -> tuple[ja
       paths: [B, T] integers, a label or the blank at every frame.
       lengths: [B] integers, 0..T, frames of each row; None means T.
       blank: the id of the blank, at least 0.
+      merge: False leaves what repeats, for models that emit each label at one frame alone.
 
     Returns:
       Labels [B, T] int32, the blank's id after the last, and their lengths [B] int32.
@@ -57,11 +59,12 @@ def ctc_collapse(paths: Any, *, lengths: Any = None, blank: int = 0) -> tuple[ja
     """
     shape = jnp.shape(paths)
     checks.require(len(shape) == 2, f"paths has shape {shape}; expected [B, T] integers.")
-    paths = check_integers("paths", paths, shape, "paths").astype(jnp.int32)
+    paths = check_integers("paths", paths, shape, "paths")
     blank = check_blank(blank, 2**31)
     lengths = check_lengths("lengths", lengths, shape[0], shape[1], "paths")
     before = jnp.pad(paths, ((0, 0), (1, 0)), constant_values=blank)[:, :-1]
-    keep = within(lengths, shape[1]) & (paths != blank) & (paths != before)
+    keep = within(lengths, shape[1]) & (paths != blank)
+    keep = keep & (paths != before) if merge else keep
     places = jnp.where(keep, jnp.cumsum(keep, axis=1, dtype=jnp.int32) - 1, shape[1])
     empty = jnp.full_like(paths, blank)
     labels = jax.vmap(lambda row, place, path: row.at[place].set(path, mode="drop"))(
@@ -70,7 +73,9 @@ def ctc_collapse(paths: Any, *, lengths: Any = None, blank: int = 0) -> tuple[ja
     return labels, jnp.sum(keep, axis=1, dtype=jnp.int32)
 
 
-def ctc_greedy(logits: Any, *, lengths: Any = None, blank: int = 0) -> tuple[jax.Array, jax.Array]:
+def ctc_greedy(
+    logits: Any, *, lengths: Any = None, blank: int = 0, merge: bool = True
+) -> Labellings:
     """The labels of the most probable path: the best label or blank at every frame, collapsed.
 
     The best path is not the best labelling, whose probability is a sum over paths: use
@@ -80,25 +85,32 @@ def ctc_greedy(logits: Any, *, lengths: Any = None, blank: int = 0) -> tuple[jax
       logits: [B, T, V] floats over labels and blank. Ties go to the lowest id.
       lengths: [B] integers, 0..T, frames of each row; None means T.
       blank: the id of the blank, 0..V-1.
+      merge: as in `ctc_collapse`.
 
     Returns:
-      Labels [B, T] int32, the blank's id after the last, and their lengths [B] int32.
+      `Labellings` with K = 1 and L = T; scores and log_probs are those of the one path.
 
     Raises:
       ValueError: if logits is not [B, T, V] floats, or lengths or blank does not fit.
 
     Example:
       >>> logits = jnp.log(jnp.array([[[0.6, 0.4], [0.6, 0.4]]]))
-      >>> labels, lengths = ctc_greedy(logits)
-      >>> lengths.tolist()  # the empty labelling, of probability 0.36: label 1 has 0.64
-      [0]
+      >>> best = ctc_greedy(logits)
+      >>> best.lengths.tolist()  # the empty labelling, of probability 0.36: label 1 has 0.64
+      [[0]]
 
     References:
       Graves, Fernández, Gomez and Schmidhuber 2006, equation 4, best path decoding.
     """
     logits = check_floats("logits", logits, "B T V")
-    blank = check_blank(blank, logits.shape[-1])
-    return ctc_collapse(jax.lax.argmax(logits, 2, jnp.int32), lengths=lengths, blank=blank)
+    batch, steps, vocab_size = logits.shape
+    blank = check_blank(blank, vocab_size)
+    real = within(check_lengths("lengths", lengths, batch, steps, "logits"), steps)
+    paths = jax.lax.argmax(logits, 2, jnp.int32)
+    labels, count = ctc_collapse(paths, lengths=lengths, blank=blank, merge=merge)
+    each = jnp.max(jax.nn.log_softmax(logits), axis=2)
+    log_probs = jnp.sum(jnp.where(real, each, 0), axis=1)
+    return Labellings(labels[:, None], log_probs[:, None], log_probs[:, None], count[:, None])
 
 
 class _Prefixes(NamedTuple):

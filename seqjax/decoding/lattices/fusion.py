@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal.checks import is_number, require
+from seqjax._internal.types import Carry
 from seqjax.core.scan import where_rows
-from seqjax.decoding.engine.carries import pick, repeat_rows, take_beams
+from seqjax.decoding.engine.rows import pick, repeat_rows, take_beams
 from seqjax.decoding.engine.start import Step, start
 
 
@@ -27,7 +28,7 @@ class LanguageModel(NamedTuple):
     """
 
     step: Step
-    carry: Any
+    carry: Carry
     bos: Any
     eos: int | None = None
     weight: Any = 1.0
@@ -36,7 +37,7 @@ class LanguageModel(NamedTuple):
 class Fusion(NamedTuple):
     """What a language model says of K prefixes a row."""
 
-    carry: Any  # leaves [B * K, ...]
+    carry: Carry  # leaves [B * K, ...]
     log_probs: jax.Array  # [B, K] of the prefixes
     following: jax.Array  # [B, K, W] log-probabilities of the next token
 

@@ -5,10 +5,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from seqjax.decoding.engine.carries import pick
-from seqjax.decoding.engine.rows import at
+from seqjax.decoding.engine.records import exported
+from seqjax.decoding.engine.rows import at, pick
 
 
+@exported
 class Labellings(NamedTuple):
     """The K best label sequences of each row, best first.
 
@@ -36,9 +37,9 @@ def extensions(labels: jax.Array, lengths: jax.Array, pad: int) -> jax.Array:
     """[B, K, K] bool, at [b, j, k]: prefix j without its last label is prefix k.
 
     labels [B, K, L] hold `pad`, which is no label, beyond lengths [B, K]. Prefixes of probability
-    above 0 are all different, so that at most one k of them is True for each j. Of those without,
-    only the empty one may be there several times: `select` takes what stays before what grows. The
-    empty prefix goes on from itself by `pad`, with which nothing grows.
+    above 0 are all different, so that at most one k of them is True for each j. Among those of
+    probability 0 only the empty one may be there several times: `select` takes what stays before
+    what grows. The empty prefix extends itself by `pad`, with which nothing grows.
     """
     places = jnp.arange(labels.shape[-1], dtype=jnp.int32)
     shorter = jnp.where(places == lengths[..., None] - 1, pad, labels)

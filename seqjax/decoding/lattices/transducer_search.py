@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
+from seqjax._internal.types import Carry
 from seqjax.core.scan import where_rows, zero_rows
-from seqjax.decoding.engine.carries import pick, repeat_rows, take_beams
-from seqjax.decoding.engine.rows import at
+from seqjax.decoding.engine.rows import at, pick, repeat_rows, take_beams
 from seqjax.decoding.engine.start import Step, start
 from seqjax.decoding.lattices.fusion import (
     Fusion,
@@ -36,14 +36,14 @@ def transducer_greedy(
     joint: Joint,
     encoded: Any,
     step: Step,
-    carry: Any,
+    carry: Carry,
     *,
     bos: Any,
     max_len: int,
     lengths: Any = None,
     blank: int = 0,
-) -> tuple[jax.Array, jax.Array]:
-    """The labels that go out where each step of the lattice takes the best of label and blank.
+) -> Labellings:
+    """The labels of the path on which each step of the lattice takes the best of label and blank.
 
     Every row moves by itself: a label leads to its next one at the same frame, a blank to the next
     frame. Rows with max_len labels take blanks alone, so the loop ends after T + L steps at most.
@@ -59,7 +59,7 @@ def transducer_greedy(
       blank: the id of the blank, 0..V-1. Ties go to the lowest id.
 
     Returns:
-      Labels [B, L] int32, the blank's id after the last, and their lengths [B] int32.
+      `Labellings` with K = 1; scores and log_probs are those of the one path.
 
     Raises:
       ValueError: if shapes, dtypes, ids or lengths do not fit.
@@ -69,8 +69,8 @@ def transducer_greedy(
       >>> said = -18 * jax.nn.one_hot(jnp.arange(3), 3).at[0].set(0)
       >>> step = lambda carry, tokens: (carry + said[tokens], carry + said[tokens])
       >>> carry = jnp.zeros((1, 3))
-      >>> labels, lengths = transducer_greedy(jnp.add, encoded, step, carry, bos=0, max_len=4)
-      >>> labels[0, : lengths[0]].tolist()
+      >>> best = transducer_greedy(jnp.add, encoded, step, carry, bos=0, max_len=4)
+      >>> best.labels[0, 0, : best.lengths[0, 0]].tolist()
       [1, 2]
 
     References:
@@ -80,11 +80,13 @@ def transducer_greedy(
     batch, rows = task.frames.shape[0], jnp.arange(task.frames.shape[0])
 
     def body(loop):
-        t, labels, sizes, carry, predicted = loop
+        t, labels, sizes, log_probs, carry, predicted = loop
         now = task.frames[rows, jnp.minimum(t, task.frames.shape[1] - 1)]
-        best = jax.lax.argmax(joint(now, predicted), 1, jnp.int32)
+        logits = joint(now, predicted).astype(task.dtype)
+        best = jax.lax.argmax(logits, 1, jnp.int32)
         live = t < task.lengths
         emits = live & (best != task.blank) & (sizes < task.limit)
+        taken = at(jax.nn.log_softmax(logits), jnp.where(emits, best, task.blank))
         places = jnp.where(emits, sizes, task.limit)
         labels = labels.at[rows, places].set(best, mode="drop")
         new, output = step(carry, jnp.where(emits, best, task.blank))
@@ -94,15 +96,18 @@ def transducer_greedy(
             t + (live & ~emits).astype(jnp.int32),
             labels,
             sizes + emits.astype(jnp.int32),
+            log_probs + jnp.where(live, taken, 0),
             carry,
             predicted,
         )
 
     labels = jnp.full((batch, task.limit), task.blank, jnp.int32)
     zeros = jnp.zeros(batch, jnp.int32)
-    loop = (zeros, labels, zeros, task.carry, task.predicted)
+    none = jnp.zeros(batch, task.dtype)
+    loop = (zeros, labels, zeros, none, task.carry, task.predicted)
     loop = jax.lax.while_loop(lambda loop: jnp.any(loop[0] < task.lengths), body, loop)
-    return loop[1], loop[2]
+    labels, sizes, log_probs = (x[:, None] for x in loop[1:4])
+    return Labellings(labels, log_probs, log_probs, sizes)
 
 
 class _Hypotheses(NamedTuple):
@@ -111,7 +116,7 @@ class _Hypotheses(NamedTuple):
     labels: jax.Array  # [B, K, L]
     lengths: jax.Array  # [B, K]
     log_probs: jax.Array  # [B, K]
-    carry: Any  # leaves [B * K, ...]
+    carry: Carry  # leaves [B * K, ...]
     predicted: jax.Array  # [B * K, E]
 
 
@@ -119,7 +124,7 @@ def transducer_beam_search(
     joint: Joint,
     encoded: Any,
     step: Step,
-    carry: Any,
+    carry: Carry,
     *,
     bos: Any,
     beam_size: int,
@@ -256,7 +261,7 @@ class _Task(NamedTuple):
     frames: jax.Array  # [B, T, D], 0 beyond lengths
     lengths: jax.Array  # [B]
     step: Step
-    carry: Any
+    carry: Carry
     predicted: jax.Array  # [B, E]
     limit: int
     blank: int

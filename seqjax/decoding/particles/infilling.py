@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from seqjax._internal.checks import require
+from seqjax._internal.types import Carry, Logits, Tokens
 from seqjax.decoding.engine.candidates import is_end
 
 FREE = -1  # a place of a template that any token fits
@@ -21,7 +22,7 @@ class Infill:
         log Gₜ(y) = 0 where template[t] is y or free, -inf elsewhere
 
     A sequence must not end before its last given token, so eos is refused until then unless it is
-    given itself. As a processor of `sample` it renormalises each token's law, blind to what lies
+    given itself. As a processor of `sample` it renormalises each token, blind to what lies
     ahead; as a potential of `sequential_monte_carlo` it conditions on the whole template.
 
     Attributes:
@@ -59,7 +60,7 @@ class Infill:
         """Which row of the template, and the place in it: each [N] int32."""
         return _begin(self.template, batch_size)
 
-    def __call__(self, state: Any, logits: jax.Array) -> jax.Array:
+    def __call__(self, state: Carry, logits: Logits) -> Logits:
         """logits [N, V] with -inf at what does not fit."""
         row, place = state
         length = self.template.shape[1]
@@ -71,7 +72,7 @@ class Infill:
         early = jnp.any(later & given[row], axis=1)
         return jnp.where(fits & ~(early[:, None] & is_end(ids, self._ends)), logits, -jnp.inf)
 
-    def update(self, state: Any, tokens: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def update(self, state: Carry, tokens: Tokens) -> tuple[jax.Array, jax.Array]:
         """The next place, whatever tokens [N] were chosen."""
         row, place = state
         return row, place + 1
@@ -92,13 +93,13 @@ class InfillTwist:
         """Which row of the table, and the place in it: each [N] int32."""
         return _begin(self.table, batch_size)
 
-    def __call__(self, state: Any, logits: jax.Array) -> jax.Array:
+    def __call__(self, state: Carry, logits: Logits) -> Logits:
         """logits [N, V] with log ψ added."""
         row, place = state
         ahead = self.table[row, jnp.minimum(place, self.table.shape[1] - 1)]
         return logits + ahead.astype(logits.dtype)
 
-    def update(self, state: Any, tokens: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def update(self, state: Carry, tokens: Tokens) -> tuple[jax.Array, jax.Array]:
         """The next place, whatever tokens [N] were chosen."""
         row, place = state
         return row, place + 1
@@ -109,7 +110,7 @@ def lookahead_infill(template: Any, bigram: jax.Array) -> InfillTwist:
 
         ψₜ(v) = Σ_w bigram(w | v) fits(w, template[t + 1]) ψₜ₊₁(w);    ψ = 1 at the end
 
-    Exact for a step whose law is that bigram: then every particle has the same weight. For any
+    Exact for a step that is that bigram: then every particle has the same weight. For any
     other step it is a guess, which changes the variance and nothing else; it must allow what the
     step allows, so smooth it.
 

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from seqjax._internal.checks import is_number, positive_int, require
+from seqjax._internal.types import Carry
 from seqjax.core.noise import Noise, fold_in_rows
-from seqjax.decoding.engine.logits import Processor, as_logits
+from seqjax.decoding.engine.logits import Processor, adapt, as_logits
 from seqjax.decoding.engine.rows import ASIDE, gumbel_rows
 from seqjax.decoding.engine.start import Step, check_rows, start
 from seqjax.decoding.particles.particles import (
@@ -22,12 +23,12 @@ from seqjax.decoding.particles.particles import (
     weighted,
 )
 from seqjax.decoding.particles.resampling import Resampler, systematic_resampling
-from seqjax.decoding.processors.truncation import Law, check_law
+from seqjax.decoding.processors.settings import MODEL, Sampling, chosen
 
 
 def sequential_monte_carlo(
     step: Step,
-    carry: Any,
+    carry: Carry,
     *,
     bos: Any,
     eos: Any,
@@ -39,37 +40,34 @@ def sequential_monte_carlo(
     proposal: Sequence[Processor] | None = None,
     resample: Resampler = systematic_resampling,
     threshold: Any = 0.5,
-    temperature: Any = 1.0,
-    top_k: Any = None,
-    top_p: Any = None,
-    min_p: Any = None,
+    how: Sampling = MODEL,
     processors: Sequence[Processor] = (),
     prompt: Any = None,
     prompt_lengths: Any = None,
 ) -> Particles:
-    """Samples from a law of whole sequences that a step function alone cannot draw from.
+    """Samples whole sequences from a distribution that a step function alone cannot draw from.
 
         γ(y) = Πₜ p(yₜ | y<ₜ) Gₜ(y≤ₜ)
-        yₜ ~ q;    wₜ = wₜ₋₁ p Gₜ ψₜ / (q ψₜ₋₁);    resample where ESS < threshold N
+        yₜ ~ q;    wₜ = wₜ₋₁ p Gₜ ψₜ / (q ψₜ₋₁);    resample where ESS < threshold M
 
-    p is the step's law, G the potentials: a constraint, an observation, a reward. Where a
-    constraint given to `sample` renormalises each token's law by itself, here the weights account
-    for what it costs, so that the particles stand for p given the constraint. The estimate of Z is
+    p is the step's distribution, G the potentials: a constraint, an observation, a reward. Where a
+    constraint given to `sample` renormalises each token by itself, here the weights account for
+    what it costs, so that the particles stand for p given the constraint. The estimate of Z is
     unbiased. Without potentials the particles are independent samples. Row b's draws depend on its
-    key, its inputs and N. Every call traces the step; wrap it in `jax.jit` to compile once.
+    key, its inputs and M. Every call traces the step; wrap it in `jax.jit` to compile once.
 
     Args:
-      step: step(carry, tokens [M]) -> (carry, logits [M, V]); row-wise, for M = B (the prompt) and
-        for M = B N, row b's particles side by side. Logits that are all -inf allow eos alone.
+      step: step(carry, tokens [N]) -> (carry, logits [N, V]); row-wise, for N = B (the prompt) and
+        for N = B M, row b's particles side by side. Logits that are all -inf allow eos alone.
       carry: any pytree whose leaves lead with the batch axis B (integers and typed keys
         included). It is repeated and gathered here.
       bos: the first token to read, an integer or [B]; [B] is needed where the carry has no leaf.
       eos: the token that ends a sequence, 0 <= eos < V, or a tuple of several. An ended particle
         keeps its weight and is resampled like any other.
-      num_particles: N, for each row.
+      num_particles: M, for each row.
       max_len: L, the largest number of tokens.
       key: a typed key, of which row b uses fold_in(key, b), or typed keys [B], one a row.
-      potentials: processors (see `sample`), plain or with a state, that are given log p [M, V] of
+      potentials: processors (see `sample`), plain or with a state, that are given log p [N, V] of
         each next token and return log p + log G; -inf forbids. Any constraint for `sample` is a
         potential. The target is their product with p; nothing is renormalised.
       twists: processors that are given log p + log G and return it with log ψ added: a guess of
@@ -77,24 +75,24 @@ def sequential_monte_carlo(
         sequences and so change the variance alone, provided that ψ > 0 wherever γ can be.
       proposal: processors that turn log p into the logits of q; () draws from p itself (the
         bootstrap filter). None draws from p G ψ, which is locally optimal.
-      resample: (key, log_weights [N]) -> ancestors [N]; see `seqjax.decoding.resampling`.
-      threshold: the ESS, as a share of N, below which a row is resampled; 0 never does, 1 does
+      resample: (key, log_weights [M]) -> ancestors [M]: `systematic_resampling` or another scheme.
+      threshold: the ESS, as a share of M, below which a row is resampled; 0 never does, 1 does
         after every step with unequal weights. Nothing is resampled after the last step.
-      temperature, top_k, top_p, min_p: as in `sample`; they make p.
+      how: temperature and truncations, which make p.
       processors: as in `sample`; they make p, renormalised token by token.
       prompt: [B, P] integers, padded on the right, read after bos. An eos in it is an ordinary
         token.
       prompt_lengths: [B], 0..P; None means all P.
 
     Returns:
-      Particles: tokens [B, N, L] int32; log_weights and log_probs [B, N]; log_z [B]; lengths
-      [B, N]; ess [B, L]; ancestors [B, L, N]. Where every particle died (no weight is positive)
+      Particles: tokens [B, M, L] int32; log_weights and log_probs [B, M]; log_z [B]; lengths
+      [B, M]; ess [B, L]; ancestors [B, L, M]. Where every particle died (no weight is positive)
       log_z and log_weights are -inf, ESS is 0 and the tokens mean nothing.
 
     Raises:
       ValueError: for a setting out of range, a carry leaf without the batch axis, a step that
-        changes its carry or returns logits that are not [M, V], a key that is not typed, a
-        resample that does not return [N] integers.
+        changes its carry or returns logits that are not [N, V], a key that is not typed, a
+        resample that does not return [M] integers.
 
     Example:
       >>> chain = jnp.log(jnp.array([[0.9, 0.1, 0.0], [0.5, 0.5, 0.0], [0.0, 0.0, 1.0]]))
@@ -117,10 +115,15 @@ def sequential_monte_carlo(
     _check_threshold(threshold)
     begin = start(step, carry, bos, eos, prompt, prompt_lengths)
     batch = begin.tokens.shape[0]
-    law = check_law(Law(temperature, top_k, top_p, min_p), batch, begin.vocab_size)
     keys = Noise.from_key(key, batch).key
     aside = fold_in_rows(keys, jnp.full(keys.shape, ASIDE))
-    moves = Moves(law.repeat(size), processors, potentials, twists, proposal)
+    moves = Moves(
+        chosen(how).fit(batch, begin.vocab_size).repeat(size),
+        adapt("processors", processors),
+        adapt("potentials", potentials),
+        adapt("twists", twists),
+        None if proposal is None else adapt("proposal", proposal),
+    )
 
     def body(loop):
         t, population = loop

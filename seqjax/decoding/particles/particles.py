@@ -2,7 +2,6 @@
 
 import functools
 import math
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -10,38 +9,40 @@ import jax.numpy as jnp
 from jax import lax
 
 from seqjax._internal.checks import require
+from seqjax._internal.types import Carry, Logits
 from seqjax.decoding.engine.candidates import is_end
-from seqjax.decoding.engine.carries import pick, repeat_rows, take_beams
 from seqjax.decoding.engine.logits import (
-    Processor,
+    Adapted,
     apply,
     as_logits,
     initial_states,
     process,
     update_states,
 )
-from seqjax.decoding.engine.rows import at, repeat_end
+from seqjax.decoding.engine.records import exported
+from seqjax.decoding.engine.rows import at, pick, repeat_end, repeat_rows, take_beams
 from seqjax.decoding.engine.start import Start
 from seqjax.decoding.particles.resampling import Resampler, effective_sample_size
-from seqjax.decoding.processors.truncation import Law
+from seqjax.decoding.processors.settings import Sampling
 
 
+@exported
 class Particles(NamedTuple):
-    """N weighted sequences a row. With γ the unnormalised target, for any function f of a sequence
+    """M weighted sequences a row. With γ the unnormalised target, for any function f of a sequence
 
-        Σ_y γ(y) f(y) ≈ Σₙ exp(log_weights[:, n]) f(yₙ)       unbiased; of f = 1 it is Z
-        E[f(y)]       ≈ Σₙ softmax(log_weights)[:, n] f(yₙ)   under γ / Z; consistent as N grows
+        Σ_y γ(y) f(y) ≈ Σₘ exp(log_weights[:, m]) f(yₘ)       unbiased; of f = 1 it is Z
+        E[f(y)]       ≈ Σₘ softmax(log_weights)[:, m] f(yₘ)   under γ / Z; consistent as M grows
 
     Fields:
-      tokens: [B, N, L] int32, without bos and prompt; the eos that ends a sequence repeats.
-      log_weights: [B, N] floats, in nats; -inf for a particle that the target excludes.
+      tokens: [B, M, L] int32, without bos and prompt; the eos that ends a sequence repeats.
+      log_weights: [B, M] floats, in nats; -inf for a particle that the target excludes.
       log_z: [B] floats, log of the estimate of Z = Σ_y γ(y), in nats.
-      log_probs: [B, N] floats, log p of the tokens under the model's own law, in nats.
-      lengths: [B, N] int32, in tokens, eos counted.
-      ess: [B, L] floats in 0..N, the effective sample size after each step, before resampling;
+      log_probs: [B, M] floats, log p of the tokens under the model itself, in nats.
+      lengths: [B, M] int32, in tokens, eos counted.
+      ess: [B, L] floats in 0..M, the effective sample size after each step, before resampling;
         once a row has ended the last one repeats.
-      ancestors: [B, L, N] int32; particle n at step t goes on from particle ancestors[:, t, n] of
-        step t - 1: n itself where nothing was resampled.
+      ancestors: [B, L, M] int32; particle m at step t continues particle ancestors[:, t, m] of
+        step t - 1: m itself where nothing was resampled.
     """
 
     tokens: jax.Array
@@ -56,31 +57,31 @@ class Particles(NamedTuple):
 class Moves(NamedTuple):
     """What makes a step's logits into the target's factors and into what is drawn from."""
 
-    law: Law
-    processors: Sequence[Processor]
-    potentials: Sequence[Processor]
-    twists: Sequence[Processor]
-    proposal: Sequence[Processor] | None
+    how: Sampling
+    processors: tuple[Adapted, ...]
+    potentials: tuple[Adapted, ...]
+    twists: tuple[Adapted, ...]
+    proposal: tuple[Adapted, ...] | None
 
     @property
-    def groups(self) -> tuple[Sequence[Processor], ...]:
+    def groups(self) -> tuple[tuple[Adapted, ...], ...]:
         """The processors of each kind."""
         return self.processors, self.potentials, self.twists, self.proposal or ()
 
 
 class Population(NamedTuple):
-    """What the loop carries; every leaf leads with the batch B, or with B * N."""
+    """What the loop carries; every leaf leads with the batch B, or with B * M."""
 
-    carry: Any  # leaves [B * N, ...]
-    states: Any  # of each group of processors, leaves [B * N, ...]
-    last: jax.Array  # [B, N]: the token to read next
-    twist: jax.Array  # [B, N]: log ψ of the tokens so far
-    ended: jax.Array  # [B, N]: by an eos, or by a weight of zero
+    carry: Carry  # leaves [B * M, ...]
+    states: Any  # of each group of processors, leaves [B * M, ...]
+    last: jax.Array  # [B, M]: the token to read next
+    twist: jax.Array  # [B, M]: log ψ of the tokens so far
+    ended: jax.Array  # [B, M]: by an eos, or by a weight of zero
     particles: Particles  # log_weights since the last resampling, log_z until then
 
 
 def populate(begin: Start, moves: Moves, size: int, length: int) -> Population:
-    """N equal particles a row that have drawn nothing."""
+    """M equal particles a row that have drawn nothing."""
     batch = begin.tokens.shape[0]
     states = tuple(initial_states(group, batch) for group in moves.groups)
     zeros = jnp.zeros((batch, size), begin.dtype)
@@ -100,7 +101,7 @@ def populate(begin: Start, moves: Moves, size: int, length: int) -> Population:
 
 
 def wants_resampling(population: Population, threshold: Any) -> jax.Array:
-    """Which rows [B] have an effective sample size below threshold * N, and go on."""
+    """Which rows [B] have an effective sample size below threshold * M, and continue."""
     weights = population.particles.log_weights
     # Weights that differ by rounding alone are equal, whatever the threshold.
     enough = (jnp.asarray(threshold, weights.dtype) - 1e-4) * weights.shape[1]
@@ -118,7 +119,7 @@ def resampled(
     require(
         ancestors.shape == (batch, size) and jnp.issubdtype(ancestors.dtype, jnp.integer),
         f"resample returned {ancestors.dtype}{list(ancestors.shape[1:])} for {size} particles; "
-        f"expected their ancestors, integers [N] = [{size}].",
+        f"expected their ancestors, integers [M] = [{size}].",
     )
     selves = jnp.arange(size, dtype=jnp.int32)
     drawn = jnp.clip(ancestors.astype(jnp.int32), 0, size - 1)
@@ -138,9 +139,9 @@ def resampled(
 
 
 def advance(
-    population: Population, t, logits: jax.Array, noise: jax.Array, moves: Moves, begin: Start
+    population: Population, t, logits: Logits, noise: jax.Array, moves: Moves, begin: Start
 ) -> Population:
-    """Draws a token for every particle that goes on, given logits [B * N, V], and weighs it."""
+    """Draws a token for every particle that continues, given logits [B * M, V], and weighs it."""
     old, ended = population.particles, population.ended
     batch, size, length = old.tokens.shape
     target, twist, proposed = _factors(population, t, logits, moves, begin)
@@ -169,12 +170,12 @@ def advance(
 
 
 def _factors(population: Population, t, logits, moves: Moves, begin: Start):
-    """log p G, log ψ and the logits to draw from, each [B * N, V]."""
+    """log p G, log ψ and the logits to draw from, each [B * M, V]."""
     tokens = population.particles.tokens
     tokens = tokens.reshape(-1, tokens.shape[2])
     *states, twist_states, proposal_states = population.states
     processed = process(moves.processors, states[0], logits, tokens, t, begin.eos)
-    log_p = jax.nn.log_softmax(moves.law.apply(processed))
+    log_p = jax.nn.log_softmax(moves.how.apply(processed, begin.rounding))
     # Not `process`, for which a row that forbids everything allows eos: here it has no weight.
     each = lambda processors, states, log_p: functools.reduce(
         lambda out, pair: apply(*pair, out, tokens, t),

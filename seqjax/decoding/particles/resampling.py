@@ -1,10 +1,10 @@
 """Resampling: which particles of a weighted population are copied into the next one.
 
-    (key, log_weights [N]) -> ancestors [N] int32;    E[how often i occurs] = N wᵢ
+    (key, log_weights [M]) -> ancestors [M] int32;    E[how often i occurs] = M wᵢ
 
-Every scheme copies particle i N wᵢ times in the mean, w being the normalised weights; they differ
+Every scheme copies particle i M wᵢ times in the mean, w being the normalised weights; they differ
 in how far the count strays. A particle of weight zero is never copied. Where no weight is positive
-(all -inf) or one is NaN there is no law to draw from, and every particle stays itself.
+(all -inf) or one is NaN there is nothing to draw from, and every particle stays itself.
 """
 
 from collections.abc import Callable
@@ -12,28 +12,29 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from seqjax._internal import checks
 from seqjax._internal.checks import require
-from seqjax.core.noise import check_key, row_safe
+from seqjax.core.noise import row_safe
 
 Resampler = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 def systematic_resampling(key: jax.Array, log_weights: jax.Array) -> jax.Array:
-    """Copies particles where a comb of N equidistant teeth, shifted once, meets their weights.
+    """Copies particles where a comb of M equidistant teeth, shifted once, meets their weights.
 
-        aᵢ = F⁻¹((i + u) / N),    u ~ U[0, 1),    F the cumulative sum of the weights
+        aᵢ = F⁻¹((i + u) / M),    u ~ U[0, 1),    F the cumulative sum of the weights
 
-    A count is N w rounded down or up. The cheapest scheme, and often the least noisy.
+    A count is M w rounded down or up. The cheapest scheme, and often the least noisy.
 
     Args:
       key: a typed key.
-      log_weights: [N] floats, unnormalised, in nats.
+      log_weights: [M] floats, unnormalised, in nats.
 
     Returns:
-      ancestors: [N] int32, ascending.
+      ancestors: [M] int32, ascending.
 
     Raises:
-      ValueError: if key is not one typed key or log_weights is not [N].
+      ValueError: if key is not one typed key or log_weights is not [M].
 
     Example:
       >>> weights = jnp.array([0.5, 0.0, 0.25, 0.25])
@@ -51,19 +52,19 @@ def systematic_resampling(key: jax.Array, log_weights: jax.Array) -> jax.Array:
 
 
 def stratified_resampling(key: jax.Array, log_weights: jax.Array) -> jax.Array:
-    """Copies particles at one uniform point in each of N equal strata.
+    """Copies particles at one uniform point in each of M equal strata.
 
-        aᵢ = F⁻¹((i + uᵢ) / N),    uᵢ ~ U[0, 1) independently
+        aᵢ = F⁻¹((i + uᵢ) / M),    uᵢ ~ U[0, 1) independently
 
     Args:
       key: a typed key.
-      log_weights: [N] floats, unnormalised, in nats.
+      log_weights: [M] floats, unnormalised, in nats.
 
     Returns:
-      ancestors: [N] int32, ascending.
+      ancestors: [M] int32, ascending.
 
     Raises:
-      ValueError: if key is not one typed key or log_weights is not [N].
+      ValueError: if key is not one typed key or log_weights is not [M].
 
     Example:
       >>> weights = jnp.array([0.5, 0.0, 0.25, 0.25])
@@ -81,19 +82,19 @@ def stratified_resampling(key: jax.Array, log_weights: jax.Array) -> jax.Array:
 
 
 def multinomial_resampling(key: jax.Array, log_weights: jax.Array) -> jax.Array:
-    """Draws N ancestors independently by weight: the plainest scheme, and the noisiest.
+    """Draws M ancestors independently by weight: the plainest scheme, and the noisiest.
 
         aᵢ = F⁻¹(uᵢ),    uᵢ ~ U[0, 1) independently
 
     Args:
       key: a typed key.
-      log_weights: [N] floats, unnormalised, in nats.
+      log_weights: [M] floats, unnormalised, in nats.
 
     Returns:
-      ancestors: [N] int32.
+      ancestors: [M] int32.
 
     Raises:
-      ValueError: if key is not one typed key or log_weights is not [N].
+      ValueError: if key is not one typed key or log_weights is not [M].
 
     Example:
       >>> ancestors = multinomial_resampling(jax.random.key(0), jnp.log(jnp.array([0.0, 1.0])))
@@ -110,19 +111,19 @@ def multinomial_resampling(key: jax.Array, log_weights: jax.Array) -> jax.Array:
 
 
 def residual_resampling(key: jax.Array, log_weights: jax.Array) -> jax.Array:
-    """Copies each particle floor(N w) times, and draws the places left over by what remains.
+    """Copies each particle floor(M w) times, and draws the places left over by what remains.
 
-        nᵢ = floor(N wᵢ);    the other N - Σ nᵢ ancestors ~ (N w - n) / Σ (N w - n) independently
+        nᵢ = floor(M wᵢ);    the other M - Σ nᵢ ancestors ~ (M w - n) / Σ (M w - n) independently
 
     Args:
       key: a typed key.
-      log_weights: [N] floats, unnormalised, in nats.
+      log_weights: [M] floats, unnormalised, in nats.
 
     Returns:
-      ancestors: [N] int32, the sure copies first, ascending.
+      ancestors: [M] int32, the sure copies first, ascending.
 
     Raises:
-      ValueError: if key is not one typed key or log_weights is not [N].
+      ValueError: if key is not one typed key or log_weights is not [M].
 
     Example:
       >>> weights = jnp.array([0.5, 0.0, 0.25, 0.25])
@@ -153,10 +154,10 @@ def effective_sample_size(log_weights: jax.Array) -> jax.Array:
         ESS = (Σᵢ wᵢ)² / Σᵢ wᵢ²
 
     Args:
-      log_weights: [..., N] floats, unnormalised, in nats.
+      log_weights: [..., M] floats, unnormalised, in nats.
 
     Returns:
-      [...] floats in 1..N; 0 where every weight is zero.
+      [...] floats in 1..M; 0 where every weight is zero.
 
     Example:
       >>> print(effective_sample_size(jnp.log(jnp.array([[1.0, 1.0], [1.0, 0.0], [0.0, 0.0]]))))
@@ -173,7 +174,7 @@ def effective_sample_size(log_weights: jax.Array) -> jax.Array:
 
 
 def _invert(points: jax.Array, log_weights: jax.Array) -> jax.Array:
-    """The first particle at which the cumulative weight exceeds each point in [0, 1): [N]."""
+    """The first particle at which the cumulative weight exceeds each point in [0, 1): [M]."""
     weights = _normalise(log_weights)
     sums = jnp.cumsum(weights)
     found = jnp.searchsorted(sums, points * sums[-1], side="right")
@@ -193,10 +194,10 @@ def _selves(log_weights: jax.Array) -> jax.Array:
 
 
 def _check(key, log_weights) -> None:
-    check_key(key)
+    checks.key(key)
     shape = jnp.shape(log_weights)
     require(
         len(shape) == 1 and shape[0] > 0,
-        f"log_weights has shape {shape}; expected [N], one weight a particle. Use jax.vmap over "
+        f"log_weights has shape {shape}; expected [M], one weight a particle. Use jax.vmap over "
         "more populations, with a key for each.",
     )

@@ -1,7 +1,8 @@
 """Constraints: processors that leave only what may come next.
 
-What they remove has probability 0 and the rest is renormalised at every step (the local law, not
-the model's law given that the whole sequence is allowed). A row to which nothing is left ends.
+What they remove has probability 0 and the rest is renormalised at every step. That is the local
+distribution, not the model's given that the whole sequence is allowed. A row to which nothing is
+left ends.
 """
 
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from seqjax._internal.checks import concrete, positive_int, require
+from seqjax._internal.types import Carry, Logits, Tokens
 from seqjax.decoding.automata.automaton import FAR, Automaton
 
 
@@ -32,7 +34,7 @@ class Accept:
         eos may follow  <=>  accepting[s]
 
     As `processors=[Accept(automaton, eos=eos)]` of any decoder; its state travels beside the
-    carry. The prompt is not read: to go on from one, start at `automaton.read(prompt, lengths)`.
+    carry. The prompt is not read: to continue one, start at `automaton.read(prompt, lengths)`.
     A row that is in no state (-1), that has too few tokens left, or all of whose allowed tokens
     the model or another processor gives probability 0, ends at once: `keep_accepted` blanks it.
 
@@ -92,7 +94,7 @@ class Accept:
         rows = lambda value: jnp.broadcast_to(jnp.asarray(value, jnp.int32), (batch_size,))
         return AcceptState(rows(self.start), rows(left))
 
-    def __call__(self, state: AcceptState, logits: jax.Array) -> jax.Array:
+    def __call__(self, state: AcceptState, logits: Logits) -> Logits:
         """Logits [N, V], -inf where a token would lead nowhere."""
         vocab_size = self.automaton.vocab_size
         require(
@@ -109,7 +111,7 @@ class Accept:
         complete = jnp.asarray(self.automaton.accepting)[row][:, None]
         return jnp.where((allowed | ends & complete) & known[:, None], logits, -jnp.inf)
 
-    def update(self, state: AcceptState, tokens: jax.Array) -> AcceptState:
+    def update(self, state: AcceptState, tokens: Tokens) -> AcceptState:
         """One token [N] further."""
         return AcceptState(self.automaton.advance(state.state, tokens), state.left - 1)
 
@@ -140,7 +142,7 @@ class Allow:
 
     allowed: Callable[[jax.Array, jax.Array], jax.Array]
 
-    def __call__(self, logits: jax.Array, tokens: jax.Array, length: jax.Array) -> jax.Array:
+    def __call__(self, logits: Logits, tokens: Tokens, length: jax.Array) -> Logits:
         """Logits [N, V], -inf where a token is not allowed."""
         return _keep(logits, self.allowed(tokens, length))
 
@@ -172,7 +174,7 @@ class AllowByState:
     allowed: Callable[[Any], jax.Array]
     update: Callable[[Any, jax.Array], Any]
 
-    def __call__(self, state: Any, logits: jax.Array) -> jax.Array:
+    def __call__(self, state: Carry, logits: Logits) -> Logits:
         """Logits [N, V], -inf where a token is not allowed."""
         return _keep(logits, self.allowed(state))
 

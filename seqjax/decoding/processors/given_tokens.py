@@ -3,6 +3,7 @@
 processor(logits [N, V], tokens [N, L], length) -> logits [N, V]
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -10,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal.checks import positive_int, require
+from seqjax._internal.types import Logits, Tokens
 from seqjax.decoding.engine.logits import column
 from seqjax.decoding.engine.start import as_index
 
@@ -44,7 +46,7 @@ class SuppressTokens:
         if self.until is not None:
             object.__setattr__(self, "until", positive_int("until", self.until))
 
-    def __call__(self, logits: jax.Array, tokens: jax.Array, length: Any) -> jax.Array:
+    def __call__(self, logits: Logits, tokens: Tokens, length: Any) -> Logits:
         """The logits [N, V], -inf where suppressed."""
         refused = _refuse("tokens", self.tokens, logits)
         if self.until is None:
@@ -81,11 +83,9 @@ class MinLength:
 
     def __post_init__(self):
         object.__setattr__(self, "min_len", positive_int("min_len", self.min_len))
-        several = isinstance(self.eos, (tuple, list))
-        ids = _token_ids("eos", self.eos if several else (self.eos,))
-        object.__setattr__(self, "eos", ids if several else ids[0])
+        object.__setattr__(self, "eos", as_ends(self.eos))
 
-    def __call__(self, logits: jax.Array, tokens: jax.Array, length: Any) -> jax.Array:
+    def __call__(self, logits: Logits, tokens: Tokens, length: Any) -> Logits:
         """The logits [N, V], -inf at eos while `length` tokens are too few."""
         refused = _refuse("eos", self.eos if isinstance(self.eos, tuple) else (self.eos,), logits)
         return jnp.where(column(length) + 1 < self.min_len, refused, logits)
@@ -99,7 +99,7 @@ class ForcedTokens:
         x'(v) = 0 if v = tokens[t] else -∞        for t < len(tokens) and tokens[t] not None
 
     A forced token has probability 1 even where the model refuses it. Unlike a prompt it is drawn:
-    results hold it, and lengths and the model's own log_probs count it.
+    it is in the results, and lengths and the model's own log_probs count it.
 
     Args:
       tokens: a tuple of token ids, of which None leaves a step free. Logits are [N, V].
@@ -118,9 +118,9 @@ class ForcedTokens:
         _token_ids("tokens", [token for token in self.tokens if token is not None])
         object.__setattr__(self, "tokens", tuple(self.tokens))
 
-    def __call__(self, logits: jax.Array, tokens: jax.Array, length: Any) -> jax.Array:
+    def __call__(self, logits: Logits, tokens: Tokens, length: Any) -> Logits:
         """The logits [N, V], all but one -inf where step `length` is decided."""
-        _check_vocab("tokens", [t for t in self.tokens if t is not None], logits)
+        check_vocab("tokens", [t for t in self.tokens if t is not None], logits)
         free = -1
         table = jnp.array([free if t is None else t for t in (*self.tokens, None)], jnp.int32)
         forced = table[jnp.minimum(column(length), len(self.tokens))]  # [N, 1] or [1, 1]
@@ -130,18 +130,26 @@ class ForcedTokens:
 
 
 def _refuse(name: str, tokens: Any, logits: jax.Array) -> jax.Array:
-    _check_vocab(name, tokens, logits)
-    return logits.at[:, jnp.array(tokens, jnp.int32)].set(-jnp.inf)
+    check_vocab(name, tokens, logits)
+    return jnp.asarray(logits).at[:, jnp.array(tokens, jnp.int32)].set(-jnp.inf)
+
+
+def as_ends(eos: Any) -> int | tuple[int, ...]:
+    """An ending token or a tuple of several, as Python's integers."""
+    if isinstance(eos, (tuple, list)):
+        return _token_ids("eos", eos)
+    return _token_ids("eos", (eos,))[0]
 
 
 def _token_ids(name: str, tokens: Any) -> tuple[int, ...]:
     """Token ids as Python's own integers."""
-    ids = tuple(map(as_index, tokens))
+    ids = tuple(map(as_index, tokens)) if isinstance(tokens, Iterable) else (-1,)
     require(min(ids, default=0) >= 0, f"{name} is {tokens!r}; expected integers of at least 0.")
     return ids
 
 
-def _check_vocab(name: str, tokens: Any, logits: jax.Array) -> None:
+def check_vocab(name: str, tokens: Any, logits: jax.Array) -> None:
+    """Whether all ids are below V."""
     vocab = logits.shape[1]
     require(
         max(tokens, default=0) < vocab,

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal.checks import finite_number, positive_int, require
+from seqjax._internal.types import Logits, Tokens
 from seqjax.decoding.engine.logits import column
 
 
@@ -27,7 +28,7 @@ class RepetitionPenalty:
     Keskar et al. divide whatever the sign, which favours repeated tokens of negative logits; this
     is the form in general use. It depends on the logits' zero: adding a constant to all of them,
     which changes no probability, changes what it does. With normalise=True it acts on
-    log-probabilities, so that it depends on the law alone: x' = θ log p(v).
+    log-probabilities, so that it depends on probabilities alone: x' = θ log p(v).
 
     Args:
       penalty: θ > 0; 1 changes nothing, above 1 discourages.
@@ -53,7 +54,7 @@ class RepetitionPenalty:
         finite_number("penalty", self.penalty)
         require(self.penalty > 0, f"penalty is {self.penalty!r}; expected a number above 0.")
 
-    def __call__(self, logits: jax.Array, tokens: jax.Array, length: Any) -> jax.Array:
+    def __call__(self, logits: Logits, tokens: Tokens, length: Any) -> Logits:
         """The logits [N, V] with those of tokens [N, L][:length] penalised."""
         if self.normalise:
             logits = jax.nn.log_softmax(logits, axis=-1)
@@ -86,7 +87,7 @@ class PresencePenalty:
     def __post_init__(self):
         finite_number("penalty", self.penalty)
 
-    def __call__(self, logits: jax.Array, tokens: jax.Array, length: Any) -> jax.Array:
+    def __call__(self, logits: Logits, tokens: Tokens, length: Any) -> Logits:
         """The logits [N, V] with those of tokens [N, L][:length] lowered."""
         new = _at(logits, tokens) - self.penalty  # [N, L]
         return _places(logits, tokens, _drawn(tokens, length)).set(new, mode="drop")
@@ -116,7 +117,7 @@ class FrequencyPenalty:
     def __post_init__(self):
         finite_number("penalty", self.penalty)
 
-    def __call__(self, logits: jax.Array, tokens: jax.Array, length: Any) -> jax.Array:
+    def __call__(self, logits: Logits, tokens: Tokens, length: Any) -> Logits:
         """The logits [N, V] with those of tokens [N, L][:length] lowered, once an occurrence."""
         return _places(logits, tokens, _drawn(tokens, length)).add(-self.penalty, mode="drop")
 
@@ -151,7 +152,7 @@ class NoRepeatNGram:
     def __post_init__(self):
         object.__setattr__(self, "size", positive_int("size", self.size))
 
-    def __call__(self, logits: jax.Array, tokens: jax.Array, length: Any) -> jax.Array:
+    def __call__(self, logits: Logits, tokens: Tokens, length: Any) -> Logits:
         """The logits [N, V], -inf where tokens [N, L][:length] would repeat an n-gram."""
         before = self.size - 1
         places = tokens.shape[1] - before  # of n-grams
@@ -165,75 +166,18 @@ class NoRepeatNGram:
         return _places(logits, tokens[:, before:], match).set(-jnp.inf, mode="drop")
 
 
-@final
-@dataclass(frozen=True, eq=False)
-class AfterPrompt:
-    """Lets a processor see the prompt before the tokens that were drawn.
-
-        processor(logits, prompt[:prompt_lengths] + tokens, prompt_lengths + length)
-
-    For processors of this module that look back: repetition, presence, frequency, n-grams. It
-    holds arrays, so it is equal to itself alone; build it inside the function that is jitted.
-
-    Args:
-      processor: a plain function that takes `length` [N], one a row.
-      prompt: [B, P] integers, padded on the right, as given to the decoder.
-      prompt_lengths: [B], 0..P; None means all P.
-
-    Raises:
-      ValueError: if prompt is not [B, P], or prompt_lengths not [B]; when called, if the rows of
-        the logits are not those of B, some times over.
-
-    Example:
-      >>> refuse = AfterPrompt(NoRepeatNGram(2), jnp.array([[0, 1, 0]]))
-      >>> refuse(jnp.zeros((1, 3)), jnp.array([[2, 2]]), 0).tolist()
-      [[0.0, -inf, 0.0]]
-    """
-
-    processor: Any
-    prompt: Any
-    prompt_lengths: Any = None
-
-    def __post_init__(self):
-        shape = jnp.shape(self.prompt)
-        require(len(shape) == 2, f"prompt has shape {shape}; expected [B, P], padded on the right.")
-        lengths = shape[:1] if self.prompt_lengths is None else jnp.shape(self.prompt_lengths)
-        require(
-            lengths == shape[:1],
-            f"prompt_lengths has shape {lengths} but prompt has {shape}; expected [B].",
-        )
-
-    def __call__(self, logits: jax.Array, tokens: jax.Array, length: Any) -> jax.Array:
-        """What the processor makes of logits [N, V], with the prompt before tokens [N, L]."""
-        batch, width = jnp.shape(self.prompt)
-        require(
-            logits.shape[0] % batch == 0,
-            f"prompt has {batch} rows but logits have {logits.shape[0]}; expected a multiple.",
-        )
-        times = logits.shape[0] // batch
-        repeat = lambda x: jnp.repeat(jnp.asarray(x, jnp.int32), times, axis=0)
-        before = repeat(
-            jnp.full(batch, width) if self.prompt_lengths is None else self.prompt_lengths
-        )
-        at = (
-            jnp.arange(width + tokens.shape[1], dtype=jnp.int32) - before[:, None]
-        )  # 0: first drawn
-        drawn = jnp.take_along_axis(tokens, jnp.maximum(at, 0), axis=1, mode="clip")
-        prompt = jnp.pad(repeat(self.prompt), ((0, 0), (0, tokens.shape[1])))
-        return self.processor(logits, jnp.where(at < 0, prompt, drawn), before + length)
-
-
 def _drawn(tokens: jax.Array, length: Any) -> jax.Array:
     """Which of tokens [N, L] count: [N, L] or [1, L]."""
     return jnp.arange(tokens.shape[1], dtype=jnp.int32) < column(length)
 
 
 def _at(logits: jax.Array, tokens: jax.Array) -> jax.Array:
-    """logits [N, V] at tokens [N, R]."""
-    return jnp.take_along_axis(logits, tokens, axis=1, mode="clip")
+    """logits [N, V] at tokens [N, L]."""
+    return jnp.take_along_axis(logits, tokens.astype(jnp.int32), axis=1, mode="clip")
 
 
 def _places(logits: jax.Array, tokens: jax.Array, count: jax.Array):
-    """Where tokens [N, R] stand in logits [N, V]; beyond V, to be dropped, where not counted."""
+    """Where tokens [N, L] stand in logits [N, V]; beyond V, to be dropped, where not counted."""
+    tokens = tokens.astype(jnp.int32)  # narrow ones could not hold V
     rows = jnp.arange(logits.shape[0], dtype=jnp.int32)[:, None]
-    return logits.at[rows, jnp.where(count, tokens, logits.shape[1])]
+    return jnp.asarray(logits).at[rows, jnp.where(count, tokens, logits.shape[1])]

@@ -1,4 +1,4 @@
-"""A round of speculative sampling: guess, check, keep what holds and set the carries back."""
+"""A round of speculative sampling: guess, check, keep what is accepted, set the carries back."""
 
 from typing import Any, NamedTuple
 
@@ -6,21 +6,23 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from seqjax._internal.types import Carry
 from seqjax.core.scan import swap_time
 from seqjax.decoding.engine.candidates import is_end
-from seqjax.decoding.engine.carries import pick
-from seqjax.decoding.engine.logits import StatefulProcessor, apply, as_logits, update_states
-from seqjax.decoding.engine.rows import ASIDE, at, gumbel_rows, uniform_rows
+from seqjax.decoding.engine.logits import as_logits, process, update_states
+from seqjax.decoding.engine.records import exported
+from seqjax.decoding.engine.rows import ASIDE, at, gumbel_rows, pick, uniform_rows
 from seqjax.decoding.engine.start import Start, Step
-from seqjax.decoding.processors.truncation import Law
+from seqjax.decoding.processors.settings import Sampling
 
 
+@exported
 class SpeculativeSamples(NamedTuple):
     """One sampled sequence a row, and how far the guesses carried.
 
     Fields:
       tokens: [B, L] int32, without bos and prompt; the eos that ends a sequence repeats.
-      log_probs: [B] floats, log p of tokens[:lengths] under the step's own law, in nats.
+      log_probs: [B] floats, log p of tokens[:lengths] under the step itself, in nats.
       lengths: [B] int32, in tokens, eos counted.
       rounds: [B] int32, how often the guesses were checked; lengths / rounds tokens each time.
       accepted: [B] int32, tokens of the sequence that the draft had guessed, of at most
@@ -37,8 +39,8 @@ class SpeculativeSamples(NamedTuple):
 class Rows(NamedTuple):
     """What the loop carries; every leaf leads with the batch."""
 
-    carry: Any  # has read all but `last`
-    draft_carry: Any
+    carry: Carry  # has read all but `last`
+    draft_carry: Carry
     states: Any  # of the processors
     last: jax.Array  # [B]: the token to read next
     samples: SpeculativeSamples
@@ -49,9 +51,9 @@ class Guess(NamedTuple):
     """What the draft leaves behind at each of its G + 1 steps, [B, G + 1, ...]."""
 
     read: jax.Array  # the tokens read: last, x₁ .. x_G
-    carry: Any  # the draft's, after reading
+    carry: Carry  # the draft's, after reading
     states: Any  # the processors', before what follows is chosen
-    tokens: jax.Array | None  # [B, G + 1, L]: so far, for processors without a state
+    tokens: jax.Array  # [B, G + 1, L]: so far, for the processors
     log_q: jax.Array  # of the next token, [B, G + 1, V]
 
 
@@ -67,10 +69,9 @@ def first_rows(begin: Start, draft_carry: Any, states: Any, length: int) -> Rows
 
 
 def guess_ahead(
-    draft_step: Step, rows: Rows, guesses: int, keys, law: Law, processors, begin: Start
+    draft_step: Step, rows: Rows, guesses: int, keys, how: Sampling, processors, begin: Start
 ) -> Guess:
     """Runs the draft on its own draws, one step further than it guesses: it reads all of them."""
-    plain = not all(isinstance(processor, StatefulProcessor) for processor in processors)
     row = jnp.arange(rows.last.shape[0])
 
     def body(loop, i):
@@ -78,16 +79,15 @@ def guess_ahead(
         new, logits = draft_step(carry, last)
         logits = as_logits(logits, begin.dtype, begin.eos)
         lengths = rows.samples.lengths + i
-        processed = _process(processors, states, logits, tokens, lengths, begin.eos)
-        log_q = jax.nn.log_softmax(law.apply(processed))
+        processed = process(processors, states, logits, tokens, lengths, begin.eos)
+        log_q = jax.nn.log_softmax(how.apply(processed, begin.rounding))
         noise = gumbel_rows(keys, i, log_q.shape[1:], begin.dtype)
         token = jnp.argmax(log_q + noise, axis=-1).astype(jnp.int32)
-        after = tokens.at[row, lengths].set(token, mode="drop") if plain else None
+        after = tokens.at[row, lengths].set(token, mode="drop")
         going = (new, update_states(processors, states, token), after, token)
         return going, Guess(last, new, states, tokens, log_q)
 
-    tokens = rows.samples.tokens if plain else None
-    loop = (rows.draft_carry, rows.states, tokens, rows.last)
+    loop = (rows.draft_carry, rows.states, rows.samples.tokens, rows.last)
     _, guess = lax.scan(body, loop, jnp.arange(guesses + 1, dtype=jnp.int32))
     return swap_time(guess)
 
@@ -96,19 +96,7 @@ def process_each(processors, guess: Guess, logits, lengths, eos: int) -> jax.Arr
     """What processors make of logits [B * (G + 1), V], given the guesses before each."""
     count = guess.read.shape[1]
     lengths = (lengths[:, None] + jnp.arange(count, dtype=jnp.int32)).reshape(-1)
-    return _process(processors, flat(guess.states), logits, flat(guess.tokens), lengths, eos)
-
-
-def _process(processors, states, logits, tokens, lengths, eos: int) -> jax.Array:
-    """`logits.process` for rows of different lengths [N]."""
-    for processor, state in zip(processors, states, strict=True):
-        if isinstance(processor, StatefulProcessor):
-            out = apply(processor, state, logits, tokens, lengths)
-        else:
-            one = lambda x, row, n, f=processor: apply(f, (), x[None], row[None], n)[0]
-            out = jax.vmap(one)(logits, tokens, lengths)
-        logits = as_logits(out, logits.dtype, eos)
-    return logits
+    return process(processors, flat(guess.states), logits, flat(guess.tokens), lengths, eos)
 
 
 def choose(guess: Guess, log_p: jax.Array, keys: jax.Array) -> tuple[jax.Array, jax.Array]:

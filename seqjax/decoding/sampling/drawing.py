@@ -1,36 +1,37 @@
 """One draw after the other: what `sample` loops over on the device and `stream` on the host."""
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from seqjax.core.noise import fold_in_rows
+from seqjax._internal.types import Carry, Logits
 from seqjax.core.scan import where_rows
 from seqjax.decoding.engine.candidates import is_end
-from seqjax.decoding.engine.carries import repeat_rows
 from seqjax.decoding.engine.logits import (
-    Processor,
+    Adapted,
     as_logits,
     initial_states,
     process,
     update_states,
 )
+from seqjax.decoding.engine.records import exported
+from seqjax.decoding.engine.rows import ends_with, gumbel_rows, repeat_rows
 from seqjax.decoding.engine.start import Start, Step, check_rows
-from seqjax.decoding.processors.truncation import Law
+from seqjax.decoding.processors.settings import Sampling
 
 
+@exported
 class Samples(NamedTuple):
     """Sampled sequences, one a row, or n a row where num_samples = n.
 
     Fields:
       tokens: [B, L] or [B, n, L] int32, without bos and prompt; the eos that ends a row repeats.
-      log_probs: [B] or [B, n] floats, log p of tokens[:lengths] under the model's own law, in nats.
+      log_probs: [B] or [B, n] floats, log p of tokens[:lengths] under the model itself, in nats.
       lengths: [B] or [B, n] int32, in tokens, eos or the stop sequence counted.
-      law_log_probs: [B] or [B, n] floats, log q of the same under the law that they were drawn
-        from: processed, tempered, truncated. log_probs - law_log_probs are log importance weights.
+      law_log_probs: [B] or [B, n] floats, log q of the same under the distribution
+        drawn from: processed, tempered, truncated. log_probs - law_log_probs are the log of
+        importance weights.
     """
 
     tokens: jax.Array
@@ -43,23 +44,24 @@ class Plan(NamedTuple):
     """What every draw shares; hashable where the step and the processors are."""
 
     step: Step
-    processors: tuple[Processor, ...]
+    processors: tuple[Adapted, ...]
     ends: tuple[int, ...]
     stop: tuple[tuple[int, ...], ...]
     dtype: Any
+    rounding: float  # of the step's logits
 
 
 class Rows(NamedTuple):
     """What the draws change; every leaf leads with the batch."""
 
-    carry: Any
+    carry: Carry
     states: Any  # of the processors
     last: jax.Array  # [N]: the token to read next
     samples: Samples
     done: jax.Array  # [N]
 
 
-def first_rows(begin: Start, processors: Sequence[Processor], length: int, times: int) -> Rows:
+def first_rows(begin: Start, processors: tuple[Adapted, ...], length: int, times: int) -> Rows:
     """Rows that have drawn nothing, each row of the batch `times` times, side by side."""
     batch = begin.tokens.shape[0]
     repeat = lambda tree: repeat_rows(tree, times) if times > 1 else tree
@@ -76,28 +78,26 @@ def first_rows(begin: Start, processors: Sequence[Processor], length: int, times
     return Rows(repeat(begin.carry), repeat(states), repeat(begin.tokens), samples, done)
 
 
-def advance(plan: Plan, keys: jax.Array, law: Law, t: jax.Array, rows: Rows) -> Rows:
+def advance(plan: Plan, keys: jax.Array, how: Sampling, t: jax.Array, rows: Rows) -> Rows:
     """Draws token t of every row that has not ended."""
     carry, logits = plan.step(rows.carry, rows.last)
     check_rows(logits, rows.last)
     logits = as_logits(logits, plan.dtype, plan.ends[0])
     tokens = rows.samples.tokens
     processed = process(plan.processors, rows.states, logits, tokens, t, plan.ends[0])
-    law_logits = law.apply(processed)
-    token = _draw(keys, t, law_logits, law)
+    law_logits = how.apply(processed, plan.rounding)
+    token = _draw(keys, t, law_logits, how)
     ended = is_end(token, plan.ends)
     samples = _extend(rows.samples, t, token, ended, logits, law_logits)
-    done = ended | stops(samples.tokens, t, plan.stop)
+    done = ended | jnp.any(ends_with(samples.tokens, t + 1, plan.stop), axis=1)
     states = update_states(plan.processors, rows.states, token)
     return where_rows(rows.done, rows, Rows(carry, states, token, samples, done))
 
 
-def _draw(keys: jax.Array, t: jax.Array, logits: jax.Array, law: Law) -> jax.Array:
-    """Tokens [N] of the law that logits [N, V] are of, by the Gumbel-max trick."""
-    if not law.is_greedy:
-        keys = fold_in_rows(keys, jnp.broadcast_to(t, keys.shape))
-        noise = jax.vmap(lambda key: jax.random.gumbel(key, logits.shape[1:], logits.dtype))(keys)
-        logits = logits + noise
+def _draw(keys: jax.Array, t: jax.Array, logits: Logits, how: Sampling) -> jax.Array:
+    """Tokens [N] drawn by logits [N, V] with the Gumbel-max trick."""
+    if not how.is_greedy:
+        logits = logits + gumbel_rows(keys, t, logits.shape[1:], logits.dtype)
     return jnp.argmax(logits, axis=-1).astype(jnp.int32)
 
 
@@ -112,15 +112,3 @@ def _extend(samples: Samples, t, token, ended, logits, law_logits) -> Samples:
         samples.lengths + 1,
         samples.law_log_probs + chosen(law_logits),
     )
-
-
-def stops(tokens: jax.Array, t: jax.Array, stop: tuple[tuple[int, ...], ...]) -> jax.Array:
-    """Whether a stop sequence ends at position t of tokens [N, L]: [N] bool."""
-    width = max(map(len, stop), default=0)
-    if width == 0:
-        return jnp.zeros(tokens.shape[:1], bool)
-    anything = -1  # before the shorter sequences
-    table = np.array([(anything,) * (width - len(s)) + s for s in stop], np.int32)  # [S, W]
-    at = t - jnp.arange(width - 1, -1, -1, dtype=jnp.int32)
-    window = jnp.where(at >= 0, jnp.take(tokens, jnp.maximum(at, 0), axis=1), -2)  # [N, W]
-    return jnp.any(jnp.all((window[:, None] == table) | (table == anything), axis=2), axis=1)

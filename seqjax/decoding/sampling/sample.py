@@ -7,28 +7,28 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from seqjax._internal.checks import positive_int, require
+from seqjax._internal.checks import positive_int
+from seqjax._internal.types import Carry
 from seqjax.core.noise import Noise, fold_in_rows
-from seqjax.decoding.engine.logits import Processor
-from seqjax.decoding.engine.start import Start, Step, as_index, start
-from seqjax.decoding.processors.truncation import Law, check_law
+from seqjax.decoding.engine.logits import Adapted, Processor, adapt
+from seqjax.decoding.engine.start import Start, Step, as_sequences, start
+from seqjax.decoding.processors.settings import Sampling, chosen
 from seqjax.decoding.sampling.drawing import Plan, Rows, Samples, advance, first_rows
 
 
 def sample(
     step: Step,
-    carry: Any,
+    carry: Carry,
     *,
     bos: Any,
-    eos: int,
+    eos: int | Sequence[int],
     max_len: int,
     key: jax.Array,
     temperature: Any = 1.0,
     top_k: Any = None,
     top_p: Any = None,
     min_p: Any = None,
-    typical_p: Any = None,
-    eta_cutoff: Any = None,
+    how: Sampling | None = None,
     processors: Sequence[Processor] = (),
     stop: Sequence[Sequence[int]] = (),
     prompt: Any = None,
@@ -39,11 +39,11 @@ def sample(
 
         carry, logits = step(carry, yₜ₋₁);    yₜ ~ truncate(process(logits) / temperature)
 
-    Processors come first, then temperature, top-k, top-p, min-p, typical and eta, each on what the
-    one before left (for another order, see `Truncation`). Row b's draws depend on its key, its
-    inputs and the step's number: not on the other rows, the prompt's padding or max_len. Every
-    call traces the step; under `jax.jit` it is compiled once, and traced settings do not compile
-    it again. The loop ends when every row has ended.
+    Processors come first, then temperature, top-k, top-p and min-p, each on what the one before
+    left (`Sampling` has the whole order). Row b's draws depend on its key, its inputs and the
+    step's number: not on the other rows, the prompt's padding or max_len. Every call traces the
+    step; under `jax.jit` it is compiled once, and traced settings do not compile it again. The
+    loop ends when every row has ended.
 
     Args:
       step: step(carry, tokens [B]) -> (carry, logits [B, V]); row-wise. It closes over parameters
@@ -62,16 +62,13 @@ def sample(
         (0, 1], a number or [B].
       min_p: keep tokens at least min_p times as probable as the best one; in [0, 1], a number or
         [B].
-      typical_p: keep the tokens whose information is nearest to the entropy until their sum
-        reaches typical_p, at least one; in (0, 1], a number or [B].
-      eta_cutoff: keep tokens more probable than min(ε, √ε exp(-H)), ε = eta_cutoff and H the
-        entropy in nats, and the best one; in [0, 1), a number or [B].
+      how: a `Sampling`, which has these four settings and more; they are not given beside it.
       processors: functions (logits [B, V], tokens [B, L], length) -> logits [B, V], or objects
         with a state (`StatefulProcessor`), applied in order to the model's unnormalised logits
-        (float32 or wider). tokens holds what was drawn, of which the first `length` (a scalar)
+        (float32 or wider). tokens are what was drawn, of which the first `length` (a scalar)
         count and the rest is eos; the prompt is left out.
       stop: sequences of tokens, of any lengths, that end a row when it has drawn one of them
-        whole. The sample holds it and lengths count it; the first eos fills the rest and is not
+        whole. It stays in the sample and lengths count it; the first eos fills the rest and is not
         counted. What a prompt ends with does not begin one.
       prompt: [B, P] integers, padded on the right, read after bos. An eos in it is an ordinary
         token.
@@ -82,7 +79,7 @@ def sample(
     Returns:
       Samples: tokens [B, L] int32, log_probs [B], lengths [B] int32, law_log_probs [B]; with
       num_samples, [B, n, L] and [B, n]. log_probs sum the log-softmax of the model's own logits,
-      before processors, temperature and truncation, and law_log_probs that of the law that was
+      before processors, temperature and truncation, and law_log_probs that of the distribution
       drawn from, in float32 (float64 for float64 logits).
 
     Raises:
@@ -103,16 +100,15 @@ def sample(
     References:
       Fan, Lewis and Dauphin, Hierarchical Neural Story Generation, 2018, for top-k. Holtzman et
       al., The Curious Case of Neural Text Degeneration, 2020, for top-p. Nguyen et al., Turning Up
-      the Heat: Min-p Sampling, 2024. Meister et al., Locally Typical Sampling, 2023. Hewitt,
-      Manning and Liang, Truncation Sampling as Language Model Desmoothing, 2022, for eta.
-      Maddison, Tarlow and Minka, A* Sampling, 2014, for drawing by the Gumbel-max trick.
+      the Heat: Min-p Sampling, 2024. Maddison, Tarlow and Minka, A* Sampling, 2014, for drawing by
+      the Gumbel-max trick.
     """
-    length = positive_int("max_len", max_len)
+    how = chosen(how, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
+    length, chain = positive_int("max_len", max_len), adapt("processors", processors)
     begin = start(step, carry, bos, eos, prompt, prompt_lengths)
-    law = Law(temperature, top_k, top_p, min_p, typical_p, eta_cutoff)
-    plan, keys, law, rows = prepare(begin, step, processors, stop, key, law, length, num_samples)
+    plan, keys, how, rows = prepare(begin, step, chain, stop, key, how, length, num_samples)
 
-    body = lambda loop: (loop[0] + 1, advance(plan, keys, law, *loop))
+    body = lambda loop: (loop[0] + 1, advance(plan, keys, how, *loop))
     running = lambda loop: (loop[0] < length) & ~jnp.all(loop[1].done)
     rows = lax.while_loop(running, body, (jnp.int32(0), rows))[1]
     return by_prompt(rows.samples, num_samples)
@@ -121,23 +117,23 @@ def sample(
 def prepare(
     begin: Start,
     step: Step,
-    processors: Sequence[Processor],
+    processors: tuple[Adapted, ...],
     stop: Any,
     key: Any,
-    law: Law,
+    how: Sampling,
     length: int,
     num_samples: Any,
-) -> tuple[Plan, jax.Array, Law, Rows]:
-    """Checks how to draw: the plan, and for every sample its key, its law and its row."""
+) -> tuple[Plan, jax.Array, Sampling, Rows]:
+    """Checks how to draw: the plan, and for every sample its key, its settings and its row."""
     batch, times = begin.tokens.shape[0], 1
-    law = check_law(law, batch, begin.vocab_size)
+    how = how.fit(batch, begin.vocab_size)
     keys = Noise.from_key(key, batch).key
-    stop = _check_stop(stop, begin.vocab_size)
-    plan = Plan(step, tuple(processors), begin.ends, stop, begin.dtype)
+    stop = as_sequences("stop", stop, begin.vocab_size)
+    plan = Plan(step, processors, begin.ends, stop, begin.dtype, begin.rounding)
     if num_samples is not None:
         times = positive_int("num_samples", num_samples)
-        keys, law = _each_sample(keys, times), law.repeat(times)
-    return plan, keys, law, first_rows(begin, plan.processors, length, times)
+        keys, how = _each_sample(keys, times), how.repeat(times)
+    return plan, keys, how, first_rows(begin, plan.processors, length, times)
 
 
 def by_prompt(tree: Any, num_samples: int | None) -> Any:
@@ -151,19 +147,3 @@ def _each_sample(keys: jax.Array, times: int) -> jax.Array:
     """Sample i of a row draws by fold_in(the row's key, i): keys [B] to [B * times]."""
     numbers = jnp.broadcast_to(jnp.arange(times), (keys.shape[0], times))
     return fold_in_rows(keys, numbers).reshape(-1)
-
-
-def _listed(value: Any) -> Sequence[Any]:
-    return value if isinstance(value, (tuple, list)) else (value,)
-
-
-def _check_stop(stop: Any, vocab_size: int) -> tuple[tuple[int, ...], ...]:
-    sequences = tuple(
-        tuple(map(as_index, s)) if isinstance(s, (tuple, list)) else () for s in _listed(stop)
-    )
-    require(
-        all(s and all(0 <= token < vocab_size for token in s) for s in sequences),
-        f"stop is {stop!r}; expected a list of non-empty lists of integers in 0..{vocab_size - 1}. "
-        "A single sequence is a list of one: stop=[[4, 2]].",
-    )
-    return sequences

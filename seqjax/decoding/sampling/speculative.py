@@ -8,12 +8,13 @@ import jax.numpy as jnp
 from jax import lax
 
 from seqjax._internal.checks import positive_int, require, same_structure
+from seqjax._internal.types import Carry
 from seqjax.core.noise import Noise, fold_in_rows
 from seqjax.core.scan import swap_time, where_rows
-from seqjax.decoding.engine.logits import Processor, as_logits, initial_states
+from seqjax.decoding.engine.logits import Processor, adapt, as_logits, initial_states
 from seqjax.decoding.engine.rows import repeat_end
 from seqjax.decoding.engine.start import Start, Step, start
-from seqjax.decoding.processors.truncation import Law, check_law
+from seqjax.decoding.processors.settings import MODEL, Sampling, chosen
 from seqjax.decoding.sampling.drafts import (
     SpeculativeSamples,
     choose,
@@ -29,9 +30,9 @@ Verify = Callable[[Any, jax.Array], tuple[Any, jax.Array]]
 
 def speculative_sample(
     step: Step,
-    carry: Any,
+    carry: Carry,
     draft_step: Step,
-    draft_carry: Any,
+    draft_carry: Carry,
     *,
     bos: Any,
     eos: Any,
@@ -39,27 +40,24 @@ def speculative_sample(
     max_len: int,
     key: jax.Array,
     verify: Verify | None = None,
-    temperature: Any = 1.0,
-    top_k: Any = None,
-    top_p: Any = None,
-    min_p: Any = None,
+    how: Sampling = MODEL,
     processors: Sequence[Processor] = (),
     prompt: Any = None,
     prompt_lengths: Any = None,
 ) -> SpeculativeSamples:
-    """Draws one sequence a row from a step function, several tokens at a time with luck.
+    """Draws one sequence a row, several tokens a round where a cheap draft guesses well.
 
         x₁ .. x_G ~ q;    xᵢ is kept with probability min(1, p(xᵢ) / q(xᵢ)), up to the first refused
         the next token ~ max(p - q, 0) / Σ max(p - q, 0) after a refusal, p after none
 
-    The law is that of `sample`, whatever the draft q: a bad one only costs time, and at temperature
-    0 the result is greedy decoding's. Both carries are set back to the last token kept, row by
-    row. It pays where checking G + 1 tokens at once is cheaper than as many steps: give `verify`
-    for that. Row b's draws depend on its key and inputs. Every call traces the steps; wrap it in
-    `jax.jit` to compile once.
+    The draws are distributed as those of `sample`, whatever the draft q: a bad one only costs time,
+    and at temperature 0 the result is greedy decoding's. Both carries are set back to the last
+    token kept, row by row. It pays where checking G + 1 tokens at once is cheaper than as many
+    steps: give `verify` for that. Row b's draws depend on its key and inputs. Every call traces
+    the steps; wrap it in `jax.jit` to compile once.
 
     Args:
-      step: step(carry, tokens [B]) -> (carry, logits [B, V]), whose law is sampled; row-wise.
+      step: step(carry, tokens [B]) -> (carry, logits [B, V]), which is sampled; row-wise.
         Logits that are all -inf allow eos alone.
       carry: its carry, any pytree whose leaves lead with the batch axis (integers and typed keys
         included).
@@ -72,8 +70,8 @@ def speculative_sample(
       key: a typed key, of which row b uses fold_in(key, b), or typed keys [B], one a row.
       verify: verify(carry, tokens [B, G + 1]) -> (carries [B, G + 1, ...], logits [B, G + 1, V]):
         the step over several tokens at once, with the carry after each of them. None scans step.
-      temperature, top_k, top_p, min_p: as in `sample`, for both laws.
-      processors: as in `sample`, for both laws; functions of the tokens are called row by row.
+      how: temperature and truncations, of both steps.
+      processors: as in `sample`, of both steps; functions of the tokens are called row by row.
       prompt: [B, P] integers, padded on the right, read after bos. An eos in it is an ordinary
         token.
       prompt_lengths: [B], 0..P; None means all P.
@@ -92,7 +90,7 @@ def speculative_sample(
       >>> step = lambda carry, tokens: (carry, chain[tokens])
       >>> samples = speculative_sample(
       ...     step, (), step, (), bos=jnp.array([0]), eos=2, num_draft=3, max_len=8,
-      ...     key=jax.random.key(0), temperature=0.0)
+      ...     key=jax.random.key(0), how=Sampling(temperature=0.0))
       >>> samples.tokens.tolist(), samples.rounds.tolist(), samples.accepted.tolist()
       ([[1, 0, 1, 0, 1, 0, 1, 0]], [2], [6])
 
@@ -102,11 +100,12 @@ def speculative_sample(
       Sampling, 2023, algorithm 2.
     """
     guesses, length = positive_int("num_draft", num_draft), positive_int("max_len", max_len)
+    chain = adapt("processors", processors)
     begin = start(step, carry, bos, eos, prompt, prompt_lengths)
     batch = begin.tokens.shape[0]
     draft = _start_draft(draft_step, draft_carry, begin, bos, eos, prompt, prompt_lengths)
-    law = check_law(Law(temperature, top_k, top_p, min_p), batch, begin.vocab_size)
-    laws = law.repeat(guesses + 1)
+    how = chosen(how).fit(batch, begin.vocab_size)
+    each = how.repeat(guesses + 1)
     keys = Noise.from_key(key, batch).key
     check = verify or _scanned(step)
     _check_verify(check, begin, guesses + 1)
@@ -114,17 +113,17 @@ def speculative_sample(
     def body(loop):
         t, rows = loop
         fresh = fold_in_rows(keys, jnp.broadcast_to(t, keys.shape))
-        guess = guess_ahead(draft_step, rows, guesses, fresh, law, processors, begin)
+        guess = guess_ahead(draft_step, rows, guesses, fresh, how, chain, begin)
         carries, logits = check(rows.carry, guess.read)
         logits = as_logits(flat(logits), begin.dtype, begin.eos)
-        processed = process_each(processors, guess, logits, rows.samples.lengths, begin.eos)
-        log_p = jax.nn.log_softmax(laws.apply(processed)).reshape(guess.log_q.shape)
+        processed = process_each(chain, guess, logits, rows.samples.lengths, begin.eos)
+        log_p = jax.nn.log_softmax(each.apply(processed, begin.rounding)).reshape(guess.log_q.shape)
         kept, following = choose(guess, log_p, fresh)
         own = jax.nn.log_softmax(logits).reshape(log_p.shape)
-        new = commit(rows, guess, carries, own, kept, following, processors, begin.ends)
+        new = commit(rows, guess, carries, own, kept, following, chain, begin.ends)
         return t + 1, where_rows(rows.done, rows, new)
 
-    rows = first_rows(begin, draft.carry, initial_states(processors, batch), length)
+    rows = first_rows(begin, draft.carry, initial_states(chain, batch), length)
     rows = lax.while_loop(lambda loop: ~jnp.all(loop[1].done), body, (jnp.int32(0), rows))[1]
     samples = rows.samples
     return samples._replace(tokens=repeat_end(samples.tokens, samples.lengths))

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Generator, Sequence
+from dataclasses import fields, replace
 from typing import Any
 
 import jax
@@ -9,16 +10,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from seqjax._internal.checks import positive_int
-from seqjax.decoding.engine.logits import Processor
+from seqjax._internal.types import Carry
+from seqjax.decoding.engine.logits import Processor, adapt
 from seqjax.decoding.engine.start import Step, prime, start
-from seqjax.decoding.processors.truncation import Law
+from seqjax.decoding.processors.settings import MODEL, Sampling, chosen
 from seqjax.decoding.sampling.drawing import Plan, Rows, Samples, advance
 from seqjax.decoding.sampling.sample import by_prompt, prepare
 
 
 def stream(
     step: Step,
-    carry: Any,
+    carry: Carry,
     *,
     bos: Any,
     eos: int | Sequence[int],
@@ -28,8 +30,7 @@ def stream(
     top_k: Any = None,
     top_p: Any = None,
     min_p: Any = None,
-    typical_p: Any = None,
-    eta_cutoff: Any = None,
+    how: Sampling | None = None,
     processors: Sequence[Processor] = (),
     stop: Sequence[Sequence[int]] = (),
     prompt: Any = None,
@@ -42,13 +43,13 @@ def stream(
 
     A generator on the host, so not for use inside `jax.jit`: each next() runs one compiled step
     whose carry is donated (overwritten in place). Calls with the same step function (the same
-    object), processors and shapes share one compilation; a lambda made anew for every call does
-    not, so let the parameters ride in the carry or keep the closure.
+    object), processors and shapes share one compilation. A new lambda for every call does not: put
+    the parameters into the carry, or keep the closure.
 
     Args:
-      step, carry, bos, eos, max_len, key, temperature, top_k, top_p, min_p, typical_p, eta_cutoff,
-        processors, stop, prompt, prompt_lengths, num_samples: as in `sample`. The step and the
-        processors must be hashable. The caller's carry is copied, never donated.
+      step, carry, bos, eos, max_len, key, temperature, top_k, top_p, min_p, how, processors, stop,
+        prompt, prompt_lengths, num_samples: as in `sample`. The step and the processors must be
+        hashable. The caller's carry is copied, never donated.
 
     Yields:
       Tokens [B] int32, with num_samples [B, n], a NumPy array: place t of `Samples.tokens`. It
@@ -69,19 +70,19 @@ def stream(
       [1]
       [2]
     """
-    length = positive_int("max_len", max_len)
-    _check_hashable(step, tuple(processors))
+    how = chosen(how, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
+    length, chain = positive_int("max_len", max_len), adapt("processors", processors)
+    _check_hashable(step, chain)
     begin = start(step, carry, bos, eos, prompt, prompt_lengths, prime=_prime)
-    law = Law(temperature, top_k, top_p, min_p, typical_p, eta_cutoff)
-    plan, keys, law, rows = prepare(begin, step, processors, stop, key, law, length, num_samples)
-    return _run(plan, keys, law, jax.tree.map(jnp.copy, rows), length, num_samples)
+    plan, keys, how, rows = prepare(begin, step, chain, stop, key, how, length, num_samples)
+    return _run(plan, keys, how, jax.tree.map(jnp.copy, rows), length, num_samples)
 
 
-def _run(plan: Plan, keys: jax.Array, law: Law, rows: Rows, length: int, num_samples: int | None):
-    # A number that Python holds shapes the program, as it does in `sample`; an array is data.
-    is_number = lambda x: isinstance(x, (int, float))
-    numbers = Law(*(x if is_number(x) else None for x in law))
-    arrays = Law(*(None if is_number(x) else x for x in law))
+def _run(plan: Plan, keys, how: Sampling, rows: Rows, length: int, num_samples: int | None):
+    # A Python number is part of the program, as it is in `sample`; an array is data.
+    settings = {field.name: getattr(how, field.name) for field in fields(how)}
+    arrays = {n: x for n, x in settings.items() if not isinstance(x, (int, float, type(None)))}
+    numbers = replace(how, **{name: getattr(MODEL, name) for name in arrays})
     for t in range(length):
         rows, tokens, done = _advance(plan, numbers, arrays, keys, np.int32(t), rows)
         yield by_prompt(np.asarray(tokens), num_samples)
@@ -91,10 +92,8 @@ def _run(plan: Plan, keys: jax.Array, law: Law, rows: Rows, length: int, num_sam
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=5)
-def _advance(plan: Plan, numbers: Law, arrays: Law, keys, t, rows: Rows):
-    pairs = zip(numbers, arrays, strict=True)
-    law = Law(*(array if number is None else number for number, array in pairs))
-    rows = advance(plan, keys, law, t, rows)
+def _advance(plan: Plan, numbers: Sampling, arrays: dict[str, jax.Array], keys, t, rows: Rows):
+    rows = advance(plan, keys, replace(numbers, **arrays), t, rows)
     return rows, rows.samples.tokens[:, t], jnp.all(rows.done)
 
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal.checks import is_number, one_of, require
+from seqjax.core.products import accumulator
 from seqjax.decoding.engine.start import Step
 
 MEANS = ("probability", "log_probability")
@@ -99,7 +100,7 @@ class Ensemble:
 
 def _log_probs(logits: jax.Array) -> jax.Array:
     """Log-probabilities in float32 or wider; a row that is all -inf stays so."""
-    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    logits = logits.astype(accumulator(logits.dtype))
     empty = jnp.max(logits, axis=-1, keepdims=True) == -jnp.inf
     return jnp.where(empty, -jnp.inf, jax.nn.log_softmax(jnp.where(empty, 0, logits)))
 

@@ -8,8 +8,10 @@ import jax.numpy as jnp
 
 from seqjax._internal import checks
 from seqjax.core.products import accumulator
+from seqjax.decoding.engine.records import exported
 
 
+@exported
 class CacheInput(NamedTuple):
     """What a `NeuralCache` reads at a step, or with [B, T, ...] over time.
 
@@ -24,6 +26,7 @@ class CacheInput(NamedTuple):
     logits: Any
 
 
+@exported
 class NeuralCacheCarry(NamedTuple):
     """The past that a `NeuralCache` of N entries remembers.
 
@@ -59,9 +62,9 @@ class NeuralCache:
             past, log_probs = cache.step(past, CacheInput(tokens, hidden, logits))
             return (model, past), log_probs
 
-    Of use where rare words come back, and on states that follow the next word: those of a softmax
-    layer's inputs. Not for characters, of which all have been seen; and not to compare by its
-    perplexity with a model that has no cache, as it adapts to the text it is scored on.
+    Useful where rare words recur. Apply it to the inputs of the softmax layer, which follow the
+    next word. It does not help with characters, all of which have been seen, and its perplexity
+    does not compare with that of a model without a cache: it adapts to the text it is scored on.
 
     Attributes:
       size: N.

@@ -1,0 +1,1 @@
+"""Which recurrences track a state over words longer than those they were trained on?"""

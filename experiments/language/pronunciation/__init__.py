@@ -1,0 +1,1 @@
+"""Is reward-augmented likelihood better than maximum likelihood and label smoothing?"""

@@ -1,1 +1,0 @@
-"""Pronunciations of words: maximum likelihood, label smoothing, reward-augmented likelihood."""

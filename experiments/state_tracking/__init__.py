@@ -1,1 +1,0 @@
-"""Which recurrences can track a state, and which cannot: parity, counting, permutations."""
