@@ -162,16 +162,20 @@ def test_music_leaves_every_file_of_the_users(tmp_path, capsys):
         ["music", "--text", str(text), "--out", str(run), *sizes.split(), *args]
     )
     before = put(run, *NAMES)
-    for args in ((), ("--resume",), ("--write-only",)):
+    for args in ((), ("--resume",), ("--try", "the")):
         assert call(*args) == 2
         assert "has files that no run wrote (" in capsys.readouterr().err
     assert contents(run) == before
     run = tmp_path / "new"
     assert call() == 0
+    mine = put(run, "written/beam-00.txt", "written/x.mid", "best/keep.txt")
+    assert call("--try", "the") == 0 and kept(mine, run)
     own = contents(run)
     mine = put(run, *NAMES)
     mine = {n: d for n, d in mine.items() if own.get(n) != d}
-    for args in (("--resume",), ("--write-only",), ()):
+    assert call("--try", "the") == 2  # the record is the user's now
+    assert "has no finished run of a character model" in capsys.readouterr().err
+    for args in (("--resume",), ()):
         assert call(*args) == 0, capsys.readouterr().err
         assert kept(mine, run), args
     assert json.loads((run / "results-2.json").read_text())["measured"]["model"]["steps"] > 0
