@@ -7,6 +7,7 @@ python -m experiments report [RUN ...] takes the results of runs, and writes eve
 """
 
 import argparse
+import os
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -24,24 +25,42 @@ def main(args: Sequence[str] | None = None) -> int:
     """Does what the command line says.
 
     Returns:
-      0; 1 where a result is better than its exact bound; 2 after a wrong argument or where a
-      package or a file is missing; 130 after Ctrl-C.
+      0; 1 where a result is better than its exact bound; 2 after a wrong argument, or where a
+      package or a file is missing or a file cannot be written; 130 after Ctrl-C; 141 where nobody
+      reads what is printed.
+
+    Raises:
+      UnicodeError: for a fault of the program's own; no argument makes one.
     """
     _print_anything()
     name, *rest = (sys.argv[1:] if args is None else args) or ["--help"]
     try:
-        if name in ("-h", "--help"):
-            print(listing())
-            return 0
-        if name == "report":
-            return _report(rest)
-        return _run(find(name), rest)
-    except (ValueError, OSError) as error:
+        code = _do(name, rest)
+        sys.stdout.flush()
+        return code
+    except UnicodeError:
+        raise
+    except BrokenPipeError:
+        _print_nothing()
+        return 141
+    except OSError as error:
+        where = "" if error.filename is None else f": {error.filename}"
+        print(f"error: {error.strerror or error}{where}", file=sys.stderr)
+        _print_nothing()
+        return 2
+    except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
         print(f"\nstopped; {str(stop) or 'nothing was written'}", file=sys.stderr)
         return 130
+
+
+def _do(name: str, rest: Sequence[str]) -> int:
+    if name in ("-h", "--help"):
+        print(listing())
+        return 0
+    return _report(rest) if name == "report" else _run(find(name), rest)
 
 
 def listing() -> str:
@@ -116,6 +135,14 @@ def installed(packages: Sequence[str]) -> bool:
         how = "run: pip install -e '.[experiments]'"
         print(f"error: {', '.join(missing)} not installed; {how}", file=sys.stderr)
     return not missing
+
+
+def _print_nothing() -> None:
+    """Gives up a standard output that takes no more: Python would complain again at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _print_anything() -> None:

@@ -30,7 +30,8 @@ class RunFolder:
 
     Raises:
       ValueError: if the folder has files but no mark, has the mark of another experiment, is in
-        use by another run, or cannot be written to.
+        use by another run, cannot be written to, or has a path that is not UTF-8, which
+        checkpoints cannot have.
 
     Example:
       >>> path = tempfile.mkdtemp()
@@ -41,6 +42,10 @@ class RunFolder:
 
     def __init__(self, path: str | Path, run: str):
         self.path, self.run = Path(path), run
+        try:
+            str(self.path.absolute()).encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"--out is {path}, which is not UTF-8; name another folder") from None
         self._made, self._new = not self.path.exists(), False
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -74,9 +79,12 @@ class RunFolder:
         self._handle = None
 
     def write_text(self, name: str, text: str) -> Path:
-        """Writes a text file in UTF-8 and returns its path."""
+        """Writes a text file in UTF-8 and returns its path.
+
+        What is no character, as in a path that is not text, becomes an escape such as \\udcff.
+        """
         with self.writing(name) as path:
-            path.write_text(text, encoding="utf-8")
+            path.write_text(text, encoding="utf-8", errors="backslashreplace")
         return self.written
 
     @contextlib.contextmanager

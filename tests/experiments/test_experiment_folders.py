@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -161,16 +162,30 @@ def test_music_leaves_every_file_of_the_users(tmp_path, capsys):
         ["music", "--text", str(text), "--out", str(run), *sizes.split(), *args]
     )
     before = put(run, *NAMES)
-    for args in ((), ("--resume",), ("--write-only",)):
+    for args in ((), ("--resume",), ("--try", "the")):
         assert call(*args) == 2
         assert "has files that no run wrote (" in capsys.readouterr().err
     assert contents(run) == before
     run = tmp_path / "new"
     assert call() == 0
+    mine = put(run, "written/beam-00.txt", "written/x.mid", "best/keep.txt")
+    assert call("--try", "the") == 0 and kept(mine, run)
     own = contents(run)
     mine = put(run, *NAMES)
     mine = {n: d for n, d in mine.items() if own.get(n) != d}
-    for args in (("--resume",), ("--write-only",), ()):
+    assert call("--try", "the") == 2  # the record is the user's now
+    assert "has no finished run of a character model" in capsys.readouterr().err
+    for args in (("--resume",), ()):
         assert call(*args) == 0, capsys.readouterr().err
         assert kept(mine, run), args
     assert json.loads((run / "results-2.json").read_text())["measured"]["model"]["steps"] > 0
+
+
+def test_a_path_that_is_not_text_is_refused_and_one_in_a_file_is_escaped(tmp_path):
+    path = os.fsdecode(b"run\xff")
+    with pytest.raises(ValueError, match="which is not UTF-8; name another folder"):
+        RunFolder(tmp_path / path, "adding")
+    assert not list(tmp_path.iterdir())
+    with RunFolder(tmp_path / "run", "adding") as folder:
+        written = folder.write_text("results.json", f'["{path}"]')
+    assert json.loads(written.read_text("utf-8")) == [path]

@@ -1,18 +1,22 @@
 """What every experiment keeps to: it runs in small, records what it finds, and has its page."""
 
 import ast
+import errno
 import io
 import json
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 pytest.importorskip("tyro")
 pytest.importorskip("matplotlib")
 
-from experiments.lab import command, page, record
+from experiments.lab import command, page, record, run
 from experiments.lab.experiment import ROOT, find, names
 
 NAMES = names()
@@ -150,15 +154,46 @@ def test_a_terminal_of_ascii_shows_what_it_can(monkeypatch):
     assert terminal.buffer.getvalue() == b"? is 1\n"
 
 
+def test_a_full_disk_ends_a_run_in_a_sentence(tmp_path, monkeypatch, capsys):
+    def full(path, *args, **options):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    args = ["newton", "--out", str(tmp_path / "run"), *arguments(find("newton").tiny)]
+    monkeypatch.setattr(run, "show", lambda report: monkeypatch.setattr(Path, "write_text", full))
+    assert command.main(args) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: No space left on device: ") and error.count("\n") == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_an_output_that_takes_nothing_ends_in_a_sentence_or_in_silence():
+    started = [sys.executable, "-m", "experiments"]
+    how: Any = dict(cwd=ROOT.parent, stderr=subprocess.PIPE, text=True)
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(started, stdout=full, **how)
+    assert (ended.returncode, ended.stderr) == (2, "error: No space left on device\n")
+    reader, writer = os.pipe()
+    os.close(reader)  # as `| head` does when it has seen enough
+    ended = subprocess.run(started, stdout=writer, **how)
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (141, "")
+
+
+def test_a_fault_of_the_programs_own_is_no_wrong_argument(monkeypatch):
+    monkeypatch.setattr(command, "listing", lambda: "\udcff".encode().decode())
+    with pytest.raises(UnicodeEncodeError):
+        command.main([])
+
+
 def test_a_run_is_taken_into_the_pages_and_nothing_else_is_replaced(tmp_path, monkeypatch):
     experiment = find("adding")
     content = page.committed(experiment)
     task = {"metric": "x", "gate": 0, "baseline": 1, "test": {}, "failed_seeds": [], "rate": 1}
-    run = tmp_path / "run"
-    run.mkdir()
+    folder = tmp_path / "run"
+    folder.mkdir()
     whole = content | {"tasks": {"a": task | {"curve": [1.0]}}, "measured": {"b": 1}}
-    (run / "results.json").write_text(json.dumps(whole))
-    (run / "adding.png").write_bytes(b"picture")
+    (folder / "results.json").write_text(json.dumps(whole))
+    (folder / "adding.png").write_bytes(b"picture")
     root = tmp_path / "experiments"
     home = root / "foundations/adding"
     home.mkdir(parents=True)
@@ -166,7 +201,7 @@ def test_a_run_is_taken_into_the_pages_and_nothing_else_is_replaced(tmp_path, mo
     monkeypatch.setattr(page, "names", lambda: ["adding"])
     monkeypatch.setattr(type(experiment), "folder", property(lambda self: home))
     monkeypatch.setattr(type(experiment), "question", "Why?")
-    changed = page.rewrite([run])
+    changed = page.rewrite([folder])
     assert {path.name for path in changed} == {
         "adding.json", "adding.png", "README.md", "RESULTS.md",
     }  # fmt: skip
