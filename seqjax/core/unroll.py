@@ -6,13 +6,13 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.experimental import checkify
 from jax.typing import ArrayLike
 
 from seqjax._internal import checks, trees
 from seqjax._internal.specs import check_params
 from seqjax.core.carry import checked_initial
 from seqjax.core.cell import check_cell_like, run, takes
+from seqjax.core.lengths import check_lengths, within
 from seqjax.core.remat import run_schedule, square_root_schedule, tape_size
 from seqjax.core.reverse import reverse_time
 from seqjax.core.scan import Reset, check_flags, check_xs, where_rows
@@ -21,6 +21,7 @@ from seqjax.core.windows import cut_flags, split_time
 
 Remat = int | Literal["sqrt"] | Schedule | None
 
+USE_MASK = "For a bool mask use mask=."
 FORWARD_MODE = (
     "unroll has a rule for reverse mode alone. For forward mode (jax.jvp, jax.jacfwd) run "
     "sj.scan(functools.partial(cell.step, params), carry, xs)."
@@ -135,10 +136,13 @@ def check_task(cell, params, xs, carry, key, lengths, mask, reset, reverse) -> T
     _check_orientation(carry, batch_size, length)
     xs = jax.tree.map(jnp.asarray, xs)
     real = check_flags("mask", mask, batch_size, length)
-    real = _real_steps(lengths, real, jax.tree.leaves(xs)[0].shape)
     flags = check_flags("reset", reset, batch_size, length)
-    if flags is not None and lengths is not None:
-        flags = flags & _within(lengths, length)
+    if lengths is not None:
+        shape = jax.tree.leaves(xs)[0].shape
+        lengths = check_lengths("lengths", lengths, "xs", shape, remedy=USE_MASK)
+        exists = within(lengths, length)
+        real = exists if real is None else exists & real
+        flags = flags if flags is None else flags & exists
     carry, initial = _start(cell, params, carry, key, batch_size)
     restore = lambda ys: ys
     if reverse:
@@ -251,41 +255,6 @@ def _check_window(name: str, value: Any, others: str) -> None:
         value is None or checks.is_positive_int(value),
         f"{name} is {value!r}; expected {others} a number of steps of at least 1.",
     )
-
-
-def _real_steps(lengths, mask, shape: tuple[int, ...]):
-    """The mask [B, T] that lengths and mask make together, None where all steps are real."""
-    if lengths is None:
-        return mask
-    batch_size, length = shape[:2]
-    lengths = jnp.asarray(lengths)
-    checks.require(
-        lengths.shape == (batch_size,),
-        f"lengths has shape {lengths.shape} but xs has batch size {batch_size} (xs is [B, T, ...] "
-        f"= {shape}); is xs time-major? seqjax is batch-major.",
-    )
-    checks.require(
-        jnp.issubdtype(lengths.dtype, jnp.integer),
-        f"lengths has dtype {lengths.dtype}; expected integers [B]. For a bool mask use mask=.",
-    )
-    known = checks.concrete(lengths)
-    if known is not None and known.size:
-        checks.require(
-            bool(known.min() >= 0 and known.max() <= length),
-            f"lengths has values from {known.min()} to {known.max()}; expected 0 <= lengths <= T "
-            f"= {length}, the size of axis 1 of xs.",
-        )
-    lengths = lengths.astype(jnp.int32)  # T may be beyond a smaller dtype
-    checkify.debug_check(
-        jnp.all((lengths >= 0) & (lengths <= length)), "lengths must lie in 0..T of xs"
-    )
-    within = _within(lengths, length)
-    return within if mask is None else within & mask
-
-
-def _within(lengths, length: int) -> jax.Array:
-    ends = jnp.asarray(lengths).astype(jnp.int32)[:, None]
-    return jnp.arange(length, dtype=jnp.int32)[None] < ends
 
 
 def _check_orientation(carry: Any, batch_size: int, length: int) -> None:

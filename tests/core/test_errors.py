@@ -626,7 +626,7 @@ BAD = {
     ),
     "prompt_lengths": (
         lambda: sample(prompt=jnp.zeros((2, 3), int), prompt_lengths=jnp.array([1, 4])),
-        "prompt_lengths is [1 4]; expected 0 <= prompt_lengths <= 3, the width of prompt (2, 3).",
+        "prompt_lengths has values from 1 to 4; expected 0 <= prompt_lengths <= T = 3, the size of axis 1 of prompt.",
     ),
     "beam_size": (
         lambda: beam(beam_size=0),
