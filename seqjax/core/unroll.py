@@ -1,7 +1,7 @@
 """A cell over whole sequences."""
 
-import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -11,13 +11,14 @@ from jax.typing import ArrayLike
 from seqjax._internal import checks, trees
 from seqjax._internal.specs import check_params
 from seqjax.core.carry import checked_initial
-from seqjax.core.cell import check_cell_like, run, takes
+from seqjax.core.cell import check_cell_like
 from seqjax.core.lengths import check_lengths, within
-from seqjax.core.remat import run_schedule, square_root_schedule, tape_size
+from seqjax.core.remat import tape_size
 from seqjax.core.reverse import reverse_time
-from seqjax.core.scan import Reset, check_flags, check_xs, where_rows
+from seqjax.core.run import run
+from seqjax.core.scan import check_flags, check_xs
 from seqjax.core.schedules import Schedule
-from seqjax.core.windows import cut_flags, split_time
+from seqjax.core.steps import Steps, Windows
 
 Remat = int | Literal["sqrt"] | Schedule | None
 
@@ -62,7 +63,7 @@ def unroll(
         the carry it started from. None means T.
       mask: [B, T] bool, True = real; any pattern. Together with lengths both must hold.
       reset: [B, T] bool. True: the carry before step t is the initial one (packed documents,
-        episodes), at masked steps too; flags beyond lengths are ignored. Noise goes on. An agent
+        episodes), at masked steps too; flags beyond lengths are ignored. Noise continues. An agent
         that acts step by step does the same by `core.reset_carry`. Of segment
         ids: `jnp.diff(ids, prepend=ids[:, :1]) != 0`; of flags that end an episode: those of the
         step before.
@@ -94,10 +95,10 @@ def unroll(
       ((2, 5, 3), True)
     """
     task = check_task(cell, params, xs, carry, key, lengths, mask, reset, reverse)
-    run_cell = _windowed(remat, truncate, jax.tree.leaves(task.xs)[0].shape[1])
-    anew = None if task.reset is None else Reset(task.reset, task.initial)
+    windows = _check_windows(remat, truncate, jax.tree.leaves(task.xs)[0].shape[1])
+    steps = replace(task.steps, windows=windows)
     try:
-        carry, ys = run_cell(cell, task.params, task.carry, task.xs, task.mask, anew)
+        carry, ys = run(cell, task.params, task.carry, task.xs, steps)
     except TypeError as error:
         if "(jvp)" in str(error):
             error.add_note(FORWARD_MODE)
@@ -111,19 +112,15 @@ class Task(NamedTuple):
     Attributes:
       params: of the cell.
       carry: where to start, leaves [B, ...].
-      initial: what a reset returns to.
       xs: [B, T, ...] inputs.
-      mask: [B, T] bool or None, of lengths and mask together.
-      reset: [B, T] bool or None.
+      steps: which of them are real, by lengths and mask together, and where state begins again.
       restore: turns results [B, T, ...] into the order of the inputs.
     """
 
     params: Any
     carry: Any
-    initial: Any
     xs: Any
-    mask: jax.Array | None
-    reset: jax.Array | None
+    steps: Steps
     restore: Callable[[Any], Any]
 
 
@@ -144,12 +141,11 @@ def check_task(cell, params, xs, carry, key, lengths, mask, reset, reverse) -> T
         real = exists if real is None else exists & real
         flags = flags if flags is None else flags & exists
     carry, initial = _start(cell, params, carry, key, batch_size)
-    restore = lambda ys: ys
+    steps, restore = Steps(real, flags, None if flags is None else initial), lambda ys: ys
     if reverse:
-        xs, real, flags, restore = reverse_time(xs, real, flags)
-    everything = (params, carry, initial, xs, real, flags)
-    params, carry, initial, xs, real, flags = trees.vary_like(everything, everything)
-    return Task(params, carry, initial, xs, real, flags, restore)
+        xs, steps, restore = reverse_time(xs, steps)
+    everything = (params, carry, xs, steps)
+    return Task(*trees.vary_like(everything, everything), restore)
 
 
 def tape_cost(cell: Any, params: Any, xs: Any, *, block: int = 1, key=None) -> int:
@@ -198,8 +194,8 @@ def tape_cost(cell: Any, params: Any, xs: Any, *, block: int = 1, key=None) -> i
     return max(-(-tape_size(one, params, carry, jax.tree.map(jnp.asarray, xs), block) // size), 1)
 
 
-def _windowed(remat: Remat, truncate: int | None, length: int) -> Callable:
-    """`run` in windows, after checks of both arguments."""
+def _check_windows(remat: Remat, truncate: int | None, length: int) -> Windows | None:
+    """Both arguments as a record, None where there is nothing to divide."""
     if isinstance(remat, Schedule):
         checks.require(
             remat.length == length,
@@ -209,45 +205,8 @@ def _windowed(remat: Remat, truncate: int | None, length: int) -> Callable:
     elif remat != "sqrt":
         _check_window("remat", remat, "None, 'sqrt', a Schedule or")
     _check_window("truncate", truncate, "None or")
-    if length == 0 or (remat is None and truncate is None):
-        return run
-
-    def run_windows(cell, params, carry, xs, mask, reset):
-        if hasattr(cell, "step"):
-            return _in_windows(remat, truncate, cell, params, carry, xs, mask, reset)
-        checks.require(  # an encoder: its members run in windows, each its own way
-            takes(cell.unroll, "run"),
-            f"remat or truncate was given but {type(cell).__name__}, an encoder, has an "
-            "unroll without a run argument, by which it would run its members in windows.",
-        )
-        return cell.unroll(params, carry, xs, mask, reset, run=run_windows)
-
-    return run_windows
-
-
-def _in_windows(remat: Remat, truncate: int | None, cell, params, carry, xs, mask, reset):
-    """`run` for a cell with a step: truncation outside, recomputation inside."""
-    flags, initial = reset or (None, None)
-    length = jax.tree.leaves(xs)[0].shape[1]
-    cuts = None if truncate is None or truncate >= length else cut_flags(xs, mask, truncate)
-
-    def block(shared, carry, inputs):
-        (params, initial), (xs, mask, flags, cuts) = shared, inputs
-        if cuts is not None:
-            carry = where_rows(cuts[:, 0], jax.lax.stop_gradient(carry), carry)
-        reset = None if flags is None else Reset(flags, initial)
-        return run(cell, params, carry, xs, mask, reset)
-
-    args = (params, initial), carry, (xs, mask, flags, cuts)
-    policy = square_root_schedule(block, *args) if remat == "sqrt" else remat
-    if isinstance(policy, Schedule):
-        # No part of a unit goes across a cut.
-        part = policy.block if cuts is None else math.gcd(policy.block, truncate or 0)
-        return run_schedule(policy, split_time(block, part), *args)
-    inner = block
-    if policy is not None:
-        inner = split_time(jax.checkpoint(block, prevent_cse=False), policy)
-    return (inner if truncate is None else split_time(inner, truncate))(*args)
+    divided = length > 0 and (remat is not None or truncate is not None)
+    return Windows(remat, truncate) if divided else None
 
 
 def _check_window(name: str, value: Any, others: str) -> None:

@@ -10,7 +10,8 @@ import numpy as np
 from seqjax._internal import checks
 from seqjax.core.ids import as_ids
 from seqjax.core.lengths import within
-from seqjax.core.scan import check_flags, check_xs, zero_rows
+from seqjax.core.scan import check_flags, check_xs
+from seqjax.core.steps import zero_rows
 
 
 class Padded(NamedTuple):

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from seqjax._internal import checks, trees
 from seqjax.core.ids import check_ids
 from seqjax.core.lengths import check_lengths, within
-from seqjax.core.scan import check_flags, swap_time, zero_rows
+from seqjax.core.scan import check_flags
+from seqjax.core.steps import swap_time, zero_rows
 from seqjax.losses.labels import (
     check_floats,
     check_integers,

@@ -10,7 +10,7 @@ from jax.experimental import checkify
 from seqjax._internal import checks, trees
 from seqjax.core.ids import check_ids
 from seqjax.core.lengths import check_lengths, within
-from seqjax.core.scan import swap_time
+from seqjax.core.steps import swap_time
 from seqjax.losses.labels import (
     check_blank,
     check_floats,

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from seqjax._internal import checks
 from seqjax.core.ids import check_ids
 from seqjax.core.lengths import check_lengths, within
-from seqjax.core.scan import zero_rows
+from seqjax.core.steps import zero_rows
 from seqjax.losses.labels import (
     check_blank,
     check_labels,

@@ -12,7 +12,7 @@ from seqjax.cells.bidirectional import Bidirectional
 from seqjax.cells.feedforward import Feedforward
 from seqjax.cells.gru import GRU
 from seqjax.core.cell import check_cell_like
-from seqjax.core.cell import run as run_cell
+from seqjax.core.run import run as run_cell
 
 
 class DiscriminatorParams(NamedTuple):

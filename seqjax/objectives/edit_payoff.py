@@ -9,7 +9,7 @@ from jax import lax
 from seqjax._internal import checks
 from seqjax.core.lengths import within
 from seqjax.core.noise import fold_in_rows
-from seqjax.core.scan import where_rows
+from seqjax.core.steps import where_rows
 from seqjax.objectives.payoffs import BROKEN, PayoffSample, another, check_targets, edit_cost
 
 DELETE, COPY, REPLACE, INSERT, STOP = range(5)

@@ -10,7 +10,7 @@ from jax import lax
 from seqjax._internal.checks import positive_int, require
 from seqjax._internal.types import Carry, Logits
 from seqjax.core.lengths import within
-from seqjax.core.scan import zero_rows
+from seqjax.core.steps import zero_rows
 from seqjax.decoding.beam.hypotheses import Hypotheses, merge
 from seqjax.decoding.beam.penalties import LengthPenalty
 from seqjax.decoding.beam.rules import BEAM_SEARCH, BeamRules

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from seqjax._internal import checks
 from seqjax.core.lengths import check_lengths, within
-from seqjax.core.scan import swap_time, where_rows, zero_rows
+from seqjax.core.steps import swap_time, where_rows, zero_rows
 from seqjax.decoding.engine.rows import at, pick
 from seqjax.decoding.lattices.fusion import (
     Fusion,

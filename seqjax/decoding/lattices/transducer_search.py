@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from seqjax._internal import checks
 from seqjax._internal.types import Carry
 from seqjax.core.lengths import check_lengths, within
-from seqjax.core.scan import where_rows, zero_rows
+from seqjax.core.steps import where_rows, zero_rows
 from seqjax.decoding.engine.rows import at, pick, repeat_rows, take_beams
 from seqjax.decoding.engine.start import Step, start
 from seqjax.decoding.lattices.fusion import (

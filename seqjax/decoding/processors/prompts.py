@@ -10,7 +10,7 @@ import numpy as np
 from seqjax._internal.checks import require
 from seqjax._internal.types import Carry, Logits, Tokens
 from seqjax.core.lengths import check_lengths
-from seqjax.core.scan import where_rows
+from seqjax.core.steps import where_rows
 from seqjax.decoding.engine.logits import Adapted, Processor, as_stateful
 from seqjax.decoding.engine.rows import repeat_rows
 
