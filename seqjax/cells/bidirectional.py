@@ -86,7 +86,7 @@ class Bidirectional(Encoder):
 
     def init(self, key: jax.Array, input_size: int) -> BidirectionalParams:
         """Draws params of both directions for inputs [..., D]."""
-        forward, backward = self._cells()
+        forward, backward = self.members
         key_f, key_b = jax.random.split(key)
         return BidirectionalParams(
             forward.init(key_f, input_size), backward.init(key_b, input_size)
@@ -98,11 +98,16 @@ class Bidirectional(Encoder):
 
     def initial_carry(self, params: Any, batch_size: int, key=None) -> BidirectionalCarry:
         """The initial carries of both directions, leaves [B, ...]."""
-        forward, backward = self._cells()
+        forward, backward = self.members
         return BidirectionalCarry(
             forward.initial_carry(params.forward, batch_size, fold_in(key, 0)),
             backward.initial_carry(params.backward, batch_size, fold_in(key, 1)),
         )
+
+    @property
+    def members(self) -> tuple[Any, Any]:
+        """The cell that reads forward and the one that reads backward."""
+        return self.cell, self.cell if self.backward is None else self.backward
 
     def unroll(
         self, params: BidirectionalParams, carry: Any, xs: Any, steps: Steps = ALL
@@ -112,7 +117,7 @@ class Bidirectional(Encoder):
         Raises:
           ValueError: if widths that must be equal differ.
         """
-        forward, backward = self._cells()
+        forward, backward = self.members
         own = steps.member(lambda carry: carry.forward)
         carry_f, ys_f = run(forward, params.forward, carry.forward, xs, own)
         xs, steps, restore = reverse_time(xs, steps)
@@ -124,6 +129,3 @@ class Bidirectional(Encoder):
             f"{ys_b.shape[-1]}; expected equal ones, or merge='concat'.",
         )
         return BidirectionalCarry(carry_f, carry_b), MERGES[self.merge](ys_f, restore(ys_b))
-
-    def _cells(self) -> tuple[Any, Any]:
-        return self.cell, self.cell if self.backward is None else self.backward

@@ -94,8 +94,34 @@ class SequenceCell(Cell, Protocol):
         ...
 
 
-class Encoder(Spec, abc.ABC):
+class Composite(Spec, abc.ABC):
+    """A cell made of cells, which are its `members`. With an encoder among them it is one too.
+
+    Its `unroll` runs each member by `core.run(member, params, carry, xs, steps.member(select))`,
+    leaves of a carry [B, ...], xs [B, T, ...].
+
+    Graves, Mohamed and Hinton 2013, section 2, for a stack of recurrent layers.
+
+    Raises:
+      TypeError: if a subclass does not name its members.
+
+    Example:
+      >>> import seqjax as sj
+      >>> sj.Residual(sj.Bidirectional(sj.GRU(4))).members
+      (Bidirectional(cell=GRU(hidden_size=4)),)
+    """
+
+    @property
+    @abc.abstractmethod
+    def members(self) -> tuple[Any, ...]:
+        """The cells inside."""
+
+
+class Encoder(Composite, doors=("initial_carry", "unroll")):
     """A cell that reads whole sequences: it has an `unroll`, and cannot be stepped.
+
+    One that runs other cells names them as its `members`, so that `remat` and `truncate` of an
+    unroll reach them.
 
     Schuster and Paliwal 1997, for networks whose output at a step depends on later ones.
 
@@ -132,6 +158,11 @@ class Encoder(Spec, abc.ABC):
     def unroll(self, params: Any, carry: Any, xs: Any, steps: Steps = ALL) -> tuple[Any, Any]:
         """(carry, xs [B, T, ...], which steps) -> (carry, ys [B, T, ...])."""
 
+    @property
+    def members(self) -> tuple[Any, ...]:
+        """The cells inside; here none."""
+        return ()
+
     @final
     def step(self, params: Any, carry: Any, x: Any) -> tuple[Any, Any]:
         """There is none, for x [B, ...].
@@ -145,44 +176,24 @@ class Encoder(Spec, abc.ABC):
         )
 
 
-class Composite(Spec, abc.ABC):
-    """A cell made of cells, which are its `members`. With an encoder among them it is one too.
-
-    Its `unroll` runs each member by `core.run(member, params, carry, xs, steps.member(select))`,
-    leaves of a carry [B, ...], xs [B, T, ...].
-
-    Graves, Mohamed and Hinton 2013, section 2, for a stack of recurrent layers.
-
-    Raises:
-      TypeError: if a subclass does not name its members.
-
-    Example:
-      >>> import seqjax as sj
-      >>> sj.Residual(sj.Bidirectional(sj.GRU(4))).members
-      (Bidirectional(cell=GRU(hidden_size=4)),)
-    """
-
-    @property
-    @abc.abstractmethod
-    def members(self) -> tuple[Any, ...]:
-        """The cells inside."""
-
-
 def is_encoder(cell: Any) -> bool:
     """Whether a cell reads whole sequences, so that it cannot be stepped."""
-    members = cell.members if isinstance(cell, Composite) else ()
-    return isinstance(cell, Encoder) or any(map(is_encoder, members))
+    return isinstance(cell, Encoder) or any(map(is_encoder, members_of(cell)))
+
+
+def members_of(cell: Any) -> tuple[Any, ...]:
+    """The cells inside a `Composite`; of any other cell none."""
+    return cell.members if isinstance(cell, Composite) else ()
 
 
 def check_steppable(name: str, cell: Any, remedy: str = "Run it with unroll.") -> None:
     """Raises ValueError, with a remedy, if a cell, called `name`, is or holds an encoder."""
-    members = cell.members if isinstance(cell, Composite) else ()
-    inner = next((member for member in members if is_encoder(member)), None)
-    which = "" if inner is None else f" with {type(inner).__name__} in it"
+    inner = next((member for member in members_of(cell) if is_encoder(member)), None)
+    inside = "" if inner is None else f", in which {type(inner).__name__} is"
     checks.require(
         not is_encoder(cell),
-        f"{name} is {type(cell).__name__}{which}, an encoder, which reads whole sequences and "
-        f"cannot be stepped. {remedy}",
+        f"{name} is {type(cell).__name__}{inside or ','} an encoder, which reads whole sequences "
+        f"and cannot be stepped. {remedy}",
     )
 
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import jax
 
-from seqjax.core.cell import ALL, is_encoder
+from seqjax._internal import checks
+from seqjax.core.cell import ALL, is_encoder, members_of
 from seqjax.core.remat import run_schedule, square_root_schedule
 from seqjax.core.scan import scan_steps
 from seqjax.core.schedules import Schedule
@@ -31,8 +32,7 @@ def run(cell: Any, params: Any, carry: Any, xs: Any, steps: Steps = ALL) -> tupl
       The carry after each row's last real step, and ys [B, T, ...], zero where padded.
 
     Raises:
-      ValueError: as the cell; if there are windows and a cell that is no `Composite` has an
-        encoder inside.
+      ValueError: as the cell; if there are windows and an encoder has no members to run in them.
 
     Example:
       >>> import jax.numpy as jnp
@@ -47,8 +47,14 @@ def run(cell: Any, params: Any, carry: Any, xs: Any, steps: Steps = ALL) -> tupl
       Graves, Mohamed and Hinton, Speech recognition with deep recurrent neural networks, 2013,
       for layers that each read the outputs of the one below.
     """
-    if steps.windows is not None and not is_encoder(cell):
-        return _run_windows(cell, params, carry, xs, steps)
+    if steps.windows is not None:
+        if not is_encoder(cell):
+            return _run_windows(cell, params, carry, xs, steps)
+        checks.require(
+            bool(members_of(cell)),
+            f"remat or truncate was given but {type(cell).__name__}, an encoder, has no members to "
+            "run in windows. Give it `members`, and run them by core.run(..., steps.member(...)).",
+        )
     if hasattr(cell, "unroll"):
         return cell.unroll(params, carry, xs, steps)
     return run_steps(cell, params, carry, xs, steps)

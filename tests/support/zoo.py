@@ -144,5 +144,5 @@ CELLS = {
     "mamba": Mamba(3, channels=4, state_size=2, kernel_size=3, remat=4, min_step=0.1, max_step=1.0),
     "linear_stack": Stack((MinGRU(4), Residual(LearnedCarry(QRNN(4))), LRU(3))),
 }
-STEPPED = {name: cell for name, cell in CELLS.items() if hasattr(cell, "step")}
-ENCODERS = {name: cell for name, cell in CELLS.items() if not hasattr(cell, "step")}
+STEPPED = {name: cell for name, cell in CELLS.items() if not is_encoder(cell)}
+ENCODERS = {name: cell for name, cell in CELLS.items() if is_encoder(cell)}
