@@ -89,7 +89,7 @@ class SequenceCell(Cell, Protocol):
       [[2.0, 2.0, 2.0], [2.0, 0.0, 0.0]]
     """
 
-    def unroll(self, params: Any, carry: Any, xs: Any, steps: Steps = ALL) -> tuple[Any, Any]:
+    def unroll(self, params: Any, carry: Any, xs: Any, steps: Steps) -> tuple[Any, Any]:
         """(carry, xs [B, T, ...], which steps) -> (carry, ys [B, T, ...])."""
         ...
 
@@ -155,7 +155,7 @@ class Encoder(Composite, doors=("initial_carry", "unroll")):
         """The carry before a run, leaves [B, ...]."""
 
     @abc.abstractmethod
-    def unroll(self, params: Any, carry: Any, xs: Any, steps: Steps = ALL) -> tuple[Any, Any]:
+    def unroll(self, params: Any, carry: Any, xs: Any, steps: Steps) -> tuple[Any, Any]:
         """(carry, xs [B, T, ...], which steps) -> (carry, ys [B, T, ...])."""
 
     @property

@@ -10,7 +10,7 @@ from seqjax.core.cell import ALL, is_encoder, members_of
 from seqjax.core.remat import run_schedule, square_root_schedule
 from seqjax.core.scan import scan_steps
 from seqjax.core.schedules import Schedule
-from seqjax.core.steps import Steps, where_rows
+from seqjax.core.steps import Steps, Windows, where_rows
 from seqjax.core.windows import cut_flags, split_time
 
 
@@ -49,7 +49,7 @@ def run(cell: Any, params: Any, carry: Any, xs: Any, steps: Steps = ALL) -> tupl
     """
     if steps.windows is not None:
         if not is_encoder(cell):
-            return _run_windows(cell, params, carry, xs, steps)
+            return _run_windows(steps.windows, cell, params, carry, xs, steps)
         checks.require(
             bool(members_of(cell)),
             f"remat or truncate was given but {type(cell).__name__}, an encoder, has no members to "
@@ -65,9 +65,9 @@ def run_steps(cell: Any, params: Any, carry: Any, xs: Any, steps: Steps = ALL) -
     return scan_steps(lambda carry, x: cell.step(params, carry, x), carry, xs, steps)
 
 
-def _run_windows(cell: Any, params: Any, carry: Any, xs: Any, steps: Steps) -> tuple[Any, Any]:
+def _run_windows(windows: Windows, cell, params, carry, xs, steps: Steps) -> tuple[Any, Any]:
     """`run` in windows: truncation outside, recomputation inside."""
-    remat, truncate = steps.windows.remat, steps.windows.truncate
+    remat, truncate = windows.remat, windows.truncate
     length = jax.tree.leaves(xs)[0].shape[1]
     cuts = None if truncate is None or truncate >= length else cut_flags(xs, steps.mask, truncate)
 
@@ -81,7 +81,7 @@ def _run_windows(cell: Any, params: Any, carry: Any, xs: Any, steps: Steps) -> t
     policy = square_root_schedule(block, *args) if remat == "sqrt" else remat
     if isinstance(policy, Schedule):
         # No part of a unit goes across a cut.
-        part = policy.block if cuts is None else math.gcd(policy.block, truncate)
+        part = policy.block if cuts is None else math.gcd(policy.block, truncate or 0)
         return run_schedule(policy, split_time(block, part), *args)
     inner = block
     if policy is not None:

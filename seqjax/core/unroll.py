@@ -145,7 +145,8 @@ def check_task(cell, params, xs, carry, key, lengths, mask, reset, reverse) -> T
     if reverse:
         xs, steps, restore = reverse_time(xs, steps)
     everything = (params, carry, xs, steps)
-    return Task(*trees.vary_like(everything, everything), restore)
+    params, carry, xs, steps = trees.vary_like(everything, everything)
+    return Task(params, carry, xs, steps, restore)
 
 
 def tape_cost(cell: Any, params: Any, xs: Any, *, block: int = 1, key=None) -> int:

@@ -38,6 +38,7 @@ from seqjax.cells import (
     Timed,
 )
 from seqjax.cells.lstm import LSTMCarry
+from seqjax.core.cell import is_encoder
 from seqjax.initializers import Identity, Normal
 from seqjax.linear import (
     LRU,
