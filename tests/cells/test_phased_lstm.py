@@ -11,6 +11,7 @@ import pytest
 import seqjax as sj
 
 CELL = sj.cells.PhasedLSTM(3, period_range=(0.5, 4.0), open_ratio=0.4, leak=0.02)
+UNIT = replace(CELL, hidden_size=1)  # for the params of `clock`
 TIMES = np.array([[-3.0, -0.2, 0.0, 0.9, 1.0, 4.7, 30.1], [0.3, 0.5, 2.0, 2.0, 1.0, 9.9, 10.0]])
 XS = np.random.default_rng(1).normal(size=(*TIMES.shape, 2))
 
@@ -86,7 +87,7 @@ def test_the_gate_opens_linearly_and_closes_linearly_and_leaks(phase, gate, x64)
 
 
 def test_a_closed_unit_without_leak_holds_its_state_bit_for_bit():
-    cell = replace(CELL, leak=0.0)
+    cell = replace(UNIT, leak=0.0)
     params = clock(10.0, ratio=0.25)
     carry = sj.LSTMCarry(jnp.array([[0.3], [0.3]]), jnp.array([[-1.7], [-1.7]]))
     times = jnp.array([[2.5, 4.0, 9.99], [2.5, 4.0, 10.1]])
@@ -101,8 +102,8 @@ def test_an_open_gate_is_a_plain_lstm():
     xs = jnp.asarray(XS, jnp.float32)
     plain = sj.cells.LSTMParams(params.w_x, params.w_h, params.b)
     timed = sj.cells.Timed(xs, jnp.full(xs.shape[:2], 2.0))
-    got, expected = sj.unroll(CELL, params, timed), sj.unroll(sj.LSTM(1), plain, xs)
-    assert float(CELL.time_gate(params, timed.times).min()) > 1 - 1e-6
+    got, expected = sj.unroll(UNIT, params, timed), sj.unroll(sj.LSTM(1), plain, xs)
+    assert float(UNIT.time_gate(params, timed.times).min()) > 1 - 1e-6
     for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5)
 
@@ -116,7 +117,7 @@ def test_the_leak_is_a_setting_of_the_spec_and_lets_gradients_through():
         loss = lambda params: jnp.sum(sj.unroll(cell, params, timed)[1])
         return float(jnp.abs(jax.grad(loss)(params).w_x).max())
 
-    assert slope(CELL) > 0 and slope(replace(CELL, leak=0.0)) == 0
+    assert slope(UNIT) > 0 and slope(replace(UNIT, leak=0.0)) == 0
 
 
 def test_gradients_are_those_of_the_formula_between_its_jumps(x64):
@@ -195,12 +196,12 @@ def test_float64_times_are_kept_beside_float32_params(x64):
     params = clock(2.0, dtype=jnp.float32)
     params = jax.tree.map(lambda a: a.astype(jnp.float32), params)
     stamps = 1.7e9 + np.arange(0.0, 6.0, 0.1)[None] + 0.03
-    gates = CELL.time_gate(params, jnp.asarray(stamps))
+    gates = UNIT.time_gate(params, jnp.asarray(stamps))
     period = np.exp(np.float64(params.log_period[0]))
     phase = (stamps / period) % 1
     assert gates.dtype == jnp.float64
-    np.testing.assert_allclose(CELL.open_share(params, jnp.asarray(stamps)), (phase < 0.5).mean())
-    carry, ys = sj.unroll(CELL, params, sj.cells.Timed(jnp.ones((1, 60, 2)), jnp.asarray(stamps)))
+    np.testing.assert_allclose(UNIT.open_share(params, jnp.asarray(stamps)), (phase < 0.5).mean())
+    carry, ys = sj.unroll(UNIT, params, sj.cells.Timed(jnp.ones((1, 60, 2)), jnp.asarray(stamps)))
     assert {ys.dtype, carry.h.dtype, carry.c.dtype} == {jnp.dtype(jnp.float32)}
 
 
