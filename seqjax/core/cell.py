@@ -107,8 +107,9 @@ class Composite(Spec, abc.ABC):
 
     Example:
       >>> import seqjax as sj
-      >>> sj.Residual(sj.Bidirectional(sj.GRU(4))).members
-      (Bidirectional(cell=GRU(hidden_size=4)),)
+      >>> cell = sj.Residual(sj.GRU(4))
+      >>> cell.members == (sj.GRU(4),)
+      True
     """
 
     @property

@@ -27,7 +27,7 @@ NO_SHAPE = {
 }
 # Files that implement no paper: machinery that runs, stores or proves.
 MACHINERY = {
-    *("core/scan.py", "data/ragged.py", "decoding/engine/logits.py"),
+    *("core/scan.py", "core/steps.py", "data/ragged.py", "decoding/engine/logits.py"),
     *("decoding/processors/endings.py", "decoding/processors/given_tokens.py"),
     *("decoding/processors/prompts.py", "decoding/processors/sequences.py"),
     *("decoding/sampling/stream.py", "testing.py", "training/saving.py"),
