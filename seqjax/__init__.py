@@ -49,8 +49,9 @@ from seqjax.cells.learned_carry import LearnedCarry
 from seqjax.cells.lstm import LSTM, LSTMCarry
 from seqjax.cells.stack import Residual, Stack
 from seqjax.cells.zoneout import Zoneout
-from seqjax.core.cell import Cell, RecurrentCell
+from seqjax.core.cell import Cell
 from seqjax.core.noise import Noise
+from seqjax.core.recurrent import RecurrentCell
 from seqjax.core.scan import scan
 from seqjax.core.unroll import unroll
 from seqjax.data.corpus import Corpus

@@ -14,7 +14,7 @@ import numpy as np
 
 from seqjax import attention, cells, core, initializers, linear
 from seqjax._internal import checks, specs, trees
-from seqjax.core.cell import takes
+from seqjax.core.cell import is_encoder
 from seqjax.core.noise import has_noise, is_noise
 from seqjax.core.unroll import unroll
 
@@ -59,22 +59,19 @@ def check_cell(
         case = _make_case(cell, input_size, batch_size, length, seed, noisy=False)
         properties = [_check_row_by_row, _check_padding, _check_batch, _check_transformations]
         properties += [_check_gradients, _check_traces]
-        if hasattr(cell, "step"):
+        if not is_encoder(cell):
             properties.append(_check_split)
         for check in properties:
             check(case)
         noisy = _make_case(cell, input_size, batch_size, length, seed, noisy=True)
         if has_noise(noisy.carry):
-            stepped = (_check_row_by_row, _check_split) if hasattr(cell, "step") else ()
+            stepped = () if is_encoder(cell) else (_check_row_by_row, _check_split)
             for check in (_check_padding, _check_batch, _check_gradients, *stepped):
                 check(noisy)
 
 
 class _Case(NamedTuple):
-    """Random data for one cell: xs [B, T, D], mask and reset [B, T].
-
-    reset is None for a cell whose `unroll` takes none: with one it would only be stepped.
-    """
+    """Random data for one cell: xs [B, T, D], mask and reset [B, T]."""
 
     cell: Any
     params: Any
@@ -82,7 +79,7 @@ class _Case(NamedTuple):
     initial: Any
     xs: jax.Array
     mask: jax.Array
-    reset: jax.Array | None
+    reset: jax.Array
 
 
 def _make_case(cell, input_size, batch_size, length, seed, noisy) -> _Case:
@@ -93,8 +90,6 @@ def _make_case(cell, input_size, batch_size, length, seed, noisy) -> _Case:
     initial = cell.initial_carry(params, batch_size, key=jax.random.key(1) if noisy else None)
     mask = random.random((batch_size, length)) < 0.7
     mask[0] = True
-    resets = not hasattr(cell, "unroll") or takes(cell.unroll, "reset")
-    reset = jnp.asarray(random.random((batch_size, length)) < 0.25)
     return _Case(
         cell=cell,
         params=params,
@@ -102,7 +97,7 @@ def _make_case(cell, input_size, batch_size, length, seed, noisy) -> _Case:
         initial=initial,
         xs=jnp.asarray(random.normal(size=(batch_size, length, input_size))),
         mask=jnp.asarray(mask),
-        reset=reset if resets else None,
+        reset=jnp.asarray(random.random((batch_size, length)) < 0.25),
     )
 
 
@@ -147,7 +142,7 @@ def _check_types(cell, input_size, batch_size, dtype) -> None:
         carry = cell.initial_carry(params, batch_size, key=key)
         xs = jnp.ones((batch_size, 2, input_size), dtype)
         after, ys = unroll(cell, params, xs, carry=carry)
-        if hasattr(cell, "step"):
+        if not is_encoder(cell):
             after, y = cell.step(params, carry, xs[:, 0])
             ys = {"unroll": ys, "step": y}
         return carry, after, ys
@@ -165,7 +160,7 @@ def _check_types(cell, input_size, batch_size, dtype) -> None:
 def _check_row_by_row(case: _Case) -> None:
     """Equals a Python loop over each row; an encoder, each row's segments run alone."""
     carry, ys = _run_case(case)
-    if not hasattr(case.cell, "step"):
+    if is_encoder(case.cell):
         alone = _segments_alone(case)
         ys = _run_case(case, carry=case.initial)[1]
         _close("unroll equals each segment run alone", ys, alone)
@@ -174,7 +169,7 @@ def _check_row_by_row(case: _Case) -> None:
         take = functools.partial(jax.tree.map, lambda a: a[row : row + 1])  # noqa: B023
         now, initial, outputs = take(case.carry), take(case.initial), []
         for t in range(case.xs.shape[1]):
-            if case.reset is not None and case.reset[row, t]:
+            if case.reset[row, t]:
                 now = _restarted(initial, now)
             if case.mask[row, t]:
                 now, y = _step(case.cell, case.params, now, case.xs[row : row + 1, t])
@@ -199,7 +194,7 @@ def _segments_alone(case: _Case):
     result = jax.tree.map(lambda a: np.zeros(a.shape), _run_case(case)[1])
     none = jnp.zeros((batch_size, length), bool)
     for row in range(batch_size):
-        starts = np.cumsum(np.asarray(none if case.reset is None else case.reset)[row])
+        starts = np.cumsum(np.asarray(case.reset)[row])
         for segment in np.unique(starts):
             steps = np.flatnonzero((starts == segment) & np.asarray(case.mask[row]))
             xs = jnp.zeros_like(case.xs).at[row, : len(steps)].set(case.xs[row, steps])
@@ -228,7 +223,7 @@ def _dirty(case: _Case) -> list[jax.Array]:
 
 
 def _no_resets(case: _Case):
-    return None if case.reset is None else jnp.zeros_like(case.reset)
+    return jnp.zeros_like(case.reset)
 
 
 def _check_batch(case: _Case) -> None:

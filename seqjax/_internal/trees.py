@@ -1,6 +1,5 @@
 """Operations on all leaves of a tree: choosing, indexing by slot [N, ...], slicing by time."""
 
-import functools
 from typing import Any
 
 import jax
@@ -44,14 +43,22 @@ def vary_like(tree: Any, like: Any) -> Any:
     There a loop's carry must come in as it goes out: an array made of constants is the same on all
     devices, until something that is not is added to it.
     """
-    leaves = [leaf for leaf in jax.tree.leaves(like) if isinstance(leaf, jax.Array) and leaf.size]
-    if not leaves or not jax.sharding.get_abstract_mesh().manual_axes:
+    if not jax.sharding.get_abstract_mesh().manual_axes:
         return tree
-    plain = lambda leaf: leaf if is_plain(leaf) else jax.random.key_data(leaf)
-    firsts = [plain(leaf).ravel()[0] for leaf in leaves]
-    flags = [first == jnp.zeros_like(first) for first in firsts]
-    varying = functools.reduce(jnp.logical_or, flags)
-    return jax.tree.map(lambda leaf: jnp.where(varying, leaf, leaf), tree)
+    leaves = [leaf for leaf in jax.tree.leaves(like) if isinstance(leaf, jax.Array)]
+    axes = frozenset().union(*map(_varying, leaves))
+
+    def one(leaf):
+        missing = tuple(sorted(axes - _varying(leaf)))
+        return jax.lax.pcast(leaf, missing, to="varying")
+
+    return jax.tree.map(one, tree)
+
+
+def _varying(leaf: Any) -> frozenset:
+    """The axes of a mesh along which a leaf differs, by the names that JAX 0.10 to 0.12 give it."""
+    aval: Any = jax.typeof(leaf)
+    return aval.mat.varying if hasattr(aval, "mat") else aval.vma
 
 
 def is_plain(leaf: Any) -> bool:

@@ -10,10 +10,12 @@ from seqjax._internal import checks
 from seqjax._internal.specs import Spec
 from seqjax._internal.types import Carry, Params
 from seqjax.attention.base import Attended, Attention, PreparedMemory, check_attention
-from seqjax.core.cell import RecurrentCell, check_cell_like, run, run_steps
+from seqjax.core.cell import ALL, check_cell_like, is_encoder
 from seqjax.core.noise import fold_in
 from seqjax.core.products import dot
-from seqjax.core.scan import Reset, zero_rows
+from seqjax.core.recurrent import RecurrentCell
+from seqjax.core.run import run, run_steps
+from seqjax.core.steps import Steps
 from seqjax.initializers.weights import GlorotUniform
 
 QUERIES = "previous", "current"
@@ -134,7 +136,7 @@ class AttentionDecoder(Spec, doors=("bind",)):
     def __post_init__(self):
         check_cell_like("cell", self.cell)
         checks.require(
-            hasattr(self.cell, "step"),
+            not is_encoder(self.cell),
             f"cell is {self.cell!r}, an encoder; expected a cell with a step. Let the encoder make "
             "the memory.",
         )
@@ -222,24 +224,24 @@ class AttentionDecoder(Spec, doors=("bind",)):
         return carry, DecoderOutput(output, seen.context, seen.alignment)
 
     def unroll(
-        self, params: BoundDecoder, carry: Carry, xs, mask=None, reset: Reset | None = None
+        self, params: BoundDecoder, carry: Carry, xs, steps: Steps = ALL
     ) -> tuple[AttentionDecoderCarry, DecoderOutput]:
-        """Runs over time: xs [N, T, D], mask [N, T] or None -> carry, ys [N, T, ...].
+        """Runs over time: (carry, xs [N, T, D], which steps) -> (carry, ys [N, T, ...]).
 
         A cell that does not wait for what was read runs alone first; then all steps look at once.
         """
         waits = self.query == "previous" or self.input_feeding
         if waits or jax.tree.leaves(carry.attention):
-            return run_steps(self, params, carry, xs, mask, reset)
+            return run_steps(self, params, carry, xs, steps)
         own, rows = params.params, xs.shape[:2]
-        inner = None if reset is None else reset._replace(initial=reset.initial.cell)
-        cell, ys = run(self.cell, own.cell, carry.cell, xs, mask, inner)
+        inner = steps.member(lambda carry: carry.cell)
+        cell, ys = run(self.cell, own.cell, carry.cell, xs, inner)
         query = ys.reshape(-1, ys.shape[-1])
         seen, state = self.attention.attend(own.attention, params.memory, query, carry.attention)
         seen = jax.tree.map(lambda a: a.reshape(*rows, *a.shape[1:]), seen)
         out = DecoderOutput(self._output(own, seen, ys), seen.context, seen.alignment)
         carry = carry._replace(cell=cell, attention=state)
-        return carry, out if mask is None else zero_rows(mask, out)
+        return carry, steps.zero_padding(out)
 
     @property
     def _output_in_carry(self) -> bool:

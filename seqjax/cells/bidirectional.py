@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
-from seqjax._internal.specs import Spec
-from seqjax.core.cell import EncoderError, check_cell_like, example_inputs, run
+from seqjax.core.cell import ALL, Encoder, check_cell_like, example_inputs
 from seqjax.core.noise import fold_in
 from seqjax.core.reverse import reverse_time
-from seqjax.core.scan import Reset
+from seqjax.core.run import run
+from seqjax.core.steps import Steps
 
 MERGES = {
     "concat": lambda a, b: jnp.concatenate([a, b], axis=-1),
@@ -47,7 +47,7 @@ class BidirectionalCarry(NamedTuple):
 
 @final
 @dataclass(frozen=True)
-class Bidirectional(Spec):
+class Bidirectional(Encoder):
     """Reads a sequence in both directions. Schuster and Paliwal 1997.
 
         yₜ = merge(fₜ, bₜ),   f forward from the first step, b backward from each row's last
@@ -86,7 +86,7 @@ class Bidirectional(Spec):
 
     def init(self, key: jax.Array, input_size: int) -> BidirectionalParams:
         """Draws params of both directions for inputs [..., D]."""
-        forward, backward = self._cells()
+        forward, backward = self.members
         key_f, key_b = jax.random.split(key)
         return BidirectionalParams(
             forward.init(key_f, input_size), backward.init(key_b, input_size)
@@ -98,44 +98,34 @@ class Bidirectional(Spec):
 
     def initial_carry(self, params: Any, batch_size: int, key=None) -> BidirectionalCarry:
         """The initial carries of both directions, leaves [B, ...]."""
-        forward, backward = self._cells()
+        forward, backward = self.members
         return BidirectionalCarry(
             forward.initial_carry(params.forward, batch_size, fold_in(key, 0)),
             backward.initial_carry(params.backward, batch_size, fold_in(key, 1)),
         )
 
     @property
-    def step(self):
-        """There is none.
-
-        Raises:
-          EncoderError: (a ValueError) always.
-        """
-        raise EncoderError(
-            "Bidirectional cannot be stepped: its output at a step depends on the steps after it. "
-            "Run it with unroll, or use its cell alone where inputs come one at a time."
-        )
+    def members(self) -> tuple[Any, Any]:
+        """The cell that reads forward and the one that reads backward."""
+        return self.cell, self.cell if self.backward is None else self.backward
 
     def unroll(
-        self, params: Any, carry: Any, xs: Any, mask=None, reset: Reset | None = None, *, run=run
-    ):
-        """Both directions over xs [B, T, ...], mask [B, T] or None; ys [B, T, N] in xs' order.
+        self, params: BidirectionalParams, carry: Any, xs: Any, steps: Steps = ALL
+    ) -> tuple[BidirectionalCarry, jax.Array]:
+        """Both directions: (carry, xs [B, T, ...], which steps) -> (carry, ys [B, T, N]).
 
         Raises:
           ValueError: if widths that must be equal differ.
         """
-        forward, backward = self._cells()
-        reset_f = reset and Reset(reset.flags, reset.initial.forward)
-        carry_f, ys_f = run(forward, params.forward, carry.forward, xs, mask, reset_f)
-        xs, mask, flags, restore = reverse_time(xs, mask, reset and reset.flags)
-        reset_b = reset and Reset(flags, reset.initial.backward)
-        carry_b, ys_b = run(backward, params.backward, carry.backward, xs, mask, reset_b)
+        forward, backward = self.members
+        own = steps.member(lambda carry: carry.forward)
+        carry_f, ys_f = run(forward, params.forward, carry.forward, xs, own)
+        xs, steps, restore = reverse_time(xs, steps)
+        own = steps.member(lambda carry: carry.backward)
+        carry_b, ys_b = run(backward, params.backward, carry.backward, xs, own)
         checks.require(
             self.merge == "concat" or ys_f.shape == ys_b.shape,
             f"merge is {self.merge!r} but the directions put out widths {ys_f.shape[-1]} and "
             f"{ys_b.shape[-1]}; expected equal ones, or merge='concat'.",
         )
         return BidirectionalCarry(carry_f, carry_b), MERGES[self.merge](ys_f, restore(ys_b))
-
-    def _cells(self) -> tuple[Any, Any]:
-        return self.cell, self.cell if self.backward is None else self.backward

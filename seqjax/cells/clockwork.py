@@ -10,8 +10,8 @@ import numpy as np
 
 from seqjax._internal import checks
 from seqjax.cells.activations import Activation, activation_function, named_activation
-from seqjax.core.cell import RecurrentCell
 from seqjax.core.products import Affine
+from seqjax.core.recurrent import RecurrentCell
 from seqjax.initializers.weights import GlorotUniform, Initializer, Orthogonal
 
 

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from seqjax._internal import checks
 from seqjax.cells.lstm import LSTMCarry, lstm_bias
 from seqjax.cells.peephole import remember
-from seqjax.core.cell import RecurrentCell
 from seqjax.core.products import Affine, accumulator, add_bias
+from seqjax.core.recurrent import RecurrentCell
 from seqjax.initializers.gate_biases import Gates
 from seqjax.initializers.weights import GlorotUniform, Initializer, Orthogonal, blocks
 

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from seqjax._internal import checks
 from seqjax.cells.activations import name_gate
 from seqjax.cells.lstm import LSTMCarry
-from seqjax.core.cell import RecurrentCell
 from seqjax.core.products import Affine, accumulator
+from seqjax.core.recurrent import RecurrentCell
 from seqjax.initializers.gate_biases import Gates
 from seqjax.initializers.weights import GlorotUniform, Initializer, Uniform, blocks
 

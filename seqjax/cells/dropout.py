@@ -8,8 +8,9 @@ import jax.numpy as jnp
 
 from seqjax._internal import checks
 from seqjax._internal.specs import Spec
+from seqjax.core.cell import ALL
 from seqjax.core.noise import Noise, draw_rows, over_time
-from seqjax.core.scan import zero_rows
+from seqjax.core.steps import Steps
 
 
 @final
@@ -62,12 +63,14 @@ class Dropout(Spec):
             return carry, x
         return carry.advance(), self._drop(self._keys(carry), x)
 
-    def unroll(self, params: Any, carry: Any, xs: jax.Array, mask=None, reset=None):
-        """All steps at once: xs [B, T, ...] -> ys [B, T, ...], 0 where mask [B, T] is False."""
+    def unroll(
+        self, params: Any, carry: Any, xs: jax.Array, steps: Steps = ALL
+    ) -> tuple[Any, jax.Array]:
+        """All steps at once: (carry, xs [B, T, ...], which steps) -> (carry, ys [B, T, ...])."""
         if isinstance(carry, Noise):
-            carry, seen = over_time(carry, xs.shape[1], mask, reset and reset.flags)
+            carry, seen = over_time(carry, xs.shape[1], steps.mask, steps.reset)
             xs = self._drop(self._keys(seen), xs)
-        return carry, (xs if mask is None else zero_rows(mask, xs))
+        return carry, steps.zero_padding(xs)
 
     def _keys(self, noise: Noise) -> jax.Array:
         return noise.each_sequence() if self.variational else noise.each_step()

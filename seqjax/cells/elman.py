@@ -8,8 +8,8 @@ import jax.numpy as jnp
 
 from seqjax._internal import checks
 from seqjax.cells.activations import Activation, activation_function, named_activation
-from seqjax.core.cell import RecurrentCell
 from seqjax.core.products import Affine
+from seqjax.core.recurrent import RecurrentCell
 from seqjax.initializers.weights import GlorotUniform, Initializer, Orthogonal
 
 

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 from seqjax._internal import checks
 from seqjax._internal.specs import Spec
 from seqjax.cells.activations import Activation, activation_function, named_activation
+from seqjax.core.cell import ALL
 from seqjax.core.products import add_bias, dot
-from seqjax.core.scan import zero_rows
+from seqjax.core.steps import Steps
 from seqjax.initializers.weights import GlorotUniform, Initializer
 
 
@@ -81,9 +82,8 @@ class Feedforward(Spec):
         z = add_bias(dot("xs", x, params.w), params.b)
         return carry, activation_function(self.activation)(z).astype(params.w.dtype)
 
-    def unroll(self, params: FeedforwardParams, carry: tuple[()], xs, mask=None, reset=None):
-        """All steps at once: xs [B, T, D], mask [B, T] or None -> ys [B, T, H]."""
+    def unroll(self, params: FeedforwardParams, carry: tuple[()], xs, steps: Steps = ALL):
+        """All steps at once: (carry, xs [B, T, D], which steps) -> (carry, ys [B, T, H])."""
         checks.vectors(xs)
-        if mask is None:
-            return self.step(params, carry, xs)
-        return carry, zero_rows(mask, self.step(params, carry, zero_rows(mask, xs))[1])
+        carry, ys = self.step(params, carry, steps.zero_padding(xs))
+        return carry, steps.zero_padding(ys)

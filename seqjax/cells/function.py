@@ -8,7 +8,8 @@ import jax
 from seqjax._internal import checks
 from seqjax._internal.specs import Spec
 from seqjax.cells.activations import Activation, activation_function, named_activation
-from seqjax.core.scan import zero_rows
+from seqjax.core.cell import ALL
+from seqjax.core.steps import Steps
 
 
 @final
@@ -60,12 +61,14 @@ class Lambda(Spec):
         """x [B, D] -> y [B, N]."""
         return carry, activation_function(self.function)(x)
 
-    def unroll(self, params: Any, carry: tuple[()], xs: jax.Array, mask=None, reset=None):
-        """All steps at once: xs [B, T, D], mask [B, T] or None -> ys [B, T, N]."""
-        ys = activation_function(self.function)(xs if mask is None else zero_rows(mask, xs))
+    def unroll(
+        self, params: Any, carry: tuple[()], xs: jax.Array, steps: Steps = ALL
+    ) -> tuple[tuple[()], jax.Array]:
+        """All steps at once: (carry, xs [B, T, D], which steps) -> (carry, ys [B, T, N])."""
+        ys = activation_function(self.function)(steps.zero_padding(xs))
         checks.require(
             ys.shape[:2] == xs.shape[:2],
             f"function turns {list(xs.shape)} into {list(ys.shape)}; expected [B, T, ...] to stay, "
             "as of a function of the last axis.",
         )
-        return carry, (ys if mask is None else zero_rows(mask, ys))
+        return carry, steps.zero_padding(ys)

@@ -1,6 +1,5 @@
 """A cell whose initial state is learned."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, final
 
@@ -8,9 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
-from seqjax._internal.specs import Spec
-from seqjax.cells.stack import check_steppable
-from seqjax.core.cell import check_cell_like, example_inputs, run
+from seqjax.core.cell import ALL, Composite, check_cell_like, check_steppable, example_inputs
+from seqjax.core.run import run
+from seqjax.core.steps import Steps
 
 
 class LearnedCarryParams(NamedTuple):
@@ -27,13 +26,13 @@ class LearnedCarryParams(NamedTuple):
 
 @final
 @dataclass(frozen=True)
-class LearnedCarry(Spec, doors=("initial_carry", "_step", "unroll")):
+class LearnedCarry(Composite):
     """Makes a cell's initial carry part of its params, the same for every row.
 
         h₀ = params.carry, [...] repeated over B rows;   hₜ, yₜ = step(hₜ₋₁, xₜ)
 
-    Every floating-point leaf of the carry is learned, from the wrapped cell's own initial carry
-    on; counters and noise are not. A reset returns to the learned carry, and its gradient counts.
+    Every floating-point leaf of the carry is learned, starting at the wrapped cell's own initial
+    carry; counters and noise are not. A reset returns to the learned carry, whose gradient counts.
 
     Forcada and Carrasco 1995.
 
@@ -79,18 +78,21 @@ class LearnedCarry(Spec, doors=("initial_carry", "_step", "unroll")):
         return jax.tree.map(fill, self.cell.initial_carry(params.cell, batch_size, key))
 
     @property
-    def step(self) -> Callable:
-        """The wrapped cell's step: (params, carry, x) -> (carry, y).
+    def members(self) -> tuple[Any, ...]:
+        """The wrapped cell."""
+        return (self.cell,)
+
+    def step(self, params: LearnedCarryParams, carry: Any, x: Any) -> tuple[Any, Any]:
+        """The wrapped cell's step: (carry, x [B, ...]) -> (carry, y [B, ...]).
 
         Raises:
-          EncoderError: (a ValueError) if the wrapped cell is an encoder.
+          ValueError: if the wrapped cell is an encoder.
         """
-        check_steppable(self, self.cell)
-        return self._step
-
-    def _step(self, params: LearnedCarryParams, carry: Any, x: Any) -> tuple[Any, Any]:
+        check_steppable("cell", self)
         return self.cell.step(params.cell, carry, x)
 
-    def unroll(self, params: Any, carry: Any, xs: Any, mask=None, reset=None, *, run=run):
-        """The wrapped cell over time: xs [B, T, ...], mask [B, T] -> carry, ys [B, T, ...]."""
-        return run(self.cell, params.cell, carry, xs, mask, reset)
+    def unroll(
+        self, params: LearnedCarryParams, carry: Any, xs: Any, steps: Steps = ALL
+    ) -> tuple[Any, Any]:
+        """The wrapped cell: (carry, xs [B, T, ...], which steps) -> (carry, ys [B, T, ...])."""
+        return run(self.cell, params.cell, carry, xs, steps)

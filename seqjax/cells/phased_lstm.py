@@ -12,8 +12,8 @@ from seqjax._internal import checks
 from seqjax.cells.activations import name_gate
 from seqjax.cells.lstm import LSTMCarry, lstm_bias, zero_lstm_carry
 from seqjax.cells.peephole import remember
-from seqjax.core.cell import RecurrentCell
 from seqjax.core.products import Affine, accumulator, add_bias, dot
+from seqjax.core.recurrent import RecurrentCell
 from seqjax.initializers.gate_biases import Gates
 from seqjax.initializers.weights import (
     GlorotUniform,

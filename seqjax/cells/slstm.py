@@ -8,8 +8,8 @@ import jax.numpy as jnp
 
 from seqjax._internal import checks
 from seqjax.cells.activations import name_gate
-from seqjax.core.cell import RecurrentCell
 from seqjax.core.products import Affine, accumulator, add_bias, dot
+from seqjax.core.recurrent import RecurrentCell
 from seqjax.initializers.weights import GlorotUniform, Initializer, Orthogonal, blocks
 
 

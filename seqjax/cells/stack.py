@@ -1,21 +1,20 @@
 """Cells on top of each other."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, final
 
 import jax
 
 from seqjax._internal import checks
-from seqjax._internal.specs import Spec
-from seqjax.core.cell import EncoderError, check_cell_like, example_inputs, run
+from seqjax.core.cell import ALL, Composite, check_cell_like, check_steppable, example_inputs
 from seqjax.core.noise import fold_in
-from seqjax.core.scan import Reset, zero_rows
+from seqjax.core.run import run
+from seqjax.core.steps import Steps
 
 
 @final
 @dataclass(frozen=True)
-class Stack(Spec, doors=("initial_carry", "_step", "unroll")):
+class Stack(Composite):
     """Cells in series: the outputs of one are the inputs of the next.
 
         hⁱₜ, yⁱₜ = cellᵢ(hⁱₜ₋₁, yⁱ⁻¹ₜ),   y⁰ₜ = xₜ,   yₜ of the stack is that of the last cell
@@ -74,39 +73,39 @@ class Stack(Spec, doors=("initial_carry", "_step", "unroll")):
         )
 
     @property
-    def step(self) -> Callable:
-        """One step through all members: (params, carry, x [B, D]) -> (carry, y [B, N]).
+    def members(self) -> tuple[Any, ...]:
+        """The cells."""
+        return self.cells
+
+    def step(self, params: Any, carry: Any, x: Any) -> tuple[Any, Any]:
+        """One step through all members: (carry, x [B, D]) -> (carry, y [B, N]).
 
         Raises:
-          EncoderError: (a ValueError) if a member is an encoder.
+          ValueError: if a member is an encoder.
         """
-        for cell in self.cells:
-            check_steppable(self, cell)
-        return self._step
-
-    def _step(self, params: Any, carry: Any, x: Any) -> tuple[Any, Any]:
+        check_steppable("cell", self)
         new = []
         for cell, p, c in zip(self.cells, params, carry, strict=True):
             c, x = cell.step(p, c, x)
             new.append(c)
         return tuple(new), x
 
-    def unroll(self, params: Any, carry: Any, xs: Any, mask=None, reset=None, *, run=run):
+    def unroll(self, params: Any, carry: Any, xs: Any, steps: Steps = ALL) -> tuple[Any, Any]:
         """Layer by layer: each member over the whole sequence in its fastest form.
 
-        xs [B, T, D], mask [B, T] or None -> carry, ys [B, T, N].
+        (carry, xs [B, T, D], which steps) -> (carry, ys [B, T, N]).
         """
         new = []
         for index, cell in enumerate(self.cells):
-            inner = reset and Reset(reset.flags, reset.initial[index])
-            c, xs = run(cell, params[index], carry[index], xs, mask, inner)
+            own = steps.member(lambda carry: carry[index])  # noqa: B023
+            c, xs = run(cell, params[index], carry[index], xs, own)
             new.append(c)
         return tuple(new), xs
 
 
 @final
 @dataclass(frozen=True)
-class Residual(Spec, doors=("initial_carry", "_step", "unroll")):
+class Residual(Composite):
     """Adds a cell's inputs to its outputs: y = x + cell(x). He et al. 2016; Wu et al. 2016.
 
     Inputs and outputs are [B, T, D]. Params and carry are the wrapped cell's.
@@ -152,27 +151,29 @@ class Residual(Spec, doors=("initial_carry", "_step", "unroll")):
         return self.cell.initial_carry(params, batch_size, key)
 
     @property
-    def step(self) -> Callable:
-        """One step: (params, carry, x [B, D]) -> (carry, x + y [B, D]).
+    def members(self) -> tuple[Any, ...]:
+        """The wrapped cell."""
+        return (self.cell,)
+
+    def step(self, params: Any, carry: Any, x: jax.Array) -> tuple[Any, jax.Array]:
+        """One step: (carry, x [B, D]) -> (carry, x + y [B, D]).
 
         Raises:
-          EncoderError: (a ValueError) if the wrapped cell is an encoder.
+          ValueError: if the wrapped cell is an encoder.
         """
-        check_steppable(self, self.cell)
-        return self._step
-
-    def _step(self, params: Any, carry: Any, x: jax.Array) -> tuple[Any, jax.Array]:
+        check_steppable("cell", self)
         carry, y = self.cell.step(params, carry, x)
         return carry, self._add(x, y)
 
-    def unroll(self, params: Any, carry: Any, xs: jax.Array, mask=None, reset=None, *, run=run):
+    def unroll(
+        self, params: Any, carry: Any, xs: jax.Array, steps: Steps = ALL
+    ) -> tuple[Any, jax.Array]:
         """The wrapped cell over the whole sequence, plus its inputs where they are real.
 
-        xs [B, T, D], mask [B, T] or None -> carry, ys [B, T, D].
+        (carry, xs [B, T, D], which steps) -> (carry, ys [B, T, D]).
         """
-        if mask is not None:
-            xs = zero_rows(mask, xs)
-        carry, ys = run(self.cell, params, carry, xs, mask, reset)
+        xs = steps.zero_padding(xs)
+        carry, ys = run(self.cell, params, carry, xs, steps)
         return carry, self._add(xs, ys)
 
     def _add(self, x: jax.Array, y: jax.Array) -> jax.Array:
@@ -195,12 +196,3 @@ def output_size(cell: Any, params: Any, input_size: int) -> int:
         return run(cell, params, cell.initial_carry(params, 1), xs)[1]
 
     return jax.eval_shape(outputs, params).shape[-1]
-
-
-def check_steppable(spec: Any, member: Any) -> None:
-    """Raises EncoderError, naming the spec, if one of its members has no step."""
-    if not hasattr(member, "step"):
-        raise EncoderError(
-            f"{type(spec).__name__} cannot be stepped: its member {type(member).__name__} is an "
-            "encoder, which reads whole sequences. Run it with unroll."
-        )

@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
-from seqjax.core.cell import RecurrentCell, example_inputs
+from seqjax.core.cell import example_inputs
 from seqjax.core.noise import Noise, draw_rows, fold_in
 from seqjax.core.products import Affine
+from seqjax.core.recurrent import RecurrentCell
 
 LEAF = jax.tree.structure(0.0)
 

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from seqjax._internal import checks
 from seqjax._internal.types import Carry, Params
 from seqjax.core.noise import has_noise, is_noise
-from seqjax.core.scan import check_batch, restart_rows
+from seqjax.core.scan import check_batch
+from seqjax.core.steps import restart_rows
 
 
 def reset_carry(cell: Any, params: Params, carry: Carry, reset: jax.Array) -> Carry:

@@ -1,4 +1,4 @@
-"""What a cell is, and the two ways of running one over time.
+"""What a cell is.
 
 Notation, here and in every docstring of the package:
   B batch · T time · S memory length · D input size · H hidden size · P projection size
@@ -7,7 +7,6 @@ Notation, here and in every docstring of the package:
 """
 
 import abc
-import inspect
 from typing import Any, Protocol, final
 
 import jax
@@ -15,9 +14,9 @@ import jax.numpy as jnp
 
 from seqjax._internal import checks
 from seqjax._internal.specs import Spec
-from seqjax.core.deferred import recur_over_time
-from seqjax.core.products import Affine, add_bias, affine, dot
-from seqjax.core.scan import Reset, scan, swap_time, zero_rows
+from seqjax.core.steps import Steps
+
+ALL = Steps()  # every step is real, and none begins again
 
 
 class Cell(Protocol):
@@ -25,7 +24,7 @@ class Cell(Protocol):
 
     Configuration lives in the spec, numbers in `params`, the past in `carry`. A class of one's
     own with these three methods is a cell; `seqjax.testing.check_cell` proves that it keeps the
-    contract. With an `unroll(params, carry, xs, mask)` besides, it is a `SequenceCell`.
+    contract. One that also has an `unroll(params, carry, xs, steps)` is a `SequenceCell`.
 
         hₜ, yₜ = step(hₜ₋₁, xₜ),   leaves of h [B, ...], x [B, D], y [B, ...]
 
@@ -66,10 +65,9 @@ class Cell(Protocol):
 class SequenceCell(Cell, Protocol):
     """A cell with the same recurrence over a whole sequence, equal to its steps and faster.
 
-    Its `unroll` owes what stepping gives: masked inputs are zeroed before they are used, the carry
-    is held there and ys are 0. `reset` may be left out; there, the cell is stepped.
+    Its `unroll` owes what stepping gives: it obeys `steps`, whose methods say each rule.
 
-        xs [B, T, ...], mask [B, T], leaves of the carry [B, ...] -> carry, ys [B, T, ...]
+        xs [B, T, ...], leaves of the carry [B, ...] -> carry, ys [B, T, ...]
 
     Such forms: Appleyard, Kočiský and Blunsom 2016 (input products of all steps at once); Martin
     and Cundy 2018 (linear recurrences in parallel).
@@ -77,99 +75,76 @@ class SequenceCell(Cell, Protocol):
     Example:
       >>> import jax.numpy as jnp
       >>> import seqjax as sj
-      >>> class Total:
+      >>> class Double:
       ...     def init(self, key, input_size):
       ...         return ()
       ...     def initial_carry(self, params, batch_size, key=None):
-      ...         return jnp.zeros((batch_size, 2))
+      ...         return ()
       ...     def step(self, params, carry, x):
-      ...         return carry + x, carry + x
-      ...     def unroll(self, params, carry, xs, mask):
-      ...         real = jnp.ones(xs.shape[:2], bool) if mask is None else mask
-      ...         xs = jnp.where(real[..., None], xs, 0)
-      ...         ys = carry[:, None] + jnp.cumsum(xs, axis=1)
-      ...         return carry + jnp.sum(xs, axis=1), jnp.where(real[..., None], ys, 0)
-      >>> carry, ys = sj.unroll(Total(), (), jnp.ones((2, 3, 2)), lengths=jnp.array([3, 1]))
-      >>> ys[..., 0].tolist(), carry[:, 0].tolist()
-      ([[1.0, 2.0, 3.0], [1.0, 0.0, 0.0]], [3.0, 1.0])
+      ...         return carry, 2 * x
+      ...     def unroll(self, params, carry, xs, steps):
+      ...         return carry, 2 * steps.zero_padding(xs)
+      >>> carry, ys = sj.unroll(Double(), (), jnp.ones((2, 3, 1)), lengths=jnp.array([3, 1]))
+      >>> ys[..., 0].tolist()
+      [[2.0, 2.0, 2.0], [2.0, 0.0, 0.0]]
     """
 
-    def unroll(
-        self, params: Any, carry: Any, xs: Any, mask: Any, reset: Reset | None = None
-    ) -> tuple[Any, Any]:
-        """(carry, xs [B, T, ...], mask [B, T] or None) -> (carry, ys [B, T, ...])."""
+    def unroll(self, params: Any, carry: Any, xs: Any, steps: Steps) -> tuple[Any, Any]:
+        """(carry, xs [B, T, ...], which steps) -> (carry, ys [B, T, ...])."""
         ...
 
 
-class EncoderError(ValueError, AttributeError):
-    """Raised when an encoder, which reads whole sequences, is asked to take one step.
+class Composite(Spec, abc.ABC):
+    """A cell made of cells, which are its `members`. With an encoder among them it is one too.
 
-    It is an AttributeError too: an encoder is a cell without the attribute `step`.
+    Its `unroll` runs each member by `core.run(member, params, carry, xs, steps.member(select))`,
+    leaves of a carry [B, ...], xs [B, T, ...].
+
+    Graves, Mohamed and Hinton 2013, section 2, for a stack of recurrent layers.
+
+    Raises:
+      TypeError: if a subclass does not name its members.
+
+    Example:
+      >>> import seqjax as sj
+      >>> cell = sj.Residual(sj.GRU(4))
+      >>> cell.members == (sj.GRU(4),)
+      True
     """
 
-
-def run(
-    cell: Any, params: Any, carry: Any, xs: Any, mask=None, reset: Reset | None = None
-) -> tuple[Any, Any]:
-    """Runs a cell over xs [B, T, ...] by its `unroll` where it has one, else step by step.
-
-    Composite cells run their members with it. A cell whose `unroll` takes no `reset` is stepped
-    when there is one.
-    """
-    if hasattr(cell, "unroll"):
-        if reset is None:
-            return cell.unroll(params, carry, xs, mask)
-        if takes(cell.unroll, "reset"):
-            return cell.unroll(params, carry, xs, mask, reset=reset)
-        checks.require(
-            hasattr(cell, "step"),
-            f"reset was given but {type(cell).__name__}, an encoder, has an unroll that takes "
-            "none; give it a reset argument.",
-        )
-    return run_steps(cell, params, carry, xs, mask, reset)
+    @property
+    @abc.abstractmethod
+    def members(self) -> tuple[Any, ...]:
+        """The cells inside."""
 
 
-def run_steps(cell: Any, params: Any, carry: Any, xs: Any, mask=None, reset: Reset | None = None):
-    """Runs a cell over xs [B, T, ...] by its `step`: the definition that `unroll` must equal."""
-    flags, initial = reset or (None, None)
-    step = lambda carry, x: cell.step(params, carry, x)
-    return scan(step, carry, xs, mask=mask, reset=flags, initial=initial)
+class Encoder(Composite, doors=("initial_carry", "unroll")):
+    """A cell that reads whole sequences: it has an `unroll`, and cannot be stepped.
 
+    One that runs other cells names them as its `members`, so that `remat` and `truncate` of an
+    unroll reach them.
 
-class RecurrentCell(Spec, abc.ABC):
-    """A cell whose input enters by a projection and whose output is read off its carry.
+    Schuster and Paliwal 1997, for networks whose output at a step depends on later ones.
 
-        zₜ = project(xₜ),  hₜ = recur(hₜ₋₁, zₜ),  yₜ = output(hₜ)
-
-    Write `recur` and `output` (and `project`, where it is not x w_x + b) and get both forms:
-    `step`, and an `unroll` that projects all steps in one large product before the loop and sums
-    the gradient of each weight in one after it. This is what makes a gated cell fast, one's own
-    included. Appleyard, Kočiský and Blunsom 2016.
-
-    x is [B, D], z [B, N], y [B, H]; leaves of the carry are [B, ...].
+        xs [B, T, ...], leaves of the carry [B, ...] -> carry, ys [B, T, ...]
 
     Raises:
       TypeError: if a subclass leaves a method out.
-      ValueError: in a step, if `project` is not overridden and inputs are not floats [..., D].
+      ValueError: from `step`, always.
 
     Example:
       >>> import jax.numpy as jnp
-      >>> class Leaky(RecurrentCell):
+      >>> import seqjax as sj
+      >>> class Mean(Encoder):
       ...     def init(self, key, input_size):
-      ...         return jax.random.normal(key, (input_size + 4, 4))
+      ...         return ()
       ...     def initial_carry(self, params, batch_size, key=None):
-      ...         return jnp.zeros((batch_size, 4))
-      ...     def project(self, params, xs):
-      ...         return xs @ params[4:]
-      ...     def recur(self, params, carry, z, affine):
-      ...         return 0.9 * carry + 0.1 * jnp.tanh(affine(carry, params[:4], z))
-      ...     def output(self, params, carry):
-      ...         return carry
-      >>> cell = Leaky()
-      >>> params = cell.init(jax.random.key(0), input_size=2)
-      >>> carry, ys = cell.unroll(params, cell.initial_carry(params, 3), jnp.ones((3, 5, 2)))
-      >>> carry.shape, ys.shape
-      ((3, 4), (3, 5, 4))
+      ...         return ()
+      ...     def unroll(self, params, carry, xs, steps):
+      ...         mean = steps.zero_padding(xs).mean(axis=1, keepdims=True)
+      ...         return carry, steps.zero_padding(jnp.broadcast_to(mean, xs.shape))
+      >>> sj.unroll(Mean(), (), jnp.array([[[1.0], [3.0]]]))[1][..., 0].tolist()
+      [[2.0, 2.0]]
     """
 
     @abc.abstractmethod
@@ -178,55 +153,49 @@ class RecurrentCell(Spec, abc.ABC):
 
     @abc.abstractmethod
     def initial_carry(self, params: Any, batch_size: int, key: jax.Array | None = None) -> Any:
-        """The carry before the first step, leaves [B, ...]."""
+        """The carry before a run, leaves [B, ...]."""
 
-    def project(self, params: Any, xs: Any) -> Any:
-        """What needs no state, for all steps at once: [..., D] -> [..., N]; here x w_x + b.
+    @abc.abstractmethod
+    def unroll(self, params: Any, carry: Any, xs: Any, steps: Steps) -> tuple[Any, Any]:
+        """(carry, xs [B, T, ...], which steps) -> (carry, ys [B, T, ...])."""
+
+    @property
+    def members(self) -> tuple[Any, ...]:
+        """The cells inside; here none."""
+        return ()
+
+    @final
+    def step(self, params: Any, carry: Any, x: Any) -> tuple[Any, Any]:
+        """There is none, for x [B, ...].
 
         Raises:
-          ValueError: if xs is not floats [..., D].
+          ValueError: always.
         """
-        return add_bias(dot("xs", xs, params.w_x), params.b)
+        raise ValueError(
+            f"{type(self).__name__} cannot be stepped: its output at a step depends on the steps "
+            "after it. Run it with unroll, or use its cell alone where inputs come one at a time."
+        )
 
-    @abc.abstractmethod
-    def recur(self, params: Any, carry: Any, z: Any, affine: Affine) -> Any:
-        """The next carry, leaves [B, ...], from the present one and a projected input z [B, N].
 
-        `affine(x, w, b)` is x w + b, x [B, N], w [N, M] made from params alone, b [B, M], [M] or
-        None. `unroll` keeps its results for the backward pass, which computes the rest again, and
-        sums the gradient of w in one product over all steps. Other uses of params are right too,
-        and slower.
-        """
+def is_encoder(cell: Any) -> bool:
+    """Whether a cell reads whole sequences, so that it cannot be stepped."""
+    return isinstance(cell, Encoder) or any(map(is_encoder, members_of(cell)))
 
-    @abc.abstractmethod
-    def output(self, params: Any, carry: Any) -> Any:
-        """The output [B, H] that goes with a carry."""
 
-    @final
-    def step(self, params: Any, carry: Any, x: jax.Array) -> tuple[Any, Any]:
-        """One step: (carry, x [B, D]) -> (carry, y [B, H])."""
-        carry = self.recur(params, carry, self.project(params, x), affine)
-        return carry, self.output(params, carry)
+def members_of(cell: Any) -> tuple[Any, ...]:
+    """The cells inside a `Composite`; of any other cell none."""
+    return cell.members if isinstance(cell, Composite) else ()
 
-    @final
-    def unroll(
-        self, params: Any, carry: Any, xs: jax.Array, mask=None, reset: Reset | None = None
-    ) -> tuple[Any, Any]:
-        """Over time: xs [B, T, D], mask [B, T] or None -> carry, ys [B, T, H]."""
-        checks.vectors(xs)
-        if mask is not None:
-            xs = zero_rows(mask, xs)
-        flags, initial = reset or (None, carry)
-        xs, mask, flags = swap_time(xs), swap_time(mask), swap_time(flags)
-        offset = None
-        if type(self).project is RecurrentCell.project:
-            zs, offset = dot("xs", xs, params.w_x), params.b  # [T, B, N], [N]
-        else:
-            zs = self.project(params, xs)
-        how = (mask, flags, initial, offset)
-        carry, carries = recur_over_time(self.recur, params, carry, zs, *how)
-        ys = jax.vmap(self.output, (None, 0))(params, carries)
-        return carry, swap_time(ys if mask is None else zero_rows(mask, ys))
+
+def check_steppable(name: str, cell: Any, remedy: str = "Run it with unroll.") -> None:
+    """Raises ValueError, with a remedy, if a cell, called `name`, is or holds an encoder."""
+    inner = next((member for member in members_of(cell) if is_encoder(member)), None)
+    inside = "" if inner is None else f", in which {type(inner).__name__} is"
+    checks.require(
+        not is_encoder(cell),
+        f"{name} is {type(cell).__name__}{inside or ','} an encoder, which reads whole sequences "
+        f"and cannot be stepped. {remedy}",
+    )
 
 
 def check_cell_like(name: str, cell: Any) -> None:
@@ -239,8 +208,9 @@ def check_cell_like(name: str, cell: Any) -> None:
     )
     ok = hasattr(cell, "init") and hasattr(cell, "initial_carry") and not isinstance(cell, type)
     checks.require(
-        ok and (hasattr(cell, "step") or hasattr(cell, "unroll")),
-        f"{name} is {cell!r}; expected a cell: an object with init, initial_carry and step.",
+        ok and hasattr(cell, "step"),
+        f"{name} is {cell!r}; expected a cell: an object with init, initial_carry and step, or one "
+        "of a class that derives from core.Encoder.",
     )
 
 
@@ -248,8 +218,3 @@ def example_inputs(cell: Any, input_size: int) -> Any:
     """Zeros of B = T = 1 as a cell reads them: [1, 1, D], or its own `example_inputs(D)`."""
     own = getattr(cell, "example_inputs", None)
     return jnp.zeros((1, 1, input_size)) if own is None else own(input_size)
-
-
-def takes(function: Any, name: str) -> bool:
-    """Whether a function has a parameter of this name."""
-    return name in inspect.signature(function).parameters

@@ -6,7 +6,7 @@ The actions of the schedule are data: one loop runs them, whatever T is.
 import functools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -43,7 +43,7 @@ def run_schedule(
 
     @jax.custom_vjp
     def whole(shared, carry, inputs):
-        return _Run(schedule, block, None).sweep(shared, carry, inputs)[0]
+        return _Sweep(schedule, block, None, None).forward(shared, carry, inputs)[0]
 
     def forward(shared, carry, inputs):
         args = (shared, carry, inputs)
@@ -51,9 +51,13 @@ def run_schedule(
         shared, carry, inputs = jax.tree.map(lambda a: a.value, args)
         # A carry depends on all that the steps before it depend on.
         live = (live[0], jax.tree.map(trees.is_inexact, carry), live[2])
-        run = _Run(schedule, block, live).traced(shared, carry, inputs)
-        out, stored = run.sweep(shared, carry, inputs)
-        return out, jax.tree_util.Partial(run.reverse, shared, inputs, stored)
+        tape = None
+        if schedule.stored[1]:
+            part = trees.take_steps(inputs, 0, schedule.block)
+            tape = _Tape.trace(block, live, shared, carry, part)
+        sweep = _Sweep(schedule, block, live, tape)
+        out, stored = sweep.forward(shared, carry, inputs)
+        return out, jax.tree_util.Partial(sweep.reverse, shared, inputs, stored)
 
     whole.defvjp(forward, lambda reverse, cotangents: reverse(cotangents), symbolic_zeros=True)
     return whole((shared, captured), carry, inputs)
@@ -93,40 +97,100 @@ def tape_size(block: Block, shared: Any, carry: Any, inputs: Any, steps: int) ->
     shared, carry = jax.tree.map(jnp.asarray, (shared, carry))
     live = jax.tree.map(trees.is_inexact, (shared, carry, inputs))
 
-    def kept(shared, carry, inputs):
-        run = _Run(Schedule(2 * steps, 0, 1, steps), block, live).traced(shared, carry, inputs)
-        return run._kept(run.tape(shared, carry, trees.take_steps(inputs, 0, steps))[1])
+    def stored(shared, carry, inputs):
+        args = (shared, carry, trees.take_steps(inputs, 0, steps))
+        return _Tape.trace(block, live, *args).record(*args)[1]
 
-    return trees.size_in_bytes(jax.eval_shape(kept, shared, carry, inputs))
+    return trees.size_in_bytes(jax.eval_shape(stored, shared, carry, inputs))
+
+
+def _with_pull(block: Block, live: Any, shared: Any, carry: Any, inputs: Any) -> tuple[Any, Any]:
+    """A unit's (carry, ys), and the function from their cotangents to those of the live."""
+    args = (shared, carry, inputs)
+    fixed = jax.tree.map(lambda live, a: None if live else a, live, args)
+
+    def run(chosen):
+        out = block(*trees.merge(chosen, fixed))
+        return trees.inexact(out), trees.exact(out)
+
+    chosen = jax.tree.map(lambda live, a: a if live else None, live, args)
+    out, pull, rest = jax.vjp(run, chosen, has_aux=True)
+    return trees.merge(out, rest), pull
 
 
 @dataclass(frozen=True, eq=False)
-class _Run:
-    """A block under a schedule.
+class _Tape:
+    """What must be stored of a unit to take its gradient without running it again.
+
+    A pull is a tree of arrays. Those made from shared alone, and inputs as they are, can be had
+    again for nothing; the others are stored.
+
+    Attributes:
+      unit: `_with_pull` of a whole unit, traced once so that all its pulls have the same arrays.
+      stored: which leaves of a pull must be stored.
+    """
+
+    unit: Callable[[Any, Any, Any], tuple[Any, Any]]
+    stored: tuple[bool, ...]
+
+    @classmethod
+    def trace(cls, block: Block, live: Any, shared: Any, carry: Any, part: Any) -> "_Tape":
+        """The tape of units of the shapes of these arguments."""
+        with_pull = functools.partial(_with_pull, block, live)
+        closed, captured = jax.closure_convert(with_pull, shared, carry, part)
+        unit = lambda *args: closed(*args, *captured)
+        jaxpr = jax.make_jaxpr(lambda *args: jax.tree.leaves(unit(*args)[1]))(shared, carry, part)
+        variables, first = jaxpr.jaxpr.invars, len(jax.tree.leaves(shared))
+        inputs = {id(var) for var in variables[first + len(jax.tree.leaves(carry)) :]}
+        pairs = zip(jaxpr.jaxpr.outvars, depend_on(jaxpr.jaxpr, variables[first:]), strict=True)
+        return cls(unit, tuple(varies and id(var) not in inputs for var, varies in pairs))
+
+    def record(self, shared: Any, carry: Any, part: Any) -> tuple[Any, list[Any]]:
+        """A unit's (carry, ys), and the arrays that must be stored."""
+        out, pull = self.unit(shared, carry, part)
+        pairs = zip(jax.tree.leaves(pull), self.stored, strict=True)
+        return out, [a for a, stored in pairs if stored]
+
+    def pull(self, shared: Any, carry: Any, part: Any, arrays: list[Any]) -> Any:
+        """A unit's pull, given what `record` stored; nothing else in it depends on carry."""
+        leaves, structure = jax.tree.flatten(self.unit(shared, carry, part)[1])
+        rest, pairs = iter(arrays), zip(leaves, self.stored, strict=True)
+        return jax.tree.unflatten(structure, [next(rest) if kept else a for a, kept in pairs])
+
+    def buffers(self, count: int, shared: Any, carry: Any, part: Any) -> list[Any]:
+        """Zeros for the stored arrays of some units, [count, ...]."""
+        shapes = jax.eval_shape(lambda *args: self.record(*args)[1], shared, carry, part)
+        return trees.vary_like([jnp.zeros((count, *a.shape), a.dtype) for a in shapes], carry)
+
+
+@dataclass(frozen=True, eq=False)
+class _Sweep:
+    """The two loops over a schedule's actions: forward, and back.
 
     Attributes:
       schedule: over T steps.
       block: what runs a unit.
       live: bools of the structure of (shared, carry, inputs): of which leaves a gradient is taken;
         None where none is.
-      tape: `_tape` of a whole unit where tapes are stored, traced once so that all of them have
-        the same arrays.
-      varying: which arrays of a tape must be stored.
+      tape: None where no tapes are stored.
     """
 
     schedule: Schedule
     block: Block
     live: Any
-    tape: Any = None
-    varying: Any = ()
+    tape: _Tape | None
 
-    def sweep(self, shared: Any, carry: Any, inputs: Any) -> tuple[Any, Any]:
+    def forward(self, shared: Any, carry: Any, inputs: Any) -> tuple[Any, Any]:
         """The first sweep: (carry, ys), and what it stores: slots, tapes, the last unit's."""
         schedule = self.schedule
         slots = jax.tree.map(
             lambda a: jnp.broadcast_to(a, (schedule.stored[0] + 1, *a.shape)), carry
         )
-        state = (slots, self._tape_buffers(shared, carry, inputs))
+        tapes = []
+        if self.tape is not None:
+            part = trees.take_steps(inputs, 0, schedule.block)
+            tapes = self.tape.buffers(schedule.stored[1], shared, carry, part)
+        state = (slots, tapes)
         start, length = schedule.block * (schedule.units - 1), schedule.length
         last = jax.tree.map(lambda a: a[:, start:], inputs)
         ys = jax.eval_shape(self.block, shared, carry, last)[1]
@@ -144,20 +208,20 @@ class _Run:
             (state, ys), _ = jax.lax.scan(body, (state, ys), rows)
         carry = trees.at_index(state[0], int(reversals.source[0]))
         if self.live is None:
-            (carry, part), tape = self.block(shared, carry, last), None
+            (carry, part), pull = self.block(shared, carry, last), None
         else:
-            (carry, part), tape = self._tape(shared, carry, last)
-        return (carry, trees.put_steps(ys, part, start)), (state, tape)
+            (carry, part), pull = _with_pull(self.block, self.live, shared, carry, last)
+        return (carry, trees.put_steps(ys, part, start)), (state, pull)
 
     def reverse(self, shared: Any, inputs: Any, stored: Any, cotangents: Any) -> Any:
         """The cotangents of (shared, carry, inputs) from those of (carry, ys)."""
-        state, tape = stored
+        state, pull_last = stored
         schedule, (later, ys) = self.schedule, cotangents
         start, length = schedule.block * (schedule.units - 1), schedule.length
         later = jax.tree.map(lambda a: _cotangent(a, lambda a: a, a.shape), later)
         alike = lambda tree: trees.vary_like(tree, inputs)
         later, part = alike((later, _part(ys, start, length - start)))
-        of_shared, later, of_inputs = tape((later, part))[0]
+        of_shared, later, of_inputs = pull_last((later, part))[0]
         zeros = jax.tree.map(
             lambda live, a: jnp.zeros_like(a) if live else None, self.live[2], inputs
         )
@@ -184,80 +248,33 @@ class _Run:
 
     def _act(self, state: Any, row: Actions, shared: Any, inputs: Any) -> tuple[Any, Any]:
         """One advance or tape: the state after it, and the unit's ys."""
-        slots, tapes = state
+        (slots, tapes), tape = state, self.tape
         carry, part = trees.at_index(slots, row.source), self._unit(inputs, row)
-        if not tapes:
+        if tape is None:
             carry, ys = self.block(shared, carry, part)
             return (trees.set_index(slots, carry, row.target), tapes), ys
         at = jnp.maximum(row.tape, 0)  # an advance puts back what it finds
 
-        def tape(carry, part):
-            out, pull = self.tape(shared, carry, part)
-            return strong(out), self._kept(pull)
+        def record(carry, part):
+            out, arrays = tape.record(shared, carry, part)
+            return strong(out), arrays
 
         def advance(carry, part):
             return strong(self.block(shared, carry, part)), trees.at_index(tapes, at)
 
-        (carry, ys), kept = jax.lax.cond(row.kind == TAPE, tape, advance, carry, part)
+        (carry, ys), kept = jax.lax.cond(row.kind == TAPE, record, advance, carry, part)
         return (trees.set_index(slots, carry, row.target), trees.set_index(tapes, kept, at)), ys
 
-    def _tape(self, shared: Any, carry: Any, inputs: Any) -> tuple[Any, Any]:
-        """A unit's (carry, ys), and the function from their cotangents to those of the live."""
-        args = (shared, carry, inputs)
-        fixed = jax.tree.map(lambda live, a: None if live else a, self.live, args)
-
-        def run(chosen):
-            out = self.block(*trees.merge(chosen, fixed))
-            return trees.inexact(out), trees.exact(out)
-
-        chosen = jax.tree.map(lambda live, a: a if live else None, self.live, args)
-        out, pull, rest = jax.vjp(run, chosen, has_aux=True)
-        return trees.merge(out, rest), pull
-
     def _pull(self, state: Any, row: Actions, shared: Any, inputs: Any) -> Any:
-        """What `_tape` gives for the unit that is to be reversed, from a stored tape if any."""
-        slots, tapes = state
+        """The pull of the unit that is to be reversed, from a stored tape if there is one."""
+        (slots, tapes), tape = state, self.tape
         carry, part = trees.at_index(slots, row.source), self._unit(inputs, row)
-        if not tapes:
-            return self._tape(shared, carry, part)[1]
+        if tape is None:
+            return _with_pull(self.block, self.live, shared, carry, part)[1]
         load = lambda carry, part: trees.at_index(tapes, row.tape)
-        compute = lambda carry, part: self._kept(self.tape(shared, carry, part)[1])
-        kept = iter(jax.lax.cond(row.tape >= 0, load, compute, carry, part))
-        # The other leaves need no carry: they are those of any tape of this unit.
-        leaves, structure = jax.tree.flatten(self.tape(shared, carry, part)[1])
-        pairs = zip(leaves, self.varying, strict=True)
-        return jax.tree.unflatten(structure, [next(kept) if varies else a for a, varies in pairs])
-
-    def traced(self, shared: Any, carry: Any, inputs: Any) -> "_Run":
-        """The same with `tape` and `varying`, where tapes are stored."""
-        if self.schedule.stored[1] == 0:
-            return self
-        part = trees.take_steps(inputs, 0, self.schedule.block)
-        tape, captured = jax.closure_convert(self._tape, shared, carry, part)
-        run = lambda *args: tape(*args, *captured)
-        arrays = lambda *args: jax.tree.leaves(run(*args)[1])
-        jaxpr = jax.make_jaxpr(arrays)(shared, carry, part).jaxpr
-        first = len(jax.tree.leaves(shared))
-        # What is made of shared alone, and inputs as they are, can be had again for nothing.
-        given = {id(var) for var in jaxpr.invars[first + len(jax.tree.leaves(carry)) :]}
-        varying = depend_on(jaxpr, jaxpr.invars[first:])
-        pairs = zip(jaxpr.outvars, varying, strict=True)
-        flags = tuple(varies and id(var) not in given for var, varies in pairs)
-        return replace(self, tape=run, varying=flags)
-
-    def _kept(self, pull: Any) -> list[Any]:
-        """The arrays of a tape that must be stored."""
-        pairs = zip(jax.tree.leaves(pull), self.varying, strict=True)
-        return [a for a, varies in pairs if varies]
-
-    def _tape_buffers(self, shared: Any, carry: Any, inputs: Any) -> list[Any]:
-        if self.tape is None:
-            return []
-        part = trees.take_steps(inputs, 0, self.schedule.block)
-        kept = lambda *args: self._kept(self.tape(*args)[1])
-        shapes = jax.eval_shape(kept, shared, carry, part)
-        count = self.schedule.stored[1]
-        return trees.vary_like([jnp.zeros((count, *a.shape), a.dtype) for a in shapes], carry)
+        compute = lambda carry, part: tape.record(shared, carry, part)[1]
+        arrays = jax.lax.cond(row.tape >= 0, load, compute, carry, part)
+        return tape.pull(shared, carry, part, arrays)
 
     def _unit(self, inputs: Any, row: Actions) -> Any:
         return trees.take_steps(inputs, row.unit * self.schedule.block, self.schedule.block)

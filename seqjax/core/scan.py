@@ -1,29 +1,17 @@
-"""A step function over time, with padding held and state reset."""
+"""A step function over time, with state kept at padding and begun again at resets."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from seqjax._internal import checks, trees
-from seqjax.core.noise import is_noise
+from seqjax.core.steps import Steps, swap_time
 
 Step = Callable[[Any, Any], tuple[Any, Any]]
-
-
-class Reset(NamedTuple):
-    """Where a cell's state starts anew, and from what.
-
-    Attributes:
-      flags: [B, T] bool; where True, the carry before step t is `initial`.
-      initial: a carry, leaves [B, ...], split among the members of a composite cell as its
-        carry is.
-    """
-
-    flags: Any
-    initial: Any
 
 
 def scan(
@@ -49,7 +37,7 @@ def scan(
       xs: [B, T, ...] inputs; a pytree of such arrays is allowed.
       mask: [B, T] bool, True = real. None means that every step is real.
       reset: [B, T] bool. Where True, the carry before step t is the initial one; streams of
-        noise (`seqjax.core.Noise`) go on. A reset acts at a masked step too: what is held from
+        noise (`seqjax.core.Noise`) continue. A reset acts at a masked step too: what is held from
         there is the initial carry.
       initial: what a reset returns to, of carry's structure; None means `carry` itself.
 
@@ -74,58 +62,27 @@ def scan(
     check_batch("carry", carry, batch_size)
     if initial is not None:
         checks.same_structure("initial", initial, carry, "carry is")
-    carry, ys = time_major_scan(
-        step,
-        carry,
-        swap_time(jax.tree.map(jnp.asarray, xs)),
-        swap_time(real),
-        swap_time(flags),
-        carry if initial is None else initial,
-    )
-    return carry, swap_time(ys)
+    initial = carry if initial is None else initial
+    steps = Steps(real, flags, None if flags is None else initial)
+    return scan_steps(step, carry, jax.tree.map(jnp.asarray, xs), steps)
 
 
-def time_major_scan(step, carry, xs, mask, reset, initial):
-    """`scan` without checks over time-major arrays: xs [T, B, ...], mask and reset [T, B]."""
-    given = (xs, mask, reset)
-    carry, initial = trees.vary_like((strong(carry), strong(initial)), (carry, initial, given))
+def scan_steps(step: Step, carry: Any, xs: Any, steps: Steps) -> tuple[Any, Any]:
+    """`scan` without checks."""
+    xs, flags = swap_time(xs), steps.flags()
+    everything = (carry, steps.initial, xs, flags)
+    carry, initial = trees.vary_like((strong(carry), strong(steps.initial)), everything)
+    steps = replace(steps, initial=initial)
 
     def body(carry, inputs):
-        x, real, restart = inputs
-        if restart is not None:
-            carry = restart_rows(restart, initial, carry)
-        if real is None:
-            return step(carry, x)
-        new, y = step(carry, zero_rows(real, x))
-        return where_rows(real, new, carry), zero_rows(real, y)
+        x, flags = inputs
+        now = steps.at(flags)
+        carry = now.restart(carry)
+        new, y = step(carry, now.zero_padding(x))
+        return now.hold(new, carry), now.zero_padding(y)
 
-    return jax.lax.scan(body, carry, (xs, mask, reset))
-
-
-def where_rows(flags: jax.Array, on_true: Any, on_false: Any) -> Any:
-    """Chooses between two trees: flags [...] select along the leading axes of every leaf."""
-    return jax.tree.map(lambda a, b: jnp.where(_expand(flags, a), a, b), on_true, on_false)
-
-
-def zero_rows(real: jax.Array, tree: Any) -> Any:
-    """Zeros where `real` [...] is False, along the leading axes of every leaf."""
-    return jax.tree.map(lambda a: jnp.where(_expand(real, a), a, jnp.zeros((), a.dtype)), tree)
-
-
-def restart_rows(restart: jax.Array, initial: Any, carry: Any) -> Any:
-    """The carry with the rows `restart` [B] set to `initial`; noise goes on in a new sequence."""
-
-    def one(start, now):
-        if is_noise(now):
-            return now._replace(start=jnp.where(restart, now.step, now.start))
-        return where_rows(restart, start, now)
-
-    return jax.tree.map(one, initial, carry, is_leaf=is_noise)
-
-
-def swap_time(tree: Any) -> Any:
-    """Swaps the batch and the time axis of every leaf; None stays None."""
-    return jax.tree.map(lambda a: jnp.swapaxes(a, 0, 1), tree)
+    carry, ys = jax.lax.scan(body, carry, (xs, flags))
+    return carry, swap_time(ys)
 
 
 def strong(tree: Any) -> Any:
@@ -189,7 +146,3 @@ def check_batch(name: str, tree: Any, batch_size: int) -> None:
             f"{where} has shape {shape}; expected the batch axis first, [B, ...] with "
             f"B = {batch_size} as in xs.",
         )
-
-
-def _expand(flags: jax.Array, leaf: jax.Array) -> jax.Array:
-    return flags.reshape(flags.shape + (1,) * (leaf.ndim - flags.ndim))

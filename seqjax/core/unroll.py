@@ -1,26 +1,28 @@
 """A cell over whole sequences."""
 
-import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.experimental import checkify
 from jax.typing import ArrayLike
 
 from seqjax._internal import checks, trees
 from seqjax._internal.specs import check_params
 from seqjax.core.carry import checked_initial
-from seqjax.core.cell import check_cell_like, run, takes
-from seqjax.core.remat import run_schedule, square_root_schedule, tape_size
+from seqjax.core.cell import check_cell_like
+from seqjax.core.lengths import check_lengths, within
+from seqjax.core.remat import tape_size
 from seqjax.core.reverse import reverse_time
-from seqjax.core.scan import Reset, check_flags, check_xs, where_rows
+from seqjax.core.run import run
+from seqjax.core.scan import check_flags, check_xs
 from seqjax.core.schedules import Schedule
-from seqjax.core.windows import cut_flags, split_time
+from seqjax.core.steps import Steps, Windows
 
 Remat = int | Literal["sqrt"] | Schedule | None
 
+USE_MASK = "For a bool mask use mask=."
 FORWARD_MODE = (
     "unroll has a rule for reverse mode alone. For forward mode (jax.jvp, jax.jacfwd) run "
     "sj.scan(functools.partial(cell.step, params), carry, xs)."
@@ -61,7 +63,7 @@ def unroll(
         the carry it started from. None means T.
       mask: [B, T] bool, True = real; any pattern. Together with lengths both must hold.
       reset: [B, T] bool. True: the carry before step t is the initial one (packed documents,
-        episodes), at masked steps too; flags beyond lengths are ignored. Noise goes on. An agent
+        episodes), at masked steps too; flags beyond lengths are ignored. Noise continues. An agent
         that acts step by step does the same by `core.reset_carry`. Of segment
         ids: `jnp.diff(ids, prepend=ids[:, :1]) != 0`; of flags that end an episode: those of the
         step before.
@@ -93,10 +95,10 @@ def unroll(
       ((2, 5, 3), True)
     """
     task = check_task(cell, params, xs, carry, key, lengths, mask, reset, reverse)
-    run_cell = _windowed(remat, truncate, jax.tree.leaves(task.xs)[0].shape[1])
-    anew = None if task.reset is None else Reset(task.reset, task.initial)
+    windows = _check_windows(remat, truncate, jax.tree.leaves(task.xs)[0].shape[1])
+    steps = replace(task.steps, windows=windows)
     try:
-        carry, ys = run_cell(cell, task.params, task.carry, task.xs, task.mask, anew)
+        carry, ys = run(cell, task.params, task.carry, task.xs, steps)
     except TypeError as error:
         if "(jvp)" in str(error):
             error.add_note(FORWARD_MODE)
@@ -110,19 +112,15 @@ class Task(NamedTuple):
     Attributes:
       params: of the cell.
       carry: where to start, leaves [B, ...].
-      initial: what a reset returns to.
       xs: [B, T, ...] inputs.
-      mask: [B, T] bool or None, of lengths and mask together.
-      reset: [B, T] bool or None.
+      steps: which of them are real, by lengths and mask together, and where state begins again.
       restore: turns results [B, T, ...] into the order of the inputs.
     """
 
     params: Any
     carry: Any
-    initial: Any
     xs: Any
-    mask: jax.Array | None
-    reset: jax.Array | None
+    steps: Steps
     restore: Callable[[Any], Any]
 
 
@@ -135,17 +133,20 @@ def check_task(cell, params, xs, carry, key, lengths, mask, reset, reverse) -> T
     _check_orientation(carry, batch_size, length)
     xs = jax.tree.map(jnp.asarray, xs)
     real = check_flags("mask", mask, batch_size, length)
-    real = _real_steps(lengths, real, jax.tree.leaves(xs)[0].shape)
     flags = check_flags("reset", reset, batch_size, length)
-    if flags is not None and lengths is not None:
-        flags = flags & _within(lengths, length)
+    if lengths is not None:
+        shape = jax.tree.leaves(xs)[0].shape
+        lengths = check_lengths("lengths", lengths, "xs", shape, remedy=USE_MASK)
+        exists = within(lengths, length)
+        real = exists if real is None else exists & real
+        flags = flags if flags is None else flags & exists
     carry, initial = _start(cell, params, carry, key, batch_size)
-    restore = lambda ys: ys
+    steps, restore = Steps(real, flags, None if flags is None else initial), lambda ys: ys
     if reverse:
-        xs, real, flags, restore = reverse_time(xs, real, flags)
-    everything = (params, carry, initial, xs, real, flags)
-    params, carry, initial, xs, real, flags = trees.vary_like(everything, everything)
-    return Task(params, carry, initial, xs, real, flags, restore)
+        xs, steps, restore = reverse_time(xs, steps)
+    everything = (params, carry, xs, steps)
+    params, carry, xs, steps = trees.vary_like(everything, everything)
+    return Task(params, carry, xs, steps, restore)
 
 
 def tape_cost(cell: Any, params: Any, xs: Any, *, block: int = 1, key=None) -> int:
@@ -194,8 +195,8 @@ def tape_cost(cell: Any, params: Any, xs: Any, *, block: int = 1, key=None) -> i
     return max(-(-tape_size(one, params, carry, jax.tree.map(jnp.asarray, xs), block) // size), 1)
 
 
-def _windowed(remat: Remat, truncate: int | None, length: int) -> Callable:
-    """`run` in windows, after checks of both arguments."""
+def _check_windows(remat: Remat, truncate: int | None, length: int) -> Windows | None:
+    """Both arguments as a record, None where there is nothing to divide."""
     if isinstance(remat, Schedule):
         checks.require(
             remat.length == length,
@@ -205,45 +206,8 @@ def _windowed(remat: Remat, truncate: int | None, length: int) -> Callable:
     elif remat != "sqrt":
         _check_window("remat", remat, "None, 'sqrt', a Schedule or")
     _check_window("truncate", truncate, "None or")
-    if length == 0 or (remat is None and truncate is None):
-        return run
-
-    def run_windows(cell, params, carry, xs, mask, reset):
-        if hasattr(cell, "step"):
-            return _in_windows(remat, truncate, cell, params, carry, xs, mask, reset)
-        checks.require(  # an encoder: its members run in windows, each its own way
-            takes(cell.unroll, "run"),
-            f"remat or truncate was given but {type(cell).__name__}, an encoder, has an "
-            "unroll without a run argument, by which it would run its members in windows.",
-        )
-        return cell.unroll(params, carry, xs, mask, reset, run=run_windows)
-
-    return run_windows
-
-
-def _in_windows(remat: Remat, truncate: int | None, cell, params, carry, xs, mask, reset):
-    """`run` for a cell with a step: truncation outside, recomputation inside."""
-    flags, initial = reset or (None, None)
-    length = jax.tree.leaves(xs)[0].shape[1]
-    cuts = None if truncate is None or truncate >= length else cut_flags(xs, mask, truncate)
-
-    def block(shared, carry, inputs):
-        (params, initial), (xs, mask, flags, cuts) = shared, inputs
-        if cuts is not None:
-            carry = where_rows(cuts[:, 0], jax.lax.stop_gradient(carry), carry)
-        reset = None if flags is None else Reset(flags, initial)
-        return run(cell, params, carry, xs, mask, reset)
-
-    args = (params, initial), carry, (xs, mask, flags, cuts)
-    policy = square_root_schedule(block, *args) if remat == "sqrt" else remat
-    if isinstance(policy, Schedule):
-        # No part of a unit goes across a cut.
-        part = policy.block if cuts is None else math.gcd(policy.block, truncate or 0)
-        return run_schedule(policy, split_time(block, part), *args)
-    inner = block
-    if policy is not None:
-        inner = split_time(jax.checkpoint(block, prevent_cse=False), policy)
-    return (inner if truncate is None else split_time(inner, truncate))(*args)
+    divided = length > 0 and (remat is not None or truncate is not None)
+    return Windows(remat, truncate) if divided else None
 
 
 def _check_window(name: str, value: Any, others: str) -> None:
@@ -251,41 +215,6 @@ def _check_window(name: str, value: Any, others: str) -> None:
         value is None or checks.is_positive_int(value),
         f"{name} is {value!r}; expected {others} a number of steps of at least 1.",
     )
-
-
-def _real_steps(lengths, mask, shape: tuple[int, ...]):
-    """The mask [B, T] that lengths and mask make together, None where all steps are real."""
-    if lengths is None:
-        return mask
-    batch_size, length = shape[:2]
-    lengths = jnp.asarray(lengths)
-    checks.require(
-        lengths.shape == (batch_size,),
-        f"lengths has shape {lengths.shape} but xs has batch size {batch_size} (xs is [B, T, ...] "
-        f"= {shape}); is xs time-major? seqjax is batch-major.",
-    )
-    checks.require(
-        jnp.issubdtype(lengths.dtype, jnp.integer),
-        f"lengths has dtype {lengths.dtype}; expected integers [B]. For a bool mask use mask=.",
-    )
-    known = checks.concrete(lengths)
-    if known is not None and known.size:
-        checks.require(
-            bool(known.min() >= 0 and known.max() <= length),
-            f"lengths has values from {known.min()} to {known.max()}; expected 0 <= lengths <= T "
-            f"= {length}, the size of axis 1 of xs.",
-        )
-    lengths = lengths.astype(jnp.int32)  # T may be beyond a smaller dtype
-    checkify.debug_check(
-        jnp.all((lengths >= 0) & (lengths <= length)), "lengths must lie in 0..T of xs"
-    )
-    within = _within(lengths, length)
-    return within if mask is None else within & mask
-
-
-def _within(lengths, length: int) -> jax.Array:
-    ends = jnp.asarray(lengths).astype(jnp.int32)[:, None]
-    return jnp.arange(length, dtype=jnp.int32)[None] < ends
 
 
 def _check_orientation(carry: Any, batch_size: int, length: int) -> None:

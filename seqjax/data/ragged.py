@@ -9,7 +9,9 @@ import numpy as np
 
 from seqjax._internal import checks
 from seqjax.core.ids import as_ids
-from seqjax.core.scan import check_flags, check_xs, zero_rows
+from seqjax.core.lengths import within
+from seqjax.core.scan import check_flags, check_xs
+from seqjax.core.steps import zero_rows
 
 
 class Padded(NamedTuple):
@@ -104,7 +106,7 @@ def length_mask(lengths: Any, size: int) -> jax.Array:
        [0 0 0]
        [1 1 1]]
     """
-    return jnp.arange(size, dtype=jnp.int32) < as_ids("lengths", lengths)[..., None]
+    return within(as_ids("lengths", lengths), size)
 
 
 def mean_over_time(xs: Any, mask: Any) -> jax.Array:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from seqjax._internal import checks
+from seqjax.core.lengths import check_lengths, within
 
 
 def relative_times(
@@ -51,7 +52,8 @@ def relative_times(
     _check_unit(unit, times)
     real = np.ones(times.shape, bool) if mask is None else _check_like("mask", mask, times)
     if lengths is not None:
-        real = real & _within(np.asarray(lengths), times)
+        lengths = check_lengths("lengths", lengths, "times", times.shape)
+        real = real & np.asarray(within(lengths, times.shape[1]))
     starts = np.zeros(times.shape, bool) if reset is None else _check_like("reset", reset, times)
     result = np.zeros(times.shape)
     for row in range(times.shape[0]):
@@ -109,18 +111,3 @@ def _check_like(name: str, flags: ArrayLike, times: np.ndarray) -> np.ndarray:
         f"{list(times.shape)} as times.",
     )
     return flags
-
-
-def _within(lengths: np.ndarray, times: np.ndarray) -> np.ndarray:
-    batch_size, length = times.shape
-    checks.require(
-        lengths.shape == (batch_size,) and lengths.dtype.kind in "iu",
-        f"lengths is {lengths.dtype}{list(lengths.shape)}; expected integers [B] = "
-        f"[{batch_size}] as times is [B, T] = {list(times.shape)}.",
-    )
-    checks.require(
-        bool(((lengths >= 0) & (lengths <= length)).all()),
-        f"lengths is {lengths}; expected 0 <= lengths <= T = {length}, the size of axis 1 of "
-        "times.",
-    )
-    return np.arange(length) < lengths[:, None]

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal.checks import require
-from seqjax.core.scan import zero_rows
+from seqjax.core.steps import zero_rows
 from seqjax.decoding.automata.automaton import Automaton
 from seqjax.decoding.beam.beam import Beams
 from seqjax.decoding.engine.rows import pick, take_rows

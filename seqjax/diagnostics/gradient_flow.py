@@ -10,7 +10,8 @@ import numpy as np
 from seqjax._internal import checks, trees
 from seqjax._internal.types import Carry, Params, Tree
 from seqjax.core.layout import Layout
-from seqjax.core.scan import check_xs, swap_time
+from seqjax.core.scan import check_xs
+from seqjax.core.steps import swap_time
 from seqjax.diagnostics.gates import Saturation, gate_saturation
 from seqjax.diagnostics.lyapunov import lyapunov_exponents
 from seqjax.diagnostics.memory_length import memory_length

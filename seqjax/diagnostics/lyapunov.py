@@ -7,7 +7,8 @@ import jax.numpy as jnp
 
 from seqjax._internal import checks
 from seqjax._internal.types import Carry, Params, Tree
-from seqjax.core.scan import check_xs, swap_time
+from seqjax.core.scan import check_xs
+from seqjax.core.steps import swap_time
 from seqjax.diagnostics.states import packed_start
 
 

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 
 from seqjax._internal import checks
 from seqjax._internal.specs import Spec
-from seqjax.core.scan import Reset, where_rows, zero_rows
+from seqjax.core.cell import ALL
+from seqjax.core.steps import Steps, where_rows
 from seqjax.linear.linear_cell import step_linear, unroll_linear
 from seqjax.linear.linear_scan import Method
 
@@ -71,19 +72,16 @@ class ConvolvedCell(Spec, abc.ABC):
 
     @final
     def unroll(
-        self, params: Any, carry: ConvolvedCarry, xs: jax.Array, mask=None, reset=None
+        self, params: Any, carry: ConvolvedCarry, xs: jax.Array, steps: Steps = ALL
     ) -> tuple[Any, Any]:
-        """Over time: xs [B, T, D], mask [B, T] or None -> carry, ys [B, T, H]."""
+        """Over time: (carry, xs [B, T, D], which steps) -> (carry, ys [B, T, H])."""
         checks.vectors(xs)
-        us, rest = self.enter(params, xs if mask is None else zero_rows(mask, xs))
-        of_inputs, of_h = None, None
-        if reset is not None:
-            of_inputs = Reset(reset.flags, reset.initial.inputs)
-            of_h = Reset(reset.flags, reset.initial.h)
-        inputs, lags = push_all(carry.inputs, us, mask, of_inputs)
+        us, rest = self.enter(params, steps.zero_padding(xs))
+        own = steps.member(lambda carry: carry.inputs)
+        inputs, lags = push_all(carry.inputs, us, own)
         zs = self.project(params, lags, rest)
-        h, ys = unroll_linear(self, params, carry.h, zs, mask, of_h)
-        return ConvolvedCarry(inputs, h), ys if mask is None else zero_rows(mask, ys)
+        h, ys = unroll_linear(self, params, carry.h, zs, steps.member(lambda carry: carry.h))
+        return ConvolvedCarry(inputs, h), steps.zero_padding(ys)
 
 
 def push(window: jax.Array, x: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
@@ -95,25 +93,23 @@ def push(window: jax.Array, x: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
     return inputs[:, 1:], [inputs[:, k] for k in range(inputs.shape[1])]
 
 
-def push_all(
-    window: jax.Array, xs: jax.Array, mask: jax.Array | None, reset: Reset | None
-) -> tuple[jax.Array, list[jax.Array]]:
+def push_all(window: jax.Array, xs: jax.Array, steps: Steps) -> tuple[jax.Array, list[jax.Array]]:
     """`push` over xs [B, T, M]: the last window, and K lags [B, T, M].
 
     Args:
       window: [B, K - 1, M].
       xs: [B, T, M].
-      mask: [B, T] bool or None; a masked input is in no window.
-      reset: flags and the window, [B, K - 1, M], that a reset returns to, or None.
+      steps: which of them are real, for padding is in no window, and where the window becomes
+        `initial`, [B, K - 1, M].
     """
-    before, steps = window.shape[1], xs.shape[1]
+    before, length = window.shape[1], xs.shape[1]
     inputs = jnp.concatenate([window, xs.astype(window.dtype)], axis=1)
-    if mask is None and reset is None:
-        lags = [inputs[:, k : k + steps] for k in range(before + 1)]
-        return inputs[:, steps:], lags
-    real = jnp.ones(xs.shape[:2], bool) if mask is None else mask
-    flags = jnp.zeros_like(real) if reset is None else reset.flags
-    initial = window if reset is None else reset.initial
+    if steps.mask is None and steps.reset is None:
+        lags = [inputs[:, k : k + length] for k in range(before + 1)]
+        return inputs[:, length:], lags
+    real = jnp.ones(xs.shape[:2], bool) if steps.mask is None else steps.mask
+    flags = jnp.zeros_like(real) if steps.reset is None else steps.reset
+    initial = window if steps.reset is None else steps.initial
     lags = _gathered(inputs, initial, real, flags)
     after = [lag[:, -1] for lag in lags[:-1]]
     return jnp.stack(after, axis=1) if before else window, [lag[:, :-1] for lag in lags]

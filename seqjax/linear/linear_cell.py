@@ -7,8 +7,9 @@ import jax
 
 from seqjax._internal import checks
 from seqjax._internal.specs import Spec
+from seqjax.core.cell import ALL
 from seqjax.core.products import add_bias, dot
-from seqjax.core.scan import Reset, zero_rows
+from seqjax.core.steps import Steps
 from seqjax.core.windows import split_time
 from seqjax.linear.linear_scan import METHODS, Method, linear_scan
 from seqjax.linear.pairs import add, multiply
@@ -84,14 +85,12 @@ class LinearCell(Spec, abc.ABC):
         return step_linear(self, params, carry, self.project(params, x))
 
     @final
-    def unroll(
-        self, params: Any, carry: Any, xs: jax.Array, mask=None, reset: Reset | None = None
-    ) -> tuple[Any, Any]:
-        """Over time: xs [B, T, D], mask [B, T] or None -> carry, ys [B, T, H]."""
+    def unroll(self, params: Any, carry: Any, xs: jax.Array, steps: Steps = ALL) -> tuple[Any, Any]:
+        """Over time: (carry, xs [B, T, D], which steps) -> (carry, ys [B, T, H])."""
         checks.vectors(xs)
-        zs = self.project(params, xs if mask is None else zero_rows(mask, xs))
-        carry, ys = unroll_linear(self, params, carry, zs, mask, reset)
-        return carry, ys if mask is None else zero_rows(mask, ys)
+        zs = self.project(params, steps.zero_padding(xs))
+        carry, ys = unroll_linear(self, params, carry, zs, steps)
+        return carry, steps.zero_padding(ys)
 
 
 def check_method(method: Any) -> None:
@@ -106,17 +105,16 @@ def step_linear(cell: Any, params: Any, h: Any, z: Any) -> tuple[Any, Any]:
     return h, cell.output(params, h, z)
 
 
-def unroll_linear(cell: Any, params: Any, h: Any, zs: Any, mask: Any, reset: Any):
+def unroll_linear(cell: Any, params: Any, h: Any, zs: Any, steps: Steps) -> tuple[Any, Any]:
     """`step_linear` over zs [B, T, ...]; what stands in ys at padding is arbitrary."""
-    flags, initial = reset or (None, None)
 
     def block(shared, h, inputs):
-        (params, initial), (zs, mask, flags) = shared, inputs
+        (params, initial), (zs, mask, reset) = shared, inputs
         a, b = cell.coefficients(params, zs)
-        reset = None if flags is None else Reset(flags, initial)
-        h, hs = linear_scan(a, b, h, mask=mask, reset=reset, method=cell.method)
+        how = {"mask": mask, "reset": reset, "initial": initial, "method": cell.method}
+        h, hs = linear_scan(a, b, h, **how)
         return h, cell.output(params, hs, zs)
 
     if cell.remat is not None:
         block = split_time(jax.checkpoint(block, prevent_cse=False), cell.remat)
-    return block((params, initial), h, (zs, mask, flags))
+    return block((params, steps.initial), h, (zs, steps.mask, steps.reset))

@@ -10,7 +10,8 @@ from jax.typing import ArrayLike
 
 from seqjax._internal import checks, trees
 from seqjax.core.products import accumulator
-from seqjax.core.scan import Reset, check_flags, where_rows, zero_rows
+from seqjax.core.scan import check_flags
+from seqjax.core.steps import where_rows, zero_rows
 from seqjax.linear.methods import How, run_linear, take
 from seqjax.linear.pairs import Complex, add, conjugate, multiply, ones_like
 
@@ -25,7 +26,8 @@ def linear_scan(
     *,
     reverse: bool = False,
     mask: ArrayLike | None = None,
-    reset: ArrayLike | Reset | None = None,
+    reset: ArrayLike | None = None,
+    initial: Any = None,
     method: Method = "auto",
     chunk_size: int | None = None,
 ) -> tuple[Any, Any]:
@@ -47,7 +49,8 @@ def linear_scan(
       mask: [B, T] bool, True = real; what stands in a and b elsewhere, NaN included, is not read.
       reset: [B, T] bool. Where True, the state before step t is 0; it acts at masked steps too.
         In reverse the boundaries are the same, between t - 1 and t, and a flag at step 0 bounds
-        nothing. A `Reset` has the state to return to instead of 0.
+        nothing.
+      initial: the state that a reset returns to, [B, ...] as h0; None means 0.
       method: "sequential", a loop over T that writes in place; "associative",
         `lax.associative_scan`; "chunked", two levels: chunks of time side by side. "auto" is
         "sequential" on a CPU, where it is the fastest at every size measured
@@ -70,12 +73,11 @@ def linear_scan(
       >>> print(hs[0, :, 0], h[0, 0])
       [1.  1.5 1.  1.5] 1.5
     """
-    flags, initial = reset if isinstance(reset, Reset) else (reset, None)
     a, b, h0, initial = _check_arrays(a, b, h0, initial)
     rows, steps = jax.tree.leaves(b)[0].shape[:2]
     how = How(method, _chunk_size(method, chunk_size, steps), reverse)
     real = check_flags("mask", mask, rows, steps)
-    flags = check_flags("reset", flags, rows, steps)
+    flags = check_flags("reset", reset, rows, steps)
     if steps == 0:
         return h0, b
     everything = (a, b, h0, initial, real, flags)
@@ -85,7 +87,7 @@ def linear_scan(
         cut = _before(True, flags)
     if real is not None:
         a, b = where_rows(real, a, ones_like(a)), zero_rows(real, b)
-    if initial is not None:
+    if initial is not None and cut is not None:
         b = add(b, multiply(zero_rows(cut, a), jax.tree.map(lambda x: x[:, None], initial)))
     hs = _solve(how, a, _begun(reverse, a, b, h0, cut), cut)
     return jax.tree.map(lambda x: x[:, 0 if reverse else -1], hs), hs
@@ -165,7 +167,7 @@ def _check_arrays(a: Any, b: Any, h0: Any, initial: Any) -> tuple[Any, Any, Any,
     _check_factor(a, b, shape)
     if h0 is None:
         h0 = jax.tree.map(lambda x: jnp.zeros((shape[0], *shape[2:]), x.dtype), b)
-    h0, initial = _check_state("h0", h0, b), _check_state("reset.initial", initial, b)
+    h0, initial = _check_state("h0", h0, b), _check_state("initial", initial, b)
     dtype = accumulator(jnp.result_type(*jax.tree.leaves((a, b, h0))))
     a, b, h0, initial = jax.tree.map(lambda x: x.astype(dtype), (a, b, h0, initial))
     a = jax.tree.map(lambda x: x.reshape((1,) * (len(shape) - x.ndim) + x.shape), a)

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 
 from seqjax._internal import checks
 from seqjax._internal.specs import Spec
-from seqjax.core.cell import run_steps
+from seqjax.core.cell import ALL
 from seqjax.core.products import add_bias, dot
-from seqjax.core.scan import Reset, where_rows, zero_rows
+from seqjax.core.run import run_steps
+from seqjax.core.steps import Steps, where_rows, zero_rows
 from seqjax.initializers.weights import Initializer
 from seqjax.linear.chunks import Write, larger, running_maxima, write_chunks, write_step
 
@@ -70,15 +71,16 @@ class MatrixMemory(Spec, abc.ABC):
 
     @final
     def unroll(
-        self, params: Any, carry: Any, xs: jax.Array, mask=None, reset: Reset | None = None
+        self, params: Any, carry: Any, xs: jax.Array, steps: Steps = ALL
     ) -> tuple[Any, jax.Array]:
-        """Over time: xs [B, T, D], mask [B, T] or None -> carry, ys [B, T, H]."""
+        """Over time: (carry, xs [B, T, D], which steps) -> (carry, ys [B, T, H])."""
         checks.vectors(xs)
         if xs.shape[1] == 0:
-            return run_steps(self, params, carry, xs, mask, reset)
-        real = jnp.ones(xs.shape[:2], bool) if mask is None else mask
+            return run_steps(self, params, carry, xs, steps)
+        real = jnp.ones(xs.shape[:2], bool) if steps.mask is None else steps.mask
         keep, lost = real & finite_rows(xs, 2), ~finite_rows(carry, 1)
-        flags, initial = reset or (None, carry)
+        flags = steps.reset
+        initial = carry if flags is None else steps.initial
         spoilt = spoilt_steps(real & ~keep, lost, flags)
         xs = zero_rows(keep, xs)
         write = keep_writes(keep, self.project(params, xs))

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import trees
-from seqjax.core.scan import where_rows, zero_rows
+from seqjax.core.steps import where_rows, zero_rows
 from seqjax.linear.pairs import add, multiply, ones_like
 
 

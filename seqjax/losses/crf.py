@@ -8,13 +8,13 @@ import jax.numpy as jnp
 
 from seqjax._internal import checks, trees
 from seqjax.core.ids import check_ids
-from seqjax.core.scan import check_flags, swap_time, zero_rows
+from seqjax.core.lengths import check_lengths, within
+from seqjax.core.scan import check_flags
+from seqjax.core.steps import swap_time, zero_rows
 from seqjax.losses.labels import (
     check_floats,
     check_integers,
-    check_lengths,
     to_rank,
-    within,
 )
 from seqjax.losses.log_numbers import LOG_ZERO
 
@@ -262,7 +262,7 @@ def check_chain(params: CRFParams, emissions: Any, lengths: Any, mask: Any) -> C
         f"params has shapes {shapes}; expected [K, K], [K] and [K] with K = {size}, the last axis "
         "of emissions.",
     )
-    real = within(check_lengths("lengths", lengths, batch_size, steps, "emissions"), steps)
+    real = within(check_lengths("lengths", lengths, "emissions", emissions.shape), steps)
     mask = check_flags("mask", mask, batch_size, steps)
     real = real if mask is None else real & mask
     # The bound also has a gradient of 0 at what is forbidden.

@@ -9,13 +9,12 @@ from jax.experimental import checkify
 
 from seqjax._internal import checks, trees
 from seqjax.core.ids import check_ids
-from seqjax.core.scan import swap_time
+from seqjax.core.lengths import check_lengths, within
+from seqjax.core.steps import swap_time
 from seqjax.losses.labels import (
     check_blank,
     check_floats,
     check_labels,
-    check_lengths,
-    within,
 )
 from seqjax.losses.log_numbers import LOG_ZERO, Log, log_sum
 
@@ -71,9 +70,9 @@ def ctc_loss(
     batch_size, steps, vocab_size = logits.shape
     blank = check_blank(blank, vocab_size)
     labels = check_labels(labels, batch_size, "logits")
-    lengths = check_lengths("lengths", lengths, batch_size, steps, "logits")
+    lengths = check_lengths("lengths", lengths, "logits", logits.shape)
     size = labels.shape[1]
-    label_lengths = check_lengths("label_lengths", label_lengths, batch_size, size, "labels")
+    label_lengths = check_lengths("label_lengths", label_lengths, "labels", labels.shape)
     real, real_labels = within(lengths, steps), within(label_lengths, size)
     bad = real_labels & ((labels < 0) | (labels >= vocab_size) | (labels == blank))
     check_ids("labels", labels, bad, f"expected ids in 0..{vocab_size - 1} other than blank.")

@@ -4,7 +4,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.experimental import checkify
 
 from seqjax._internal import checks
 from seqjax.core.ids import as_ids
@@ -28,38 +27,6 @@ def widened(x: jax.Array) -> jax.Array:
 def to_rank(x: jax.Array, rank: int) -> jax.Array:
     """x with axes of size 1 in front, so that it meets another array without rank promotion."""
     return x.reshape((1,) * (rank - x.ndim) + x.shape)
-
-
-def check_lengths(name: str, lengths: Any, batch_size: int, limit: int, of: str) -> jax.Array:
-    """Lengths [B] int32 within 0..limit, the size of an axis of `of`; None means the limit."""
-    if lengths is None:
-        return jnp.full(batch_size, limit, jnp.int32)
-    lengths = jnp.asarray(lengths)
-    checks.require(
-        jnp.issubdtype(lengths.dtype, jnp.integer),
-        f"{name} has dtype {lengths.dtype}; expected integers [B].",
-    )
-    checks.require(
-        lengths.shape == (batch_size,),
-        f"{name} has shape {lengths.shape} but {of} has batch size {batch_size}; expected [B].",
-    )
-    known = checks.concrete(lengths)
-    if known is not None and known.size:
-        checks.require(
-            bool(known.min() >= 0 and known.max() <= limit),
-            f"{name} has values from {known.min()} to {known.max()}; expected 0 <= {name} <= "
-            f"{limit}, the size of axis 1 of {of}.",
-        )
-    lengths = lengths.astype(jnp.int32)
-    checkify.debug_check(
-        jnp.all((lengths >= 0) & (lengths <= limit)), f"{name} must lie in 0..{limit}"
-    )
-    return lengths
-
-
-def within(lengths: jax.Array, limit: int) -> jax.Array:
-    """[B, limit] bool: the first lengths [B] places of each row."""
-    return jnp.arange(limit, dtype=jnp.int32)[None] < lengths[:, None]
 
 
 def check_integers(name: str, ids: Any, shape: tuple[int, ...], of: str) -> jax.Array:

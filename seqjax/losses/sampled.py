@@ -10,7 +10,7 @@ import numpy as np
 from seqjax._internal import checks
 from seqjax.core.ids import check_ids
 from seqjax.core.products import dot
-from seqjax.core.scan import zero_rows
+from seqjax.core.steps import zero_rows
 from seqjax.losses.labels import check_integers, to_rank, widened
 
 

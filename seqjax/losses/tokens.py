@@ -16,7 +16,7 @@ import numpy as np
 
 from seqjax._internal import checks
 from seqjax.core.ids import as_ids, check_ids
-from seqjax.core.scan import zero_rows
+from seqjax.core.steps import zero_rows
 from seqjax.losses.labels import widened
 from seqjax.losses.log_numbers import LOG_ZERO
 

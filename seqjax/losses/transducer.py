@@ -8,13 +8,12 @@ import jax.numpy as jnp
 
 from seqjax._internal import checks
 from seqjax.core.ids import check_ids
-from seqjax.core.scan import zero_rows
+from seqjax.core.lengths import check_lengths, within
+from seqjax.core.steps import zero_rows
 from seqjax.losses.labels import (
     check_blank,
     check_labels,
-    check_lengths,
     widened,
-    within,
 )
 from seqjax.losses.lattice import lattice_log_prob
 
@@ -84,8 +83,8 @@ def transducer_loss(
     batch_size, steps = encoded.shape[:2]
     size = labels.shape[1]
     checks.positive_int("chunk_size", chunk_size)
-    lengths = check_lengths("lengths", lengths, batch_size, steps, "encoded")
-    label_lengths = check_lengths("label_lengths", label_lengths, batch_size, size, "labels")
+    lengths = check_lengths("lengths", lengths, "encoded", encoded.shape)
+    label_lengths = check_lengths("label_lengths", label_lengths, "labels", labels.shape)
     logits = _joint_shape(joint, encoded, predicted)
     blank = check_blank(blank, logits.shape[-1])
     real, real_labels = within(lengths, steps), within(label_lengths, size)

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
-from seqjax.core.scan import check_flags, zero_rows
+from seqjax.core.scan import check_flags
+from seqjax.core.steps import zero_rows
 from seqjax.losses.labels import check_integers, to_rank, widened
 from seqjax.losses.log_numbers import LOG_ZERO
 

@@ -13,6 +13,7 @@ from jax import lax
 
 from seqjax._internal import checks
 from seqjax.core.ids import as_ids, check_ids
+from seqjax.core.lengths import check_lengths, within
 
 
 class EditCounts(NamedTuple):
@@ -174,7 +175,7 @@ def hamming_distance(hypotheses, references, lengths=None) -> jax.Array:
         "Sequences of unequal lengths have an edit_distance.",
     )
     _leading(hyp.shape[:-1], ref.shape[:-1])
-    real = jnp.arange(hyp.shape[-1], dtype=jnp.int32) < lengths[..., None]
+    real = within(lengths, hyp.shape[-1])
     return jnp.sum((hyp != ref) & real, axis=-1, dtype=jnp.int32)
 
 
@@ -184,24 +185,8 @@ def check_tokens(name: str, tokens: Any, lengths_name: str, lengths: Any):
     checks.require(
         tokens.ndim >= 1, f"{name} has shape {tokens.shape}; expected integer ids [..., T]."
     )
-    shape, width = tokens.shape[:-1], tokens.shape[-1]
-    if lengths is None:
-        _check_distinct(name, tokens, jnp.ones(tokens.shape, bool))
-        return tokens, jnp.full(shape, width, jnp.int32)
-    lengths = jnp.asarray(lengths)
-    checks.require(
-        jnp.issubdtype(lengths.dtype, jnp.integer) and lengths.shape == shape,
-        f"{lengths_name} is {lengths.dtype}{list(lengths.shape)}; expected integers {list(shape)}, "
-        f"one for each row of {name} {list(tokens.shape)}.",
-    )
-    known = checks.concrete(lengths)
-    checks.require(
-        known is None or bool(((known >= 0) & (known <= width)).all()),
-        f"{lengths_name} is {known}; expected 0 <= {lengths_name} <= {width}, the width of {name} "
-        f"{list(tokens.shape)}.",
-    )
-    lengths = lengths.astype(jnp.int32)
-    _check_distinct(name, tokens, jnp.arange(width, dtype=jnp.int32) < lengths[..., None])
+    lengths = check_lengths(lengths_name, lengths, name, tokens.shape, axis=-1)
+    _check_distinct(name, tokens, within(lengths, tokens.shape[-1]))
     return tokens, lengths
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from seqjax._internal import trees
 from seqjax.core.layout import Layout
-from seqjax.core.scan import where_rows
+from seqjax.core.steps import Steps, where_rows
 
 
 class Sequences(NamedTuple):
@@ -17,18 +17,14 @@ class Sequences(NamedTuple):
     Attributes:
       params: of the cell.
       start: [B, U, k], the packed carry before the first step.
-      initial: [B, U, k], what a reset returns to.
-      xs: [B, T, ...] inputs, zero where masked.
-      mask: [B, T] bool or None.
-      reset: [B, T] bool or None.
+      xs: [B, T, ...] inputs, zero at padding.
+      steps: which of them are real, and where the state becomes `initial`, [B, 1, U, k] packed.
     """
 
     params: Any
     start: jax.Array
-    initial: jax.Array
     xs: Any
-    mask: jax.Array | None
-    reset: jax.Array | None
+    steps: Steps
 
 
 class Solver(NamedTuple):
@@ -73,15 +69,14 @@ def solve(solver: Solver, task: Sequences, guess: jax.Array):
 
 def evaluate(solver: Solver, task: Sequences, before: jax.Array) -> tuple[jax.Array, Any]:
     """One step of every row and time: states before [B, T, U, k] -> states after, and ys."""
-    if task.reset is not None:
-        before = where_rows(task.reset, task.initial[:, None], before)
+    before = task.steps.restart(before)
     batch_size, length = before.shape[:2]
     rows = lambda tree: jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), tree)
     carry = solver.layout.unpack(rows(before))
     carry, ys = solver.step(task.params, carry, rows(task.xs))
     after = solver.layout.pack(carry).reshape(before.shape)
     ys = jax.tree.map(lambda a: a.reshape(batch_size, length, *a.shape[1:]), ys)
-    return (after if task.mask is None else where_rows(task.mask, after, before)), ys
+    return task.steps.hold(after, before), ys
 
 
 def states_before(task: Sequences, states: jax.Array) -> jax.Array:
@@ -166,15 +161,12 @@ def _pull(solver: Solver, task: Sequences, states: jax.Array, cotangents: jax.Ar
         _, jacobian = _linearize(solver, task, before)
         later = jnp.concatenate([jacobian[:, 1:], jnp.zeros_like(jacobian[:, :1])], axis=1)
         adjoint = linear_recurrence(jnp.swapaxes(later, -1, -2), cotangents, reverse=True)
-    whole = (task.params, task.start, task.initial, task.xs)
 
     def run(floats):
-        params, start, initial, xs = trees.with_inexact(whole, floats)
-        again = task._replace(params=params, start=start, initial=initial, xs=xs)
+        again = trees.with_inexact(task, floats)
         return evaluate(solver, again, states_before(again, states))[0]
 
-    (found,) = jax.vjp(run, trees.inexact(whole))[1](adjoint)
-    return Sequences(*found, mask=None, reset=None)
+    return jax.vjp(run, trees.inexact(task))[1](adjoint)[0]
 
 
 def _adjoint_one_by_one(solver, task, before, cotangents):
@@ -202,12 +194,12 @@ def _one_by_one(solver: Solver, task: Sequences) -> jax.Array:
 
 
 def _over_time(task: Sequences) -> Any:
-    """Inputs, mask and reset by step: [T, B, 1, ...]."""
-    one = lambda a: jnp.swapaxes(a, 0, 1)[:, :, None]
-    return jax.tree.map(one, (task.xs, task.mask, task.reset))
+    """Inputs and flags by step: [T, B, 1, ...], a sequence of one step for `evaluate`."""
+    by_time = (jax.tree.map(lambda a: jnp.swapaxes(a, 0, 1), task.xs), task.steps.flags())
+    return jax.tree.map(lambda a: a[:, :, None], by_time)
 
 
 def _at(task: Sequences, inputs: Any) -> Sequences:
     """The task at one step of `_over_time`."""
-    xs, mask, reset = inputs
-    return task._replace(xs=xs, mask=mask, reset=reset)
+    xs, flags = inputs
+    return task._replace(xs=xs, steps=task.steps.at(flags))

@@ -8,9 +8,8 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from seqjax._internal import checks
-from seqjax.core.cell import EncoderError
+from seqjax.core.cell import check_steppable
 from seqjax.core.layout import Kind, Layout
-from seqjax.core.scan import zero_rows
 from seqjax.core.unroll import check_task
 from seqjax.newton.solver import Sequences, Solver, evaluate, solve, states_before
 
@@ -115,21 +114,19 @@ def unroll(
     given = check_task(cell, params, xs, carry, None, lengths, mask, reset, reverse)
     layout = Layout.of(given.carry, KINDS[method])
     solver = Solver(cell.step, layout, float(tolerance), int(max_iters), bool(fallback))
+    steps = given.steps.member(lambda carry: layout.pack(carry)[:, None])  # beside states in time
     task = Sequences(
         params=given.params,
         start=layout.pack(given.carry),
-        initial=layout.pack(given.initial),
-        xs=given.xs if given.mask is None else zero_rows(given.mask, given.xs),
-        mask=given.mask,
-        reset=given.reset,
+        xs=steps.zero_padding(given.xs),
+        steps=steps,
     )
     states, iterations, converged = solve(solver, task, _first(task, layout, given.carry, guess))
     _, ys = evaluate(solver, task, states_before(task, states))
-    ys = ys if given.mask is None else zero_rows(given.mask, ys)
     ends = jnp.concatenate([task.start[:, None], states], axis=1)[:, -1]
     return Solution(
         carry=layout.unpack(ends),
-        ys=given.restore(ys),
+        ys=given.restore(steps.zero_padding(ys)),
         carries=layout.unpack(states),
         iterations=iterations,
         converged=converged,
@@ -140,7 +137,7 @@ def _first(task: Sequences, layout: Layout, carry: Any, guess: Any) -> jax.Array
     """The states to begin with, [B, T, U, k]."""
     length = jax.tree.leaves(task.xs)[0].shape[1]
     if guess is None:
-        start = task.initial[:, None]
+        start = task.start[:, None] if task.steps.reset is None else task.steps.initial
         return jnp.broadcast_to(start, (start.shape[0], length, *start.shape[2:]))
     expected = jax.tree.map(
         lambda a: jax.ShapeDtypeStruct((a.shape[0], length, *a.shape[1:]), a.dtype), carry
@@ -150,11 +147,8 @@ def _first(task: Sequences, layout: Layout, carry: Any, guess: Any) -> jax.Array
 
 
 def _check(cell: Any, method: Any, tolerance: Any, max_iters: Any) -> None:
-    if hasattr(cell, "unroll") and not hasattr(cell, "step"):
-        raise EncoderError(
-            f"cell is {type(cell).__name__}, an encoder, which has no step to solve for. Run the "
-            "cells of its two directions, the second with reverse=True."
-        )
+    remedy = "Run the cells of its two directions, the second with reverse=True."
+    check_steppable("cell", cell, remedy)
     checks.one_of("method", method, tuple(KINDS))
     checks.require(
         method != "block-newton" or getattr(cell, "elementwise", False) is True,

@@ -12,7 +12,8 @@ from seqjax.cells.bidirectional import Bidirectional
 from seqjax.cells.feedforward import Feedforward
 from seqjax.cells.gru import GRU
 from seqjax.core.cell import check_cell_like
-from seqjax.core.cell import run as run_cell
+from seqjax.core.run import run as run_cell
+from seqjax.core.steps import Steps
 
 
 class DiscriminatorParams(NamedTuple):
@@ -88,7 +89,7 @@ class Discriminator(Spec, doors=("logits",)):
     def _summary(self, params: Any, xs: jax.Array, mask: Any = None) -> jax.Array:
         """The mean output of the real steps, [B, H]; 0 where there is none."""
         cell = Bidirectional(self.cell)
-        _, ys = run_cell(cell, params, cell.initial_carry(params, xs.shape[0]), xs, mask)
+        _, ys = run_cell(cell, params, cell.initial_carry(params, xs.shape[0]), xs, Steps(mask))
         real = jnp.ones(xs.shape[:2], bool) if mask is None else mask
         count = jnp.maximum(jnp.sum(real, axis=1, keepdims=True), 1).astype(ys.dtype)
         return jnp.sum(ys, axis=1) / count

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from seqjax._internal import checks
+from seqjax.core.lengths import within
 from seqjax.core.noise import fold_in_rows
-from seqjax.core.scan import where_rows
+from seqjax.core.steps import where_rows
 from seqjax.objectives.payoffs import BROKEN, PayoffSample, another, check_targets, edit_cost
 
 DELETE, COPY, REPLACE, INSERT, STOP = range(5)
@@ -113,7 +114,7 @@ def sample_edits(
 
     running = lambda loop: ~jnp.all(loop[2])
     _, sample, _ = lax.while_loop(running, body, (jnp.int32(0), nothing, jnp.isnan(ratio)))
-    real = jnp.arange(size, dtype=jnp.int32) < sample.lengths[:, None]
+    real = within(sample.lengths, size)
     outside = jnp.where(jnp.isnan(ratio), BROKEN, pad).astype(targets.dtype)[:, None]
     return sample._replace(tokens=jnp.where(real, sample.tokens, outside))
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from seqjax._internal import checks
+from seqjax.core.lengths import within
 from seqjax.losses.tokens import token_losses
 from seqjax.metrics.distances import check_tokens
 from seqjax.objectives.risk import check_rewards
@@ -224,5 +225,5 @@ def sequence_log_probs(logits, tokens, lengths=None) -> jax.Array:
       Graves, Sequence Transduction with Recurrent Neural Networks, 2012.
     """
     tokens, lengths = check_tokens("tokens", tokens, "lengths", lengths)
-    real = jnp.arange(tokens.shape[-1], dtype=jnp.int32) < lengths[..., None]
+    real = within(lengths, tokens.shape[-1])
     return -jnp.sum(token_losses(logits, tokens, mask=real), axis=-1)

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 
 from seqjax._internal import checks
 from seqjax.core.products import accumulator
-from seqjax.core.scan import check_flags, zero_rows
+from seqjax.core.scan import check_flags
+from seqjax.core.steps import zero_rows
 
 
 def drop_weights(params: Any, key: jax.Array, rate: Any, names: Sequence[str] = ("w_h",)) -> Any:

@@ -1,7 +1,7 @@
 """The contract of cells: every public one keeps it, and broken ones are found out."""
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import hypothesis
@@ -13,6 +13,7 @@ from support.public import public_names, rooms
 from support.zoo import CELLS
 
 import seqjax as sj
+from seqjax.core.run import run_steps
 from seqjax.testing import check_cell
 
 # (B, T, D), dealt out to the cells: each compiles for one of them.
@@ -36,7 +37,8 @@ def members(spec):
 
 
 def test_the_zoo_holds_every_public_cell():
-    protocols = {sj.Cell, sj.core.SequenceCell, sj.RecurrentCell, sj.linear.LinearCell}
+    protocols = {sj.Cell, sj.core.SequenceCell, sj.core.Encoder, sj.RecurrentCell}
+    protocols.add(sj.linear.LinearCell)
     protocols.add(sj.AttentionDecoder)  # whose params need a memory: test_attention_decoder.py
     protocols.add(sj.decoding.NeuralCache)  # which has no params: test_neural_cache.py
     public = {
@@ -91,20 +93,19 @@ class DriftingDtype(Sum):
 
 
 class OtherUnroll(Sum):
-    def unroll(self, params, carry, xs, mask):
-        carry, ys = sj.scan(lambda c, x: self.step(params, c, x), carry, xs, mask=mask)
+    def unroll(self, params, carry, xs, steps):
+        carry, ys = run_steps(self, params, carry, xs, steps)
         return carry, ys * 1.001
 
 
 class ForgetsTheMask(Sum):
-    def unroll(self, params, carry, xs, mask):
-        return sj.scan(lambda c, x: self.step(params, c, x), carry, xs)
+    def unroll(self, params, carry, xs, steps):
+        return run_steps(self, params, carry, xs, replace(steps, mask=None))
 
 
 class PoisonedByPadding(Sum):
-    def unroll(self, params, carry, xs, mask):
-        clean = xs if mask is None else jnp.where(mask[..., None], xs, 0)
-        carry, ys = sj.scan(lambda c, x: self.step(params, c, x), carry, clean, mask=mask)
+    def unroll(self, params, carry, xs, steps):
+        carry, ys = run_steps(self, params, carry, xs, steps)
         return carry, ys + 0 * jnp.sum(xs)
 
 
@@ -121,9 +122,9 @@ class WrongGradient(Sum):
 
 
 class CutsItsCarry(Sum):
-    def unroll(self, params, carry, xs, mask):
+    def unroll(self, params, carry, xs, steps):
         cut = jax.lax.stop_gradient(carry)
-        return sj.scan(lambda c, x: self.step(params, c, x), cut, xs, mask=mask)
+        return run_steps(self, params, cut, xs, steps)
 
 
 class Unhashable(Sum):
@@ -136,14 +137,16 @@ class WeaklyTyped(Sum):
 
 
 class GoesOnAtPadding(Sum):
-    def unroll(self, params, carry, xs, mask):
-        carry, ys = sj.scan(lambda c, x: self.step(params, c, x), carry, xs, mask=mask)
+    def unroll(self, params, carry, xs, steps):
+        carry, ys = run_steps(self, params, carry, xs, steps)
+        mask = steps.mask
         return (carry if mask is None else jnp.where(mask[:, -1:], carry, carry + 1)), ys
 
 
 class ForgetsEmptyRows(Sum):
-    def unroll(self, params, carry, xs, mask):
-        carry, ys = sj.scan(lambda c, x: self.step(params, c, x), carry, xs, mask=mask)
+    def unroll(self, params, carry, xs, steps):
+        carry, ys = run_steps(self, params, carry, xs, steps)
+        mask = steps.mask
         return (carry if mask is None else jnp.where(mask.any(1)[:, None], carry, 0)), ys
 
 
@@ -153,23 +156,24 @@ class MasksTooLate(Sum):
     def step(self, params, carry, x):
         return carry, x * x
 
-    def unroll(self, params, carry, xs, mask):
-        return carry, xs * xs if mask is None else jnp.where(mask[..., None], xs * xs, 0)
+    def unroll(self, params, carry, xs, steps):
+        carry, _ = run_steps(self, params, carry, steps.zero_padding(xs), steps)
+        return carry, steps.zero_padding(xs * xs)
 
 
 class WrongForShortSequences(Sum):
-    def unroll(self, params, carry, xs, mask):
-        carry, ys = sj.scan(lambda c, x: self.step(params, c, x), carry, xs, mask=mask)
+    def unroll(self, params, carry, xs, steps):
+        carry, ys = run_steps(self, params, carry, xs, steps)
         return carry, ys if xs.shape[1] > 4 else 2 * ys
 
 
 class IgnoresResets(Sum):
-    def unroll(self, params, carry, xs, mask, reset=None):
-        return sj.scan(lambda c, x: self.step(params, c, x), carry, xs, mask=mask)
+    def unroll(self, params, carry, xs, steps):
+        return run_steps(self, params, carry, xs, replace(steps, reset=None))
 
 
 @dataclass(frozen=True)
-class RanksItsRows:
+class RanksItsRows(sj.core.Encoder):
     """An encoder, which has no step."""
 
     def init(self, key, input_size):
@@ -178,9 +182,9 @@ class RanksItsRows:
     def initial_carry(self, params, batch_size, key=None):
         return jnp.zeros((batch_size, 1), params["w"].dtype)
 
-    def unroll(self, params, carry, xs, mask, reset=None):
+    def unroll(self, params, carry, xs, steps):
         ys = xs * jnp.arange(xs.shape[0], dtype=xs.dtype)[:, None, None]
-        return carry, ys if mask is None else jnp.where(mask[..., None], ys, 0)
+        return carry, steps.zero_padding(ys)
 
 
 @jax.custom_batching.custom_vmap

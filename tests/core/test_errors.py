@@ -54,7 +54,7 @@ def train(loss, carry=()):
     return sj.make_train_step(loss, optax.sgd(0.1))(state, 0)
 
 
-class Encoder:
+class Encoder(sj.core.Encoder):
     """An encoder that neither resets nor runs members."""
 
     def init(self, key, input_size):
@@ -63,7 +63,7 @@ class Encoder:
     def initial_carry(self, params, batch_size, key=None):
         return jnp.zeros((batch_size, 1))
 
-    def unroll(self, params, carry, xs, mask):
+    def unroll(self, params, carry, xs, steps):
         return carry, xs
 
 
@@ -254,7 +254,7 @@ BAD = {
     ),
     "ntm_controller": (
         lambda: sj.cells.NTM(sj.LSTM, slots=4, width=2),
-        "controller is <class 'seqjax.cells.lstm.LSTM'>; expected a cell: an object with init, initial_carry and step.",
+        "controller is <class 'seqjax.cells.lstm.LSTM'>; expected a cell: an object with init, initial_carry and step, or one of a class that derives from core.Encoder.",
     ),
     "ntm_encoder": (
         lambda: sj.cells.NTM(sj.Bidirectional(cell), slots=4, width=2),
@@ -316,7 +316,7 @@ BAD = {
     ),
     "stack_class": (
         lambda: sj.Stack((sj.LSTM,)),
-        "cells[0] is <class 'seqjax.cells.lstm.LSTM'>; expected a cell: an object with init, initial_carry and step.",
+        "cells[0] is <class 'seqjax.cells.lstm.LSTM'>; expected a cell: an object with init, initial_carry and step, or one of a class that derives from core.Encoder.",
     ),
     "residual_width": (
         lambda: sj.Residual(cell).init(key, 4),
@@ -327,7 +327,7 @@ BAD = {
         "merge is 'add'; expected one of 'concat', 'sum', 'mean', 'product'.",
     ),
     "bidirectional_step": (
-        lambda: sj.Bidirectional(cell).step,
+        lambda: sj.Bidirectional(cell).step(None, None, None),
         "Bidirectional cannot be stepped: its output at a step depends on the steps after it. Run it with unroll, or use its cell alone where inputs come one at a time.",
     ),
     "bidirectional_widths": (
@@ -337,8 +337,8 @@ BAD = {
         "merge is 'sum' but the directions put out widths 2 and 3; expected equal ones, or merge='concat'.",
     ),
     "stack_step": (
-        lambda: sj.Stack((sj.Bidirectional(sj.GRU(2)),)).step,
-        "Stack cannot be stepped: its member Bidirectional is an encoder, which reads whole sequences. Run it with unroll.",
+        lambda: (c := sj.Stack((sj.Bidirectional(sj.GRU(2)),))).step(c.init(key, 4), None, one),
+        "cell is Stack, in which Bidirectional is an encoder, which reads whole sequences and cannot be stepped. Run it with unroll.",
     ),
     "identity_shape": (
         lambda: sj.initializers.Identity()(key, (2, 3)),
@@ -496,13 +496,9 @@ BAD = {
         lambda: sj.scan(total, one, jnp.ones((2, 3, 1)), initial=one.astype(int)),
         "initial is int32[2, 1]; expected float32[2, 1], as carry is.",
     ),
-    "encoder_reset": (
-        lambda: sj.unroll(Encoder(), (), xs, reset=jnp.zeros((2, 5), bool)),
-        "reset was given but Encoder, an encoder, has an unroll that takes none; give it a reset argument.",
-    ),
     "encoder_remat": (
         lambda: sj.unroll(Encoder(), (), xs, remat=2),
-        "remat or truncate was given but Encoder, an encoder, has an unroll without a run argument, by which it would run its members in windows.",
+        "remat or truncate was given but Encoder, an encoder, has no members to run in windows. Give it `members`, and run them by core.run(..., steps.member(...)).",
     ),
     "check_cell_batch": (
         lambda: check_cell(cell, batch_size=1),
@@ -626,7 +622,7 @@ BAD = {
     ),
     "prompt_lengths": (
         lambda: sample(prompt=jnp.zeros((2, 3), int), prompt_lengths=jnp.array([1, 4])),
-        "prompt_lengths is [1 4]; expected 0 <= prompt_lengths <= 3, the width of prompt (2, 3).",
+        "prompt_lengths has values from 1 to 4; expected 0 <= prompt_lengths <= T = 3, the size of axis 1 of prompt.",
     ),
     "beam_size": (
         lambda: beam(beam_size=0),

@@ -9,6 +9,7 @@ from jax.experimental import checkify
 from support.loops import assert_same
 
 import seqjax as sj
+from seqjax.core.run import run_steps
 
 
 def temporaries(remat, length):
@@ -114,7 +115,7 @@ def test_scan_accepts_a_weakly_typed_carry():
     assert not carry.weak_type
 
 
-def test_a_cell_of_ones_own_with_a_four_argument_unroll_is_stepped_under_resets(x64):
+def test_an_unroll_of_ones_own_gets_lengths_and_resets_as_one_record(x64):
     calls = []
 
     class Mean:
@@ -130,14 +131,17 @@ def test_a_cell_of_ones_own_with_a_four_argument_unroll_is_stepped_under_resets(
             total, count = carry[0] + x, carry[1] + 1
             return (total, count), total / count
 
-        def unroll(self, params, carry, xs, mask):
-            calls.append(mask)
-            return sj.scan(lambda c, x: self.step(params, c, x), carry, xs, mask=mask)
+        def unroll(self, params, carry, xs, steps):
+            calls.append(steps)
+            return run_steps(self, params, carry, xs, steps)
 
     xs = jnp.ones((2, 4, 2))
     reset = jnp.zeros((2, 4), bool).at[:, 2].set(True)
     _, ys = sj.unroll(Mean(), (), xs, reset=reset)
-    assert not calls
     np.testing.assert_array_equal(ys, xs)
+    np.testing.assert_array_equal(calls[-1].reset, reset)
+    assert calls[-1].mask is None and calls[-1].initial[0].shape == (2, 2)
     sj.unroll(Mean(), (), xs, lengths=jnp.array([1, 2]))
-    assert len(calls) == 1
+    expected = [[True, False, False, False], [True, True, False, False]]
+    np.testing.assert_array_equal(calls[-1].mask, expected)
+    assert calls[-1].reset is None and calls[-1].initial is None and len(calls) == 2

@@ -48,7 +48,7 @@ BEAM_ERRORS = [
     (dict(prefix=np.zeros(2, np.int32)), r"prefix has shape \(2,\); expected \[B, P\] with batch"),
     (
         dict(prefix=np.zeros((2, 2), np.int32), prefix_lengths=np.array([0, 3])),
-        r"prefix_lengths is \[0 3\]; expected 0 <= prefix_lengths <= 2, the width of prefix",
+        r"prefix_lengths has values from 0 to 3; expected 0 <= prefix_lengths <= T = 2",
     ),
     (dict(prefix=np.array([[0], [3]])), r"prefix is \[\[0\]\n \[3\]\]; expected tokens 0..2 up to"),
     (
@@ -86,11 +86,11 @@ BEAM_ERRORS = [
     (dict(prompt_lengths=np.zeros(2, np.int32)), "prompt_lengths was given without a prompt"),
     (
         dict(prompt=np.zeros((2, 2), np.int32), prompt_lengths=np.zeros(3, np.int32)),
-        r"prompt_lengths has shape \(3,\) but the batch size is 2; expected one length a row",
+        r"prompt_lengths has shape \(3,\) but prompt has batch size 2 ",
     ),
     (
         dict(prompt=np.zeros((2, 2), np.int32), prompt_lengths=np.array([0, 3])),
-        r"prompt_lengths is \[0 3\]; expected 0 <= prompt_lengths <= 2",
+        r"prompt_lengths has values from 0 to 3; expected 0 <= prompt_lengths <= T = 2",
     ),
     (
         dict(length_penalty=lambda p, n: p.sum()),

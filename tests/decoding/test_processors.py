@@ -208,7 +208,7 @@ ERRORS = [
         lambda: AfterPrompt(
             NoRepeatNGram(2), jnp.zeros((3, 2), jnp.int32), jnp.zeros(2, jnp.int32)
         ),
-        r"prompt_lengths has shape \(2,\) but prompt has \(3, 2\); expected \[B\].",
+        r"prompt_lengths has shape \(2,\) but prompt has batch size 3 ",
     ),
 ]
 CALL_ERRORS = [

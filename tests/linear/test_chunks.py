@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import seqjax as sj
-from seqjax.core.cell import run_steps
+from seqjax.core.run import run_steps
 from seqjax.linear.chunks import log_decays, solve_unit_triangular
 
 BATCH, LENGTH, INPUT = 2, 11, 3
@@ -39,12 +39,12 @@ def make_case(cell, dtype=jnp.float64):
 
 
 def results(run, cell, params, carry, xs, mask, flags, initial):
-    reset = None if flags is None else sj.core.Reset(flags, initial)
-    return run(cell, params, carry, xs, mask, reset)
+    steps = sj.core.Steps(mask, flags, None if flags is None else initial)
+    return run(cell, params, carry, xs, steps)
 
 
-def in_chunks(cell, params, carry, xs, mask, reset):
-    return cell.unroll(params, carry, xs, mask, reset)
+def in_chunks(cell, params, carry, xs, steps):
+    return cell.unroll(params, carry, xs, steps)
 
 
 @functools.partial(jax.jit, static_argnames=("run", "cell"))

@@ -354,8 +354,8 @@ def test_steps_are_every_form_from_any_carry_under_masks_and_resets(name, x64):
     def all_forms(xs):
         methods = ("sequential", "associative", "chunked", "auto")
         cells = [dataclasses.replace(cell, method=method) for method in methods]
-        reset = sj.core.Reset(flags, initial)
-        forms = [each.unroll(params, carry, xs, mask, reset) for each in cells]
+        steps = sj.core.Steps(mask, flags, initial)
+        forms = [each.unroll(params, carry, xs, steps) for each in cells]
         step = functools.partial(cell.step, params)
         return forms, sj.scan(step, carry, xs, mask=mask, reset=flags, initial=initial)
 

@@ -48,11 +48,9 @@ BAD = {
         lambda: sj.linear_scan(a, b, jnp.ones(3)),
         "h0 has shape (3,); expected (2, 3), that of b (2, 5, 3) without time.",
     ),
-    "reset.initial": (
-        lambda: sj.linear_scan(
-            a, b, reset=sj.core.Reset(jnp.zeros((2, 5), bool), jnp.ones((2, 4)))
-        ),
-        "reset.initial has shape (2, 4); expected (2, 3), that of b (2, 5, 3) without time.",
+    "initial": (
+        lambda: sj.linear_scan(a, b, reset=jnp.zeros((2, 5), bool), initial=jnp.ones((2, 4))),
+        "initial has shape (2, 4); expected (2, 3), that of b (2, 5, 3) without time.",
     ),
     "mask": (
         lambda: sj.linear_scan(a, b, mask=jnp.ones((5, 2), bool)),

@@ -82,8 +82,9 @@ def test_every_method_is_the_loop(kind, shape, method, x64):
         a, b, h0, initial, mask, flags = case(kind, shape, seed=7)
         mask, flags = mask if masked else None, None if restart == "no" else flags
         initial = initial if restart == "h" else 0 * initial
-        reset = sj.core.Reset(jnp.asarray(flags), to_pair(initial)) if restart == "h" else flags
-        got = run(*map(to_pair, (a, b, h0)), mask, reset, reverse=reverse, **METHODS[method])
+        own = {"initial": to_pair(initial)} if restart == "h" else {}
+        how = {"reverse": reverse, **own, **METHODS[method]}
+        got = run(*map(to_pair, (a, b, h0)), mask, flags, **how)
         expected = loop(a, b, h0, reverse, mask, flags, initial)
         for x, y in zip(map(from_pair, got), expected, strict=True):
             np.testing.assert_allclose(x, y, rtol=1e-12, atol=1e-12)
@@ -126,8 +127,8 @@ def test_derivatives_in_both_modes(kind, shape, reverse, method, x64):
     *along, _, _ = case(kind, shape, seed=70)
 
     def states(a, b, h0, initial):
-        reset = sj.core.Reset(flags, initial)
-        return sj.linear_scan(a, b, h0, mask=mask, reset=reset, reverse=reverse, **METHODS[method])
+        how = {"mask": mask, "reset": flags, "initial": initial, **METHODS[method]}
+        return sj.linear_scan(a, b, h0, reverse=reverse, **how)
 
     @jax.jit
     def both(point, along):
@@ -290,12 +291,8 @@ def test_windows_skip_padding_and_begin_anew_at_resets():
     xs, mask = random.normal(size=(3, 7, 1)), random.random((3, 7)) < 0.6
     flags = random.random((3, 7)) < 0.3
     for real, restart in ((mask, flags), (mask, None), (None, flags), (None, None)):
-        reset = (
-            None if restart is None else sj.core.Reset(jnp.asarray(restart), jnp.asarray(initial))
-        )
-        last, lags = push_all(
-            jnp.asarray(window), jnp.asarray(xs), None if real is None else jnp.asarray(real), reset
-        )
+        given = jax.tree.map(jnp.asarray, (real, restart, initial))
+        last, lags = push_all(jnp.asarray(window), jnp.asarray(xs), sj.core.Steps(*given))
         for row in range(3):
             now = jnp.asarray(window[row : row + 1])
             for t in range(7):

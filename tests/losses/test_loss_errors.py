@@ -81,7 +81,7 @@ BAD = {
     ),
     "ctc_lengths_beyond": (
         lambda: sj.losses.ctc_loss(x, y, lengths=np.array([4, 5])),
-        "lengths has values from 4 to 5; expected 0 <= lengths <= 4, the size of axis 1 of logits.",
+        "lengths has values from 4 to 5; expected 0 <= lengths <= T = 4, the size of axis 1 of logits.",
     ),
     "ctc_lengths_dtype": (
         lambda: sj.losses.ctc_loss(x, y, lengths=np.array([4.0, 4.0], np.float32)),
@@ -89,7 +89,7 @@ BAD = {
     ),
     "ctc_label_lengths": (
         lambda: sj.losses.ctc_loss(x, y, label_lengths=np.array([1])),
-        "label_lengths has shape (1,) but labels has batch size 2; expected [B].",
+        "label_lengths has shape (1,) but labels has batch size 2 (labels is [B, T] = (2, 2)); is labels time-major? seqjax is batch-major.",
     ),
     "ctc_too_long": (
         lambda: sj.losses.ctc_loss(x, y, lengths=np.array([4, 1])),
@@ -205,7 +205,7 @@ BAD = {
     ),
     "crf_lengths": (
         lambda: losses.crf_marginals(crf, emissions, lengths=np.array([-1, 4])),
-        "lengths has values from -1 to 4; expected 0 <= lengths <= 4, the size of axis 1 of emissions.",
+        "lengths has values from -1 to 4; expected 0 <= lengths <= T = 4, the size of axis 1 of emissions.",
     ),
     "crf_emissions": (
         lambda: decoding.crf_viterbi(crf, emissions[0]),

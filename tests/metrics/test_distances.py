@@ -153,15 +153,15 @@ BAD = {
     ),
     "lengths": (
         lambda: sj.metrics.edit_distance(HYP, REF, LENGTHS[:3]),
-        "lengths is int32[3]; expected",
+        "lengths has shape (3,) but hypotheses has (40, 7); expected (40,), one a row.",
     ),
     "long": (
         lambda: sj.metrics.edit_distance(HYP, REF, LENGTHS + 5),
-        "expected 0 <= lengths <= 7, the",
+        "expected 0 <= lengths <= T = 7",
     ),
     "short": (
         lambda: sj.metrics.edit_distance(HYP, REF, None, REF_LENGTHS - 5),
-        "expected 0 <= reference_lengths <= 5, the width of references [40, 5].",
+        "expected 0 <= reference_lengths <= T = 5, the size of axis 1 of references.",
     ),
     "negative": (
         lambda: sj.metrics.edit_distance(HYP, REF, deletion=-1),

@@ -268,7 +268,11 @@ LONG = np.array([5, 6])
         ("max_iters is 0; expected an integer of at least 1", GRU, {"max_iters": 0}),
         ("carry['n'] is int32; expected floats", Steps(), {}),
         ("the carry is empty; expected a cell with a state", sj.Dropout(0.5), {}),
-        ("cell is Bidirectional, an encoder, which has no step", sj.Bidirectional(GRU), {}),
+        (
+            "cell is Bidirectional, an encoder, which reads whole",
+            sj.Bidirectional(GRU),
+            {},
+        ),
         ("guess is float32[2, 4, 3]; expected float32[2, 5, 3]", GRU, {"guess": SHORT}),
         ("lengths has values from 5 to 6; expected 0 <= lengths <= T = 5", GRU, {"lengths": LONG}),
     ],

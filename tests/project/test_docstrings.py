@@ -23,17 +23,16 @@ RECORDS = {name for name, value in PUBLIC.items() if hasattr(value, "_fields")} 
 
 NO_SHAPE = {
     "BidirectionalParams": "its fields are the params of any two cells",
-    "EncoderError": "an exception",
     "latest_checkpoint": "takes and gives paths",
 }
 # Files that implement no paper: machinery that runs, stores or proves.
 MACHINERY = {
-    *("core/scan.py", "data/ragged.py", "decoding/engine/logits.py"),
+    *("core/scan.py", "core/steps.py", "data/ragged.py", "decoding/engine/logits.py"),
     *("decoding/processors/endings.py", "decoding/processors/given_tokens.py"),
     *("decoding/processors/prompts.py", "decoding/processors/sequences.py"),
     *("decoding/sampling/stream.py", "testing.py", "training/saving.py"),
 }
-NO_EXAMPLE = RECORDS | {"EncoderError"}
+NO_EXAMPLE = RECORDS
 
 
 def own_doc(name: str) -> str:

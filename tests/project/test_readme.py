@@ -62,11 +62,11 @@ def same_but_for_digits(printed: str, expected: str) -> bool:
 
 
 def test_there_are_code_blocks():
-    assert len(BLOCKS["README.md"]) >= 4 and len(BLOCKS["docs/decoding.md"]) >= 5
+    assert len(BLOCKS["README.md"]) >= 4 and len(BLOCKS["docs/guides/decoding.md"]) >= 5
 
 
 def test_every_method_of_decoding_has_its_formula_source_and_example():
-    text = (ROOT / "docs/decoding.md").read_text()
+    text = (ROOT / "docs/guides/decoding.md").read_text()
     named = lambda title: re.sub(r"[^\w -]", "", title).strip().lower().replace(" ", "-")
     _, *sections = re.split(r"^## ", text, flags=re.MULTILINE)
     bodies = {named(title): body for title, _, body in (s.partition("\n") for s in sections)}

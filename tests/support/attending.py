@@ -30,8 +30,8 @@ class Attending:
     def step(self, params, carry, x):
         return self.decoder.step(self.bound(params), carry, x)
 
-    def unroll(self, params, carry, xs, mask, reset=None):
-        return self.decoder.unroll(self.bound(params), carry, xs, mask, reset)
+    def unroll(self, params, carry, xs, steps):
+        return self.decoder.unroll(self.bound(params), carry, xs, steps)
 
 
 DECODERS = {

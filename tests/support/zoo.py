@@ -38,6 +38,7 @@ from seqjax.cells import (
     Timed,
 )
 from seqjax.cells.lstm import LSTMCarry
+from seqjax.core.cell import is_encoder
 from seqjax.initializers import Identity, Normal
 from seqjax.linear import (
     LRU,
@@ -144,5 +145,5 @@ CELLS = {
     "mamba": Mamba(3, channels=4, state_size=2, kernel_size=3, remat=4, min_step=0.1, max_step=1.0),
     "linear_stack": Stack((MinGRU(4), Residual(LearnedCarry(QRNN(4))), LRU(3))),
 }
-STEPPED = {name: cell for name, cell in CELLS.items() if hasattr(cell, "step")}
-ENCODERS = {name: cell for name, cell in CELLS.items() if not hasattr(cell, "step")}
+STEPPED = {name: cell for name, cell in CELLS.items() if not is_encoder(cell)}
+ENCODERS = {name: cell for name, cell in CELLS.items() if is_encoder(cell)}

@@ -9,14 +9,14 @@ import jax.numpy as jnp
 
 from seqjax._internal import checks
 from seqjax.cells.stack import output_size
-from seqjax.core.cell import check_cell_like
+from seqjax.core.cell import check_cell_like, is_encoder
 
 
 def check_controller(controller: Any) -> None:
     """Raises ValueError unless the controller is a cell with a step."""
     check_cell_like("controller", controller)
     checks.require(
-        hasattr(controller, "step"),
+        not is_encoder(controller),
         f"controller is {type(controller).__name__}, an encoder; expected a cell with a step: "
         "what is read at a step depends on the controller's output at that step.",
     )

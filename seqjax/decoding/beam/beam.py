@@ -9,7 +9,8 @@ from jax import lax
 
 from seqjax._internal.checks import positive_int, require
 from seqjax._internal.types import Carry, Logits
-from seqjax.core.scan import zero_rows
+from seqjax.core.lengths import within
+from seqjax.core.steps import zero_rows
 from seqjax.decoding.beam.hypotheses import Hypotheses, merge
 from seqjax.decoding.beam.penalties import LengthPenalty
 from seqjax.decoding.beam.rules import BEAM_SEARCH, BeamRules
@@ -184,4 +185,4 @@ def _outputs(kept: Any, places: Any, lengths: jax.Array) -> Any:
         return ()
     steps = jnp.arange(places.shape[2], dtype=jnp.int32)
     along = jax.tree.map(lambda x: x[steps, places], kept)
-    return zero_rows(steps < lengths[..., None], along)
+    return zero_rows(within(lengths, places.shape[2]), along)

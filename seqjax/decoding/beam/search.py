@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from seqjax._internal.types import Carry, Logits
-from seqjax.core.scan import where_rows
+from seqjax.core.steps import where_rows
 from seqjax.decoding.beam.hypotheses import Hypotheses, merge, nothing
 from seqjax.decoding.beam.task import Task
 from seqjax.decoding.engine.candidates import Extensions, extend, extend_groups, is_end

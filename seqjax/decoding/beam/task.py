@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from seqjax._internal.checks import concrete, require
+from seqjax.core.lengths import within
 from seqjax.decoding.beam.penalties import (
     LengthPenalty,
     best_to_come,
@@ -110,7 +111,7 @@ def _forced(begin: Start, rules: BeamRules, length: int) -> jax.Array | None:
         f"prefix has shape {prefix.shape}, P = {width}; expected P <= max_len = {length}, for it "
         "is part of every hypothesis.",
     )
-    real = jnp.arange(width, dtype=jnp.int32) < lengths[:, None]
+    real = within(lengths, width)
     inside = (prefix >= 0) & (prefix < begin.vocab_size)
     known = concrete(inside | ~real)
     require(

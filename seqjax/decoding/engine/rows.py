@@ -12,6 +12,7 @@ import numpy as np
 
 from seqjax._internal.checks import require
 from seqjax._internal.types import Carry, Tokens
+from seqjax.core.lengths import within
 from seqjax.core.noise import draw_rows, fold_in_rows
 
 ASIDE = 2**31 - 1  # a number that no step has, for draws beside the steps'
@@ -105,5 +106,4 @@ def ends_with(tokens: Tokens, length: Any, sequences: tuple[tuple[int, ...], ...
 def repeat_end(tokens: jax.Array, lengths: jax.Array) -> jax.Array:
     """Tokens [..., L] whose last real one fills what is left; lengths [...] are at least 1."""
     last = at(tokens, jnp.maximum(lengths - 1, 0))
-    places = jnp.arange(tokens.shape[-1], dtype=jnp.int32)
-    return jnp.where(places < lengths[..., None], tokens, last[..., None])
+    return jnp.where(within(lengths, tokens.shape[-1]), tokens, last[..., None])

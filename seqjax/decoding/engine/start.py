@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seqjax._internal.checks import concrete, require
+from seqjax._internal.checks import require
 from seqjax._internal.types import Carry, Tokens
+from seqjax.core.lengths import check_lengths, within
 from seqjax.core.scan import scan, strong
 from seqjax.decoding.engine.rows import batch_size
 
@@ -36,7 +37,7 @@ class Start(NamedTuple):
 def prime(step: Step, carry, bos, prompt, lengths):
     """Feeds bos and all prompt tokens but the last; a row past its own prompt keeps its carry."""
     fed = jnp.concatenate([bos[:, None], prompt[:, :-1]], axis=1)  # [B, P]
-    real = jnp.arange(prompt.shape[1], dtype=jnp.int32) < lengths[:, None]  # [B, P]
+    real = within(lengths, prompt.shape[1])  # [B, P]
 
     carry, _ = scan(lambda carry, x: (step(carry, x)[0], ()), carry, fed, mask=real)
     last = jnp.take_along_axis(prompt, jnp.maximum(lengths - 1, 0)[:, None], axis=1)[:, 0]
@@ -118,20 +119,7 @@ def check_given(name: str, tokens, lengths, batch: int) -> tuple[jax.Array, jax.
         f"{name} has shape {tokens.shape}; expected [B, P] with batch size B = {batch}. "
         f"Pad shorter ones on the right and pass {name}_lengths.",
     )
-    width = tokens.shape[1]
-    lengths = _integers(f"{name}_lengths", np.full(batch, width) if lengths is None else lengths)
-    require(
-        lengths.shape == (batch,),
-        f"{name}_lengths has shape {lengths.shape} but the batch size is {batch}; expected one "
-        "length a row, [B].",
-    )
-    known = concrete(lengths)
-    require(
-        known is None or bool(np.all((known >= 0) & (known <= width))),
-        f"{name}_lengths is {known}; expected 0 <= {name}_lengths <= {width}, the width of "
-        f"{name} {tokens.shape}.",
-    )
-    return tokens, lengths
+    return tokens, check_lengths(f"{name}_lengths", lengths, name, tokens.shape)
 
 
 def check_step(step: Step, carry: Carry, tokens: Tokens, outputs: bool):

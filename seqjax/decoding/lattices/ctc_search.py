@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
-from seqjax.core.scan import swap_time, where_rows, zero_rows
+from seqjax.core.lengths import check_lengths, within
+from seqjax.core.steps import swap_time, where_rows, zero_rows
 from seqjax.decoding.engine.rows import at, pick
 from seqjax.decoding.lattices.fusion import (
     Fusion,
@@ -27,7 +28,7 @@ from seqjax.decoding.lattices.prefixes import (
     merge_grown,
     select,
 )
-from seqjax.losses.labels import check_blank, check_floats, check_integers, check_lengths, within
+from seqjax.losses.labels import check_blank, check_floats, check_integers
 
 
 def ctc_collapse(
@@ -61,7 +62,7 @@ def ctc_collapse(
     checks.require(len(shape) == 2, f"paths has shape {shape}; expected [B, T] integers.")
     paths = check_integers("paths", paths, shape, "paths")
     blank = check_blank(blank, 2**31)
-    lengths = check_lengths("lengths", lengths, shape[0], shape[1], "paths")
+    lengths = check_lengths("lengths", lengths, "paths", shape)
     before = jnp.pad(paths, ((0, 0), (1, 0)), constant_values=blank)[:, :-1]
     keep = within(lengths, shape[1]) & (paths != blank)
     keep = keep & (paths != before) if merge else keep
@@ -105,7 +106,7 @@ def ctc_greedy(
     logits = check_floats("logits", logits, "B T V")
     batch, steps, vocab_size = logits.shape
     blank = check_blank(blank, vocab_size)
-    real = within(check_lengths("lengths", lengths, batch, steps, "logits"), steps)
+    real = within(check_lengths("lengths", lengths, "logits", logits.shape), steps)
     paths = jax.lax.argmax(logits, 2, jnp.int32)
     labels, count = ctc_collapse(paths, lengths=lengths, blank=blank, merge=merge)
     each = jnp.max(jax.nn.log_softmax(logits), axis=2)
@@ -181,7 +182,7 @@ def ctc_beam_search(
     blank = check_blank(blank, vocab_size)
     size = checks.positive_int("beam_size", beam_size)
     limit = steps if max_len is None else checks.positive_int("max_len", max_len)
-    real = within(check_lengths("lengths", lengths, batch, steps, "logits"), steps)
+    real = within(check_lengths("lengths", lengths, "logits", logits.shape), steps)
     log_probs = jax.nn.log_softmax(zero_rows(real, logits))
     bonus = jnp.asarray(insertion_bonus, log_probs.dtype)
     rules = _Rules(blank, bonus, language)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from seqjax._internal.checks import is_number, require
 from seqjax._internal.types import Carry
-from seqjax.core.scan import where_rows
+from seqjax.core.steps import where_rows
 from seqjax.decoding.engine.rows import pick, repeat_rows, take_beams
 from seqjax.decoding.engine.start import Step, start
 

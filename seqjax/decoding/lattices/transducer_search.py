@@ -7,7 +7,8 @@ import jax.numpy as jnp
 
 from seqjax._internal import checks
 from seqjax._internal.types import Carry
-from seqjax.core.scan import where_rows, zero_rows
+from seqjax.core.lengths import check_lengths, within
+from seqjax.core.steps import where_rows, zero_rows
 from seqjax.decoding.engine.rows import at, pick, repeat_rows, take_beams
 from seqjax.decoding.engine.start import Step, start
 from seqjax.decoding.lattices.fusion import (
@@ -28,7 +29,7 @@ from seqjax.decoding.lattices.prefixes import (
     merge_grown,
     select,
 )
-from seqjax.losses.labels import check_blank, check_lengths, widened, within
+from seqjax.losses.labels import check_blank, widened
 from seqjax.losses.transducer import Joint
 
 
@@ -277,7 +278,7 @@ def _task(joint, encoded, step, carry, bos, max_len, lengths, blank) -> _Task:
     )
     batch, steps = encoded.shape[:2]
     limit = checks.positive_int("max_len", max_len)
-    lengths = check_lengths("lengths", lengths, batch, steps, "encoded")
+    lengths = check_lengths("lengths", lengths, "encoded", encoded.shape)
     bos = jnp.asarray(bos)
     bos = jnp.broadcast_to(bos, (batch,)) if bos.ndim == 0 else bos
     begun = start(step, carry, bos, 0, None, None)  # no token of a transducer is an eos

@@ -9,7 +9,8 @@ import numpy as np
 
 from seqjax._internal.checks import require
 from seqjax._internal.types import Carry, Logits, Tokens
-from seqjax.core.scan import where_rows
+from seqjax.core.lengths import check_lengths
+from seqjax.core.steps import where_rows
 from seqjax.decoding.engine.logits import Adapted, Processor, as_stateful
 from seqjax.decoding.engine.rows import repeat_rows
 
@@ -128,11 +129,7 @@ class OnSource(Adapted):
 def _check_rows(name: str, tokens: Any, lengths: Any) -> None:
     shape = jnp.shape(tokens)
     require(len(shape) == 2, f"{name} has shape {shape}; expected [B, P], padded on the right.")
-    given = shape[:1] if lengths is None else jnp.shape(lengths)
-    require(
-        given == shape[:1],
-        f"{name}_lengths has shape {given} but {name} has {shape}; expected [B].",
-    )
+    check_lengths(f"{name}_lengths", lengths, name, shape)
 
 
 def _repeated(name: str, tokens: Any, lengths: Any, rows: int) -> tuple[jax.Array, jax.Array]:

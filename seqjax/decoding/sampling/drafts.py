@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from seqjax._internal.types import Carry
-from seqjax.core.scan import swap_time
+from seqjax.core.steps import swap_time
 from seqjax.decoding.engine.candidates import is_end
 from seqjax.decoding.engine.logits import as_logits, process, update_states
 from seqjax.decoding.engine.rows import ASIDE, at, gumbel_rows, pick, uniform_rows

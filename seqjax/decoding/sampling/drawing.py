@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal.types import Carry, Logits
-from seqjax.core.scan import where_rows
+from seqjax.core.steps import where_rows
 from seqjax.decoding.engine.candidates import is_end
 from seqjax.decoding.engine.logits import (
     Adapted,

@@ -10,7 +10,7 @@ from jax import lax
 from seqjax._internal.checks import positive_int, require, same_structure
 from seqjax._internal.types import Carry
 from seqjax.core.noise import Noise, fold_in_rows
-from seqjax.core.scan import swap_time, where_rows
+from seqjax.core.steps import swap_time, where_rows
 from seqjax.decoding.engine.logits import Processor, adapt, as_logits, initial_states
 from seqjax.decoding.engine.rows import repeat_end
 from seqjax.decoding.engine.start import Start, Step, start
