@@ -57,12 +57,18 @@ def _check_positional(cls: type, args: tuple) -> None:
     names = [p.name for p in kinds if p.kind is p.POSITIONAL_OR_KEYWORD]
     if len(args) <= len(names) or any(p.kind is p.VAR_POSITIONAL for p in kinds):
         return
-    shown, sizes = ", ".join(map(_brief, args)), ", ".join(_sizes(cls))
-    tuples = f" Write {cls.__name__}((a, b))." if names == ["cells"] else ""
+    shown, kept = ", ".join(map(_brief, args)), " and ".join(names) or "none"
+    if any(checks.is_positive_int(arg) for arg in args[len(names) :]):
+        where = f"init(key, {', '.join(_sizes(cls))})"
+        remedy = f"The size of the inputs is no part of a spec: it goes to {where}."
+    elif names == ["cells"]:
+        remedy = f"Write {cls.__name__}((a, b))."
+    else:
+        others = [p.name for p in kinds if p.kind is p.KEYWORD_ONLY]
+        remedy = f"Those are {', '.join(others)}." if others else "There are no others."
     raise TypeError(
-        f"{cls.__name__}({shown}) was given {len(args)} arguments by position; expected "
-        f"{' and '.join(names) or 'none'}, and the rest by name.{tuples} The size of the inputs is "
-        f"no part of a spec: it goes to init(key, {sizes})."
+        f"{cls.__name__}({shown}) was given {len(args)} arguments by position; expected {kept}, "
+        f"and the rest by name. {remedy}"
     )
 
 
@@ -139,10 +145,14 @@ def _misfit(spec: Any, structure: Any, forms: tuple[_Form, ...]) -> str | None:
         drawn = _drawn(spec, (size,) * len(_sizes(spec)))
         if drawn is not None and _difference("params", params, drawn) is None:
             return None
-    return (
-        f"{found}, as {_brief(spec)}.init draws it. Pass the params that this spec's own init "
-        "drew, or run these with the spec that they were drawn by."
-    )
+    if isinstance(params, _Form) and not isinstance(pattern, _Form):
+        remedy = "Is it another argument? params come first of a method's, and second of unroll's."
+    else:
+        remedy = (
+            "Pass the params that this spec's own init drew, or run these with the spec that they "
+            "were drawn by."
+        )
+    return f"{found}, as {_brief(spec)}.init draws it. {remedy}"
 
 
 def _pattern(spec: Any) -> Any:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
-from seqjax._internal.specs import Spec
+from seqjax._internal.specs import Spec, check_params
 from seqjax._internal.types import Carry, Params
 from seqjax.attention.base import Attended, Attention, PreparedMemory, check_attention
 from seqjax.core.cell import ALL, check_cell_like, is_encoder
@@ -181,7 +181,7 @@ class AttentionDecoder(Spec, doors=("bind",)):
 
         A key starts the noise of a stochastic cell and of a stochastic attention.
         """
-        _check_bound(params)
+        _check_bound(self, params)
         own = params.params
         rows = lambda a: jnp.broadcast_to(a, (batch_size, *a.shape))
         fed = None
@@ -197,7 +197,7 @@ class AttentionDecoder(Spec, doors=("bind",)):
 
     def step(self, params: BoundDecoder, carry: AttentionDecoderCarry, x: jax.Array):
         """One step: (carry, x [N, D]) -> (carry, `DecoderOutput`)."""
-        _check_bound(params)
+        _check_bound(self, params)
         checks.require(
             checks.is_float(x),
             f"xs has dtype {x.dtype}; expected floating point. Embed or one-hot tokens first.",
@@ -255,12 +255,13 @@ class AttentionDecoder(Spec, doors=("bind",)):
         return jnp.tanh(dot("output", both, own.w_c)).astype(own.w_c.dtype)
 
 
-def _check_bound(params: Any) -> None:
+def _check_bound(decoder: AttentionDecoder, params: Any) -> None:
     checks.require(
         isinstance(params, BoundDecoder),
         f"params is {type(params).__name__}; expected BoundDecoder. Make it with "
         "bind(params, memory, memory_mask).",
     )
+    check_params(decoder, params.params)
 
 
 def _join(dtype, *parts: jax.Array) -> jax.Array:

@@ -120,8 +120,27 @@ def test_attention_losses_and_decoders_look_at_their_params():
     with pytest.raises(ValueError, match=r"params.attention.b is an array \[4\]; expected None"):
         decoder.bind(params._replace(attention=normed), jnp.ones((2, 6, 5)))
     bound = decoder.bind(params, jnp.ones((2, 6, 5)))
-    with pytest.raises(ValueError, match=r"params.w_x has shape \[7, 9\]; expected \[any, 12\]"):
+    with pytest.raises(ValueError, match=r"params.cell.w_x has shape \[7, 9\]; expected \[any, 12"):
         sj.unroll(sj.AttentionDecoder(sj.GRU(4), additive), bound, jnp.ones((2, 5, 2)))
+
+
+def test_what_another_decoder_bound_is_refused():
+    """An attentional vector was made, or left out, by what the params held: off by 0.5."""
+    plain = sj.AttentionDecoder(sj.GRU(3), sj.attention.AdditiveAttention(4))
+    other = dataclasses.replace(plain, attentional_size=3)
+    for decoder, owner in ((plain, other), (other, plain)):
+        bound = owner.bind(owner.init(KEY, 2, 5), jnp.ones((2, 6, 5)))
+        with pytest.raises(ValueError, match=r"params.w_c is .*; expected "):
+            sj.unroll(decoder, bound, jnp.ones((2, 5, 2)))
+        with pytest.raises(ValueError, match=r"params.w_c is .*; expected "):
+            decoder.step(bound, owner.initial_carry(bound, 2), jnp.ones((2, 2)))
+
+
+def test_another_argument_in_the_place_of_params():
+    with pytest.raises(ValueError, match="expected LSTMParams, .* Is it another argument?"):
+        sj.unroll(sj.LSTM(2), XS, sj.LSTM(2).init(KEY, SIZE))
+    with pytest.raises(ValueError, match="expected LSTMParams, .* params come first of a method"):
+        sj.LSTM(2).initial_carry(2, sj.LSTM(2).init(KEY, SIZE))  # pyright: ignore[reportArgumentType]
 
 
 def test_a_cell_of_ones_own_is_looked_at_by_unroll():

@@ -54,6 +54,21 @@ def test_cells_of_a_stack_are_one_tuple():
         sj.Stack(sj.LSTM(2), sj.GRU(2))  # pyright: ignore[reportCallIssue]
 
 
+@pytest.mark.parametrize(
+    ("make", "remedy"),
+    [
+        (lambda spec: spec.Bidirectional(spec.LSTM(2), spec.GRU(2)), "Those are backward, merge."),
+        (lambda spec: spec.Dropout(0.1, True), "Those are variational."),
+        (lambda spec: spec.Residual(spec.LSTM(2), spec.GRU(2)), "There are no others."),
+    ],
+)
+def test_settings_by_position_are_named(make, remedy):
+    """The message spoke of the size of the inputs, which nobody had given."""
+    with pytest.raises(TypeError) as caught:
+        make(sj)
+    assert str(caught.value).endswith(f"and the rest by name. {remedy}")
+
+
 @pytest.mark.parametrize("name", CELLS)
 def test_copies_are_equal(name):
     cell = CELLS[name]
