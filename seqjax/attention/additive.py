@@ -12,6 +12,7 @@ from seqjax.attention.base import (
     Attended,
     PreparedMemory,
     check_memory,
+    check_query,
     look_softly,
     queries_per_row,
     split_rows,
@@ -107,6 +108,7 @@ class AdditiveAttention(Spec, doors=("prepare", "initial_state", "attend")):
 
     def attend(self, params, prepared: PreparedMemory, query, state) -> tuple[Attended, tuple]:
         """Looks up queries [N, Q]."""
+        check_query(prepared, query)
         query = split_rows("query", add_bias(dot("query", query, params.w_q), params.b), prepared)
         return look_softly(prepared, energies(prepared, query, scaled_v(params.v, params.g))), state
 
@@ -174,6 +176,7 @@ class ConcatAttention(Spec, doors=("prepare", "initial_state", "attend")):
 
     def attend(self, params, prepared: PreparedMemory, query, state) -> tuple[Attended, tuple]:
         """Looks up queries [N, Q]."""
+        check_query(prepared, query)
         w_q = params.w[: params.w.shape[0] - prepared.values.shape[-1]]
         query = split_rows("query", dot("query", query, w_q), prepared)
         return look_softly(prepared, energies(prepared, query, params.v)), state

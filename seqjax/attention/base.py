@@ -130,6 +130,20 @@ def check_memory(memory: Any, mask: Any) -> PreparedMemory:
     return PreparedMemory(memory, memory, mask)
 
 
+def check_query(prepared: Any, query: Any) -> None:
+    """Raises ValueError unless a memory is prepared and queries are floats [N, Q]."""
+    checks.require(
+        isinstance(prepared, PreparedMemory),
+        f"prepared is {type(prepared).__name__}; expected a PreparedMemory. Make it once with "
+        "prepare(params, memory, mask).",
+    )
+    checks.require(
+        query.ndim == 2 and checks.is_float(query),
+        f"query is {query.dtype}{list(query.shape)}; expected floats [N, Q], one row for each row "
+        "of the memory. For a single query [Q] pass query[None].",
+    )
+
+
 def queries_per_row(name: str, rows: int, prepared: PreparedMemory) -> int:
     """K = N / B, for something with N rows.
 

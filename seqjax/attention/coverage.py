@@ -9,7 +9,13 @@ import jax.numpy as jnp
 from seqjax._internal import checks
 from seqjax._internal.specs import Spec
 from seqjax.attention.additive import AdditiveAttention, energies, prepare_keys
-from seqjax.attention.base import Attended, PreparedMemory, look_softly, split_rows
+from seqjax.attention.base import (
+    Attended,
+    PreparedMemory,
+    check_query,
+    look_softly,
+    split_rows,
+)
 from seqjax.attention.location import no_alignment
 from seqjax.core.products import accumulator, add_bias, dot
 from seqjax.initializers.weights import GlorotUniform, Initializer
@@ -89,6 +95,7 @@ class CoverageAttention(Spec, doors=("prepare", "initial_state", "attend")):
         self, params: CoverageAttentionParams, prepared: PreparedMemory, query, state: jax.Array
     ) -> tuple[Attended, jax.Array]:
         """Looks up queries [N, Q] after coverage `state` [N, S]; adds their alignments to it."""
+        check_query(prepared, query)
         query = split_rows("query", add_bias(dot("query", query, params.w_q), params.b), prepared)
         extra = state[..., None] * params.w_c.astype(state.dtype)
         extra = split_rows("state", extra, prepared)

@@ -14,6 +14,7 @@ from seqjax.attention.base import (
     Attended,
     PreparedMemory,
     check_memory,
+    check_query,
     look_softly,
     queries_per_row,
     split_rows,
@@ -74,8 +75,9 @@ class DotAttention(Spec, doors=("prepare", "initial_state", "attend")):
 
     def attend(self, params, prepared: PreparedMemory, query, state) -> tuple[Attended, tuple]:
         """Looks up queries [N, M]."""
+        scores = product_scores(prepared, query)
         scale = 1 / math.sqrt(prepared.keys.shape[-1]) if self.scaled else 1.0
-        return look_softly(prepared, product_scores(prepared, query) * scale), state
+        return look_softly(prepared, scores * scale), state
 
 
 class GeneralAttentionParams(NamedTuple):
@@ -142,9 +144,10 @@ def product_scores(prepared: PreparedMemory, query: jax.Array) -> jax.Array:
     Raises:
       ValueError: if query is not floats [N, Q], or N not a multiple of B.
     """
+    check_query(prepared, query)
     width = prepared.keys.shape[-1]
     checks.require(
-        query.ndim == 2 and query.shape[1] == width and checks.is_float(query),
+        query.shape[1] == width,
         f"query is {query.dtype}{list(query.shape)}; expected floats [N, {width}], the width of "
         "the keys.",
     )

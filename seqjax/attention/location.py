@@ -12,6 +12,7 @@ from seqjax.attention.additive import AdditiveAttention, energies, prepare_keys
 from seqjax.attention.base import (
     Attended,
     PreparedMemory,
+    check_query,
     look_softly,
     queries_per_row,
     split_rows,
@@ -113,6 +114,7 @@ class LocationAttention(Spec, doors=("prepare", "initial_state", "attend")):
         self, params: LocationAttentionParams, prepared: PreparedMemory, query, state: jax.Array
     ) -> tuple[Attended, jax.Array]:
         """Looks up queries [N, Q] after alignments `state` [N, S]; their own is the next state."""
+        check_query(prepared, query)
         query = split_rows("query", add_bias(dot("query", query, params.w_q), params.b), prepared)
         features = filtered(state, params.filters.astype(state.dtype))
         extra = features @ params.w_f.astype(state.dtype)

@@ -13,6 +13,7 @@ from seqjax.attention.additive import AdditiveAttention, energies, prepare_keys,
 from seqjax.attention.base import (
     Attended,
     PreparedMemory,
+    check_query,
     look,
     queries_per_row,
     split_rows,
@@ -144,6 +145,7 @@ class MonotonicAttention(Spec, doors=("prepare", "initial_state", "attend")):
         self, params: MonotonicAttentionParams, prepared: PreparedMemory, query, state
     ) -> tuple[Attended, MonotonicState]:
         """Looks up queries [N, Q], continuing from the places of the last ones."""
+        check_query(prepared, query)
         query = split_rows("query", add_bias(dot("query", query, params.w_q), params.b), prepared)
         scores = energies(prepared, query, scaled_v(params.v, params.g))
         scores = scores + params.r.astype(scores.dtype)

@@ -13,6 +13,7 @@ from seqjax.attention.base import (
     Attended,
     PreparedMemory,
     check_memory,
+    check_query,
     join_rows,
     masked_softmax,
     queries_per_row,
@@ -101,6 +102,7 @@ class MultiHeadAttention(Spec, doors=("prepare", "initial_state", "attend")):
 
     def attend(self, params, prepared: PreparedMemory, query, state) -> tuple[Attended, tuple]:
         """Looks up queries [N, Q]."""
+        check_query(prepared, query)
         dtype = working_dtype(prepared)
         query = self._heads(dot("query", query, params.w_q))
         query = split_rows("query", query, prepared).astype(dtype)

@@ -80,3 +80,28 @@ def test_params_of_another_mechanism_or_size_are_refused():
     prepared = ADDITIVE.prepare(PARAMS, MEMORY)
     with pytest.raises(ValueError, match=r"params.w_q has shape \[3, 5\]; expected \[any, 4\]"):
         ADDITIVE.attend(sj.attention.AdditiveAttention(5).init(KEY, 3, 2), prepared, MEMORY, ())
+
+
+MECHANISMS = {
+    "additive": ADDITIVE,
+    "concat": sj.attention.ConcatAttention(4),
+    "coverage": sj.attention.CoverageAttention(4),
+    "dot": sj.attention.DotAttention(),
+    "general": sj.attention.GeneralAttention(),
+    "location": sj.attention.LocationAttention(4, num_filters=2, filter_size=3),
+    "monotonic": sj.attention.MonotonicAttention(4),
+    "multi_head": sj.attention.MultiHeadAttention(2, head_size=2),
+}
+
+
+@pytest.mark.parametrize("name", MECHANISMS)
+def test_a_single_query_and_a_raw_memory_are_refused(name):
+    """JAX spoke of shapes that cannot be broadcast, Python of an attribute `values`."""
+    attention = MECHANISMS[name]
+    params = attention.init(KEY, 2, 2)
+    prepared = attention.prepare(params, MEMORY)
+    state = attention.initial_state(params, prepared, 2)
+    with pytest.raises(ValueError, match=r"query is float32\[2\]; expected floats \[N, Q\]"):
+        attention.attend(params, prepared, jnp.ones(2), state)
+    with pytest.raises(ValueError, match="expected a PreparedMemory. Make it once with prepare"):
+        attention.attend(params, MEMORY, jnp.ones((2, 2)), state)
