@@ -22,7 +22,8 @@ class Chrono:
     section 3.
 
     Raises:
-      ValueError: if longest is not a finite number above 2.
+      ValueError: if longest is not a finite number above 2; when called, if key is not a typed
+        key.
 
     Example:
       >>> b = Chrono(100)(jax.random.key(0), (1000,))
@@ -42,6 +43,7 @@ class Chrono:
 
     def __call__(self, key, shape, dtype=None):
         """An array of this shape."""
+        checks.key(key)
         dtype = default_dtype(dtype)
         return jnp.log(jax.random.uniform(key, shape, dtype, minval=1, maxval=self.longest - 1))
 

@@ -37,7 +37,8 @@ class GlorotUniform:
     """Uniform in ±sqrt(6 / (fan_in + fan_out)), [fan_in, fan_out]. Glorot and Bengio 2010, eq. 16.
 
     Raises:
-      ValueError: when called, if shape has fewer than two axes.
+      ValueError: when called, if shape has fewer than two axes or key is not
+        a typed key.
 
     Example:
       >>> w = GlorotUniform()(jax.random.key(0), (2, 4))
@@ -47,6 +48,7 @@ class GlorotUniform:
 
     def __call__(self, key, shape, dtype=None):
         """A [fan_in, fan_out] array."""
+        checks.key(key)
         return jax.nn.initializers.glorot_uniform()(key, shape, default_dtype(dtype))
 
 
@@ -59,7 +61,8 @@ class Orthogonal:
     Saxe, McClelland and Ganguli 2014.
 
     Raises:
-      ValueError: if scale is not a finite number; when called, if shape has fewer than two axes.
+      ValueError: if scale is not a finite number; when called, if shape has fewer than two axes
+        or key is not a typed key.
 
     Example:
       >>> w = Orthogonal()(jax.random.key(0), (3, 3))
@@ -74,6 +77,7 @@ class Orthogonal:
 
     def __call__(self, key, shape, dtype=None):
         """A [fan_in, fan_out] array."""
+        checks.key(key)
         return jax.nn.initializers.orthogonal(self.scale)(key, shape, default_dtype(dtype))
 
 
@@ -113,7 +117,7 @@ class Normal:
     Krizhevsky, Sutskever and Hinton 2012, section 5, for 0.01.
 
     Raises:
-      ValueError: if stddev is not a finite number.
+      ValueError: if stddev is not a finite number; when called, if key is not a typed key.
 
     Example:
       >>> w = Normal(0.1)(jax.random.key(0), (100, 100))
@@ -128,6 +132,7 @@ class Normal:
 
     def __call__(self, key, shape, dtype=None):
         """An array of this shape."""
+        checks.key(key)
         return jax.nn.initializers.normal(self.stddev)(key, shape, default_dtype(dtype))
 
 
@@ -140,7 +145,7 @@ class Uniform:
     1/√fan_in.
 
     Raises:
-      ValueError: if bound is not a finite number.
+      ValueError: if bound is not a finite number; when called, if key is not a typed key.
 
     Example:
       >>> w = Uniform(0.5)(jax.random.key(0), (2, 4))
@@ -155,6 +160,7 @@ class Uniform:
 
     def __call__(self, key, shape, dtype=None):
         """An array of this shape."""
+        checks.key(key)
         dtype = default_dtype(dtype)
         return jax.random.uniform(key, shape, dtype, minval=-self.bound, maxval=self.bound)
 
