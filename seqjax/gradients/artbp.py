@@ -10,8 +10,7 @@ from seqjax._internal import checks, trees
 from seqjax._internal.types import Carry, Params, Tree
 from seqjax.core.scan import strong
 from seqjax.gradients.loss_windows import LossFn, ValueAndGrad, own_key, scan_windows
-from seqjax.gradients.vectors import check_params
-from seqjax.training.loss_functions import check_loss_fn
+from seqjax.training.loss_functions import check_learned, check_loss_fn
 
 Truncation: TypeAlias = float | Callable[[jax.Array], Any]
 
@@ -103,7 +102,7 @@ def artbp(loss_fn: LossFn, window: int, truncation: Truncation) -> ValueAndGrad:
     def value_and_grad(params: Params, carry: Carry, batch: Any, key: jax.Array):
         coins = own_key(key)
         params = strong(params)
-        check_params(params)
+        check_learned(params, jnp.floating)
         # Gradients are summed over windows in at least float32.
         narrow = lambda wide: jax.tree.map(lambda a, p: a.astype(p.dtype), wide, params)
 

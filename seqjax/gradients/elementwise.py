@@ -12,8 +12,7 @@ from seqjax._internal.types import Carry, Params, Tree
 from seqjax.core.products import accumulator
 from seqjax.core.scan import strong
 from seqjax.gradients.loss_windows import LossFn, ValueAndGrad, scan_windows
-from seqjax.gradients.vectors import check_params
-from seqjax.training.loss_functions import check_loss_fn
+from seqjax.training.loss_functions import check_learned, check_loss_fn
 
 
 class ElementwiseRTRLState(NamedTuple):
@@ -50,7 +49,7 @@ def init_elementwise_rtrl_state(params: Params, carry: Carry) -> ElementwiseRTRL
       >>> state.traces.shape
       (4, 1, 3, 5)
     """
-    check_params(params)
+    check_learned(params, jnp.floating)
     rows, units, parts = _states(strong(carry))[0].shape
 
     def zeros(leaf):

@@ -37,8 +37,13 @@ def scan_windows(
 
     Returns:
       The last loop state and the sum of the losses.
+
+    Raises:
+      ValueError: if batch has no common time axis, or key is no typed key.
     """
     length = _length(batch)
+    if key is not None:
+        checks.key(key)
 
     def one(loop, n, steps=size):
         cut = lambda a: jax.lax.dynamic_slice_in_dim(a, n * size, steps, axis=1)

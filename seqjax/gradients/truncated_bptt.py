@@ -9,7 +9,7 @@ from seqjax._internal import checks, trees
 from seqjax._internal.types import Carry, Params
 from seqjax.core.scan import strong
 from seqjax.gradients.loss_windows import LossFn, ValueAndGrad, scan_windows
-from seqjax.training.loss_functions import check_loss_fn
+from seqjax.training.loss_functions import check_learned, check_loss_fn
 
 
 def truncated_value_and_grad(loss_fn: LossFn, window: int) -> ValueAndGrad:
@@ -34,8 +34,9 @@ def truncated_value_and_grad(loss_fn: LossFn, window: int) -> ValueAndGrad:
 
     Raises:
       ValueError: if loss_fn does not take those arguments, or window is not an integer of at least
-        1; when called, if the batch's leaves are not [B, T, ...] with one T of at least 1, or
-        loss_fn does not return a scalar loss and a carry of the same form.
+        1; when called, if params contain integers, the batch's leaves are not [B, T, ...] with one
+        T of at least 1, key is no typed key, or loss_fn does not return a scalar loss and a carry
+        of the same form.
 
     Example:
       >>> def loss_fn(decay, carry, xs, key):  # a leaky sum of xs [B, T] should be 1
@@ -56,6 +57,8 @@ def truncated_value_and_grad(loss_fn: LossFn, window: int) -> ValueAndGrad:
     size = checks.positive_int("window", window)
 
     def value_and_grad(params: Params, carry: Carry, batch: Any, key=None):
+        check_learned(params)
+
         def body(loop, call, n):
             del n
             carry, grads = loop

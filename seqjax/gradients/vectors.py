@@ -10,6 +10,7 @@ from seqjax._internal import checks, trees
 from seqjax._internal.types import Carry, Params, Tree
 from seqjax.core.products import accumulator
 from seqjax.core.scan import strong
+from seqjax.training.loss_functions import check_learned
 
 
 class Vectors(NamedTuple):
@@ -38,7 +39,7 @@ class Vectors(NamedTuple):
             complex numbers.
         """
         params, carry = strong(params), strong(carry)
-        check_params(params)
+        check_learned(params, jnp.floating)
         for path, leaf in jax.tree_util.tree_flatten_with_path(carry)[0]:
             checks.require(
                 checks.is_float(leaf) or not trees.is_inexact(leaf),
@@ -81,13 +82,3 @@ def ravel(tree: Tree) -> tuple[jax.Array, Callable]:
         return jax.tree.unflatten(structure, [a.reshape(s).astype(d) for a, (s, d) in parts])
 
     return jnp.concatenate([leaf.reshape(-1).astype(wide) for leaf in leaves]), back
-
-
-def check_params(params: Params) -> None:
-    """Raises ValueError if params contain anything but floats."""
-    for path, leaf in jax.tree_util.tree_flatten_with_path(strong(params))[0]:
-        checks.require(
-            checks.is_float(leaf),
-            f"params{jax.tree_util.keystr(path)} is {leaf.dtype}; expected floats only. Let "
-            "loss_fn close over numbers that are not learned.",
-        )

@@ -9,7 +9,7 @@ import optax
 
 from seqjax._internal import checks
 from seqjax.core.scan import strong
-from seqjax.training.loss_functions import call_loss, check_loss_fn
+from seqjax.training.loss_functions import call_loss, check_learned, check_loss_fn
 
 
 class DynamicEvaluation(NamedTuple):
@@ -68,9 +68,9 @@ def dynamic_evaluation(
       params as they are.
 
     Raises:
-      ValueError: if optimizer is not an optax transformation, windows has no leaves of one length
-        N, loss_fn does not take the four arguments or returns anything else, its loss is not one
-        float, or it changes the carry's form.
+      ValueError: if optimizer is not an optax transformation, params contain integers, windows has
+        no leaves of one length N, key is no typed key, loss_fn does not take the four arguments or
+        returns anything else, its loss is not one float, or it changes the carry's form.
 
     Example:
       >>> loss_fn = lambda guess, carry, x, key: ((guess - x) ** 2, carry)
@@ -89,7 +89,10 @@ def dynamic_evaluation(
         f"optimizer is {optimizer!r}; expected an optax.GradientTransformation such as "
         "optax.sgd(1e-4).",
     )
+    check_learned(params)
     count = check_windows(windows)
+    if key is not None:
+        checks.key(key)
     update = optax.with_extra_args_support(optimizer).update
 
     def one(state, inputs):

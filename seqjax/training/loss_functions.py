@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
+from seqjax._internal.types import Params
 
 
 def check_loss_fn(loss_fn: Any) -> None:
@@ -26,6 +27,17 @@ def check_loss_fn(loss_fn: Any) -> None:
     except TypeError:
         message = f"loss_fn takes {signature}; expected (params, carry, batch, key)."
         raise ValueError(f"{message} Leave unused ones in its signature.") from None
+
+
+def check_learned(params: Params, kind: Any = jnp.inexact) -> None:
+    """Raises ValueError if params contain numbers that have no gradient, such as integers."""
+    for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
+        dtype = jnp.result_type(leaf)
+        checks.require(
+            jnp.issubdtype(dtype, kind),
+            f"params{jax.tree_util.keystr(path)} is {dtype}; expected floats only. Let loss_fn "
+            "close over numbers that are not learned.",
+        )
 
 
 def call_loss(loss_fn: Callable[..., Any], params, carry, batch, key) -> tuple[Any, Any, Any]:

@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import optax
 
 from seqjax._internal import checks
-from seqjax.training.loss_functions import call_loss, check_loss_fn
+from seqjax.training.donation import Donating
+from seqjax.training.loss_functions import call_loss, check_learned, check_loss_fn
 
 
 class TrainState(NamedTuple):
@@ -158,7 +159,8 @@ def init_train_state(params, optimizer, *, key, carry=()) -> TrainState:
       A `TrainState` at step 0.
 
     Raises:
-      ValueError: if key is not a single typed key, or optimizer is not an optax transformation.
+      ValueError: if params contain integers, key is not a single typed key, or optimizer is not an
+        optax transformation.
 
     Example:
       >>> state = init_train_state({"w": jnp.ones(2)}, optax.sgd(0.1), key=jax.random.key(0))
@@ -167,6 +169,7 @@ def init_train_state(params, optimizer, *, key, carry=()) -> TrainState:
     """
     _check_optimizer(optimizer)
     checks.key(key)
+    check_learned(params)
     with jax.numpy_dtype_promotion("standard"):  # optax is written for it
         opt_state = optimizer.init(params)
     zero = jnp.zeros((), jnp.int32)
@@ -196,10 +199,9 @@ def make_train_step(
       optimizer: any `optax.GradientTransformation`; `value`, `grad` and `value_fn` are passed to
         those that take them.
       max_norm: clip the global norm of the gradient to this; None does not clip.
-      donate: reuse the memory of the state that comes in, which is then deleted. A second step
-        from the same state fails with "Buffer has been deleted or donated": continue from the state
-        that came back, copy what you want to keep (`jax.tree.map(jnp.copy, state.params)`), or pass
-        donate=False.
+      donate: reuse the memory of the state that comes in, which is then deleted, and cannot be
+        used again: continue from the state that came back, copy what you want to keep
+        (`jax.tree.map(jnp.copy, state.params)`), or pass donate=False.
 
     Returns:
       train_step(state, batch) -> (state, `Metrics`), one compilation for batches of equal shapes.
@@ -207,7 +209,7 @@ def make_train_step(
     Raises:
       ValueError: if loss_fn does not take the four arguments, max_norm is negative or not finite,
         or optimizer is not an optax transformation; when first called, if loss_fn returns anything
-        else, the loss is not a scalar or the carry changes form.
+        else, the loss is not a scalar or the carry changes form; for a state that a step has taken.
 
     Example:
       >>> loss_fn = lambda w, carry, x, key: (jnp.sum((w - x) ** 2), carry)
@@ -257,7 +259,7 @@ def make_train_step(
         skipped = state.skipped + (~fine).astype(jnp.int32)
         return kept._replace(step=state.step + 1, skipped=skipped), Metrics(loss, norm, ~fine, aux)
 
-    return jax.jit(train_step, donate_argnums=0 if donate else ())
+    return Donating(train_step) if donate else jax.jit(train_step)
 
 
 def _clip(grads, norm, max_norm: float):

@@ -21,7 +21,7 @@ from seqjax._internal import checks
 from seqjax.core.products import accumulator
 from seqjax.core.scan import strong
 from seqjax.training.dynamic_evaluation import check_windows, window_gradient
-from seqjax.training.loss_functions import check_loss_fn
+from seqjax.training.loss_functions import check_learned, check_loss_fn
 
 
 def mean_squared_gradients(
@@ -57,7 +57,10 @@ def mean_squared_gradients(
       Krause, Kahembwe, Murray and Renals, Dynamic Evaluation of Neural Sequence Models, 2018.
     """
     check_loss_fn(loss_fn)
+    check_learned(params)
     count = check_windows(windows)
+    if key is not None:
+        checks.key(key)
 
     def one(state, inputs):
         total, carry = state

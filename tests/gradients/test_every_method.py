@@ -95,6 +95,12 @@ def test_an_estimate_needs_a_key(name):
 
 
 @pytest.mark.parametrize("name", METHODS)
+def test_keys_have_a_type(name):
+    with pytest.raises(ValueError, match=r"key is an array of uint32 .* expected a typed key"):
+        METHODS[name](LOSS, 1)(*make_case(ELMAN), jax.random.PRNGKey(0))
+
+
+@pytest.mark.parametrize("name", METHODS)
 def test_a_batch_without_one_time_axis_is_refused(name):
     params, carry, (xs, targets) = make_case(sj.cells.DiagonalGRU(HIDDEN))
     run = METHODS[name](loss_of(sj.cells.DiagonalGRU(HIDDEN)), 1)
@@ -102,7 +108,7 @@ def test_a_batch_without_one_time_axis_is_refused(name):
         run(params, carry, (xs, targets[:, 1:]), jax.random.key(0))
 
 
-@pytest.mark.parametrize("name", sorted(METHODS.keys() - {"truncated"}))
+@pytest.mark.parametrize("name", METHODS)
 def test_params_are_floats_and_others_are_closed_over(name):
     params, carry, batch = make_case(ELMAN)
     params = {**params, "n": np.int32(3)}

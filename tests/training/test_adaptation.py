@@ -184,6 +184,7 @@ def test_half_precision_keeps_its_dtype():
 quadratic = lambda w, carry, x, key: ((w - x) ** 2, carry)
 ONE = jnp.float32(1)
 NUMBER: Any = 0.1
+OLD_KEY = jax.random.PRNGKey(0)
 BAD = {
     "optimizer": (
         lambda: dynamic_evaluation(quadratic, NUMBER, ONE, (), jnp.ones(3)),
@@ -205,6 +206,18 @@ BAD = {
     "carry": (
         lambda: dynamic_evaluation(lambda w, c, x, k: (w, x), optax.sgd(1), ONE, (), jnp.ones(3)),
         "loss_fn was given a carry of ()",
+    ),
+    "key": (
+        lambda: dynamic_evaluation(quadratic, optax.sgd(1), ONE, (), jnp.ones(3), key=OLD_KEY),
+        "key is an array of uint32 with shape (2,); expected a typed key.",
+    ),
+    "key of squares": (
+        lambda: mean_squared_gradients(quadratic, ONE, (), jnp.ones(3), key=OLD_KEY),
+        "key is an array of uint32 with shape (2,); expected a typed key.",
+    ),
+    "integers": (
+        lambda: dynamic_evaluation(quadratic, optax.sgd(1), jnp.int32(1), (), jnp.ones(3)),
+        "params is int32; expected floats only.",
     ),
     "epsilon": (lambda: scale_by_mean_squares(ONE, 0.0), "epsilon is 0.0; expected a positive"),
     "squares": (lambda: scale_by_mean_squares({"w": -ONE}), "mean_squares['w'] holds numbers"),

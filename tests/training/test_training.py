@@ -374,6 +374,14 @@ def test_errors():
     assert not state.params["w"].is_deleted()
 
 
+def test_integers_are_not_learned():
+    """JAX said that grad requires real- or complex-valued inputs, and not which."""
+    with pytest.raises(
+        ValueError, match=r"params\['n'\] is int32; expected floats only\. Let loss"
+    ):
+        init_train_state({"w": jnp.ones(2), "n": jnp.arange(3)}, optax.sgd(0.1), key=KEY)
+
+
 def test_integers_have_no_norm():
     with pytest.raises(ValueError, match="tree has a leaf of dtype int32; expected floating-point"):
         sj.training.global_norm({"w": jnp.ones(2), "n": jnp.arange(3)})
@@ -455,5 +463,10 @@ def test_a_donated_state_is_gone_and_one_kept_is_not():
     keep = make_train_step(quadratic, optimizer, donate=False)
     for _ in range(2):
         keep(state, jnp.ones(2))
-    make_train_step(quadratic, optimizer)(state, jnp.ones(2))
+    train_step: Any = make_train_step(quadratic, optimizer)
+    train_step(state, jnp.ones(2))
     assert state.params["w"].is_deleted() and not params["w"].is_deleted()
+    with pytest.raises(ValueError, match="state was given to an earlier step, .* donate=False"):
+        train_step(state, jnp.ones(2))
+    fresh = init_train_state(params, optimizer, key=KEY)
+    assert train_step.lower(fresh, jnp.ones(2)).compile() is not None
