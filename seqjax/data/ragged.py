@@ -190,6 +190,11 @@ def last_over_time(xs: Any, mask: Any) -> jax.Array:
 def _checked(xs: Any, mask: Any) -> tuple[jax.Array, jax.Array]:
     xs = jnp.asarray(xs)
     shape = check_xs(xs)
+    checks.require(
+        jnp.shape(mask) != shape[:1] or jnp.result_type(mask) == jnp.bool_,
+        f"mask has shape {jnp.shape(mask)}; expected bool [B, T] = {shape}. Of lengths [B] make it "
+        f"by length_mask(lengths, {shape[1]}).",
+    )
     mask = check_flags("mask", mask, *shape)
     checks.require(mask is not None, "mask is None; expected bool [B, T], True = real.")
     return xs, jnp.asarray(mask)
@@ -201,4 +206,14 @@ def _arrays(rows: Sequence[Any]) -> list[np.ndarray]:
         not isinstance(rows, str) and all(np.ndim(row) >= 1 for row in rows),
         f"rows is {rows!r}, a single row; expected several. For one row pass [rows].",
     )
-    return [np.asarray(row) for row in rows]
+    return [_array(f"rows[{row}]", values) for row, values in enumerate(rows)]
+
+
+def _array(name: str, values: Any) -> np.ndarray:
+    try:
+        return np.asarray(values)
+    except ValueError:
+        raise ValueError(
+            f"{name} has parts of unequal lengths; expected an array [length, ...]. Pad the parts "
+            "first."
+        ) from None

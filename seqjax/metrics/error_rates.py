@@ -6,6 +6,7 @@ H + S + D tokens, a hypothesis H + S + I.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from seqjax._internal import checks
 from seqjax.metrics.distances import EditCounts
@@ -28,7 +29,7 @@ def error_rate(distances, reference_lengths) -> jax.Array:
       [] a float that may exceed 1. Where all references are empty it is 0 without edits, else inf.
 
     Raises:
-      ValueError: if the shapes differ.
+      ValueError: if the shapes differ, or texts are given.
 
     Example:
       >>> from seqjax.metrics import edit_distance
@@ -41,6 +42,12 @@ def error_rate(distances, reference_lengths) -> jax.Array:
     References:
       Wagner and Fischer, The string-to-string correction problem, 1974, for the distance.
     """
+    for name, numbers in (("distances", distances), ("reference_lengths", reference_lengths)):
+        checks.require(
+            isinstance(numbers, jax.Array) or np.asarray(numbers).dtype.kind in "biuf",
+            f"{name} is {numbers!r}; expected numbers, the edits and the length of each reference, "
+            "not texts. Number the words, and count their edits by edit_distance.",
+        )
     distances, lengths = jnp.asarray(distances), jnp.asarray(reference_lengths)
     checks.require(
         distances.shape == lengths.shape,

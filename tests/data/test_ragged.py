@@ -107,6 +107,15 @@ BAD = {
         lambda: mean_over_time(jnp.ones((2, 3)), jnp.ones((2, 3))),
         "mask has dtype float32; expected bool [B, T].",
     ),
+    "lengths": (
+        lambda: mean_over_time(jnp.ones((2, 3)), jnp.array([3, 1])),
+        "mask has shape (2,); expected bool [B, T] = (2, 3). Of lengths [B] make it by "
+        "length_mask(lengths, 3).",
+    ),
+    "ragged_inside": (
+        lambda: pad_rows([[[1]], [[1, 2], [3]]]),
+        "rows[1] has parts of unequal lengths; expected an array [length, ...].",
+    ),
     "none": (lambda: max_over_time(jnp.ones((2, 3)), None), "mask is None; expected bool [B, T]"),
     "row": (
         lambda: last_over_time(jnp.ones(3), jnp.ones(3, bool)),

@@ -73,6 +73,11 @@ BAD = {
         lambda: error_rate(jnp.zeros(2, int), jnp.zeros(3, int)),
         "distances has shape (2,) and reference_lengths (3,); expected the same",
     ),
+    "texts": (
+        lambda: error_rate(["the cat sat"], ["the cat"]),
+        "distances is ['the cat sat']; expected numbers, the edits and the length of each reference, "
+        "not texts.",
+    ),
     "tokens": (
         lambda: match_error_rate(REFERENCES, LENGTHS),  # pyright: ignore[reportArgumentType]
         "counts is a ndarray; expected the EditCounts of edit_counts.",
