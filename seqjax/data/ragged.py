@@ -191,7 +191,7 @@ def _checked(xs: Any, mask: Any) -> tuple[jax.Array, jax.Array]:
     xs = jnp.asarray(xs)
     shape = check_xs(xs)
     checks.require(
-        jnp.shape(mask) != shape[:1] or jnp.result_type(mask) == jnp.bool_,
+        mask is None or jnp.shape(mask) != shape[:1] or jnp.result_type(mask) == jnp.bool_,
         f"mask has shape {jnp.shape(mask)}; expected bool [B, T] = {shape}. Of lengths [B] make it "
         f"by length_mask(lengths, {shape[1]}).",
     )
@@ -202,11 +202,12 @@ def _checked(xs: Any, mask: Any) -> tuple[jax.Array, jax.Array]:
 
 def _arrays(rows: Sequence[Any]) -> list[np.ndarray]:
     checks.require(len(rows) > 0, "rows is empty; expected at least one row.")
+    arrays = [_array(f"rows[{row}]", values) for row, values in enumerate(rows)]
     checks.require(
-        not isinstance(rows, str) and all(np.ndim(row) >= 1 for row in rows),
+        not isinstance(rows, str) and all(array.ndim for array in arrays),
         f"rows is {rows!r}, a single row; expected several. For one row pass [rows].",
     )
-    return [_array(f"rows[{row}]", values) for row, values in enumerate(rows)]
+    return arrays
 
 
 def _array(name: str, values: Any) -> np.ndarray:

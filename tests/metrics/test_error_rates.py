@@ -75,8 +75,8 @@ BAD = {
     ),
     "texts": (
         lambda: error_rate(["the cat sat"], ["the cat"]),
-        "distances is ['the cat sat']; expected numbers, the edits and the length of each reference, "
-        "not texts.",
+        "distances is ['the cat sat']; expected numbers, the edits and the length of each "
+        "reference, not texts.",
     ),
     "tokens": (
         lambda: match_error_rate(REFERENCES, LENGTHS),  # pyright: ignore[reportArgumentType]
