@@ -34,7 +34,8 @@ class Spec:
 
     Raises:
       TypeError: for more positional arguments than the spec takes.
-      ValueError: from a door, for params of another spec; from `init`, for a key without a type.
+      ValueError: from a door, for params of another spec; from `init`, for a key without a type;
+        from `step`, for a carry of other rows than the inputs'.
     """
 
     def __new__(cls, *args: Any, **kwargs: Any):
@@ -49,7 +50,8 @@ class Spec:
             cls.init = _keyed(vars(cls)["init"])
         for name in doors:
             if inspect.isfunction(vars(cls).get(name)):
-                setattr(cls, name, _checked(vars(cls)[name]))
+                door = _stepped if name == "step" else _checked
+                setattr(cls, name, door(vars(cls)[name]))
 
 
 def _check_positional(cls: type, args: tuple) -> None:
@@ -96,6 +98,29 @@ def _checked(method: Callable) -> Callable:
             return method(self, params, *args, **kwargs)
 
     return checked
+
+
+def _stepped(method: Callable) -> Callable:
+    checked = _checked(method)
+
+    @functools.wraps(method)
+    def stepped(self, params, carry, x):
+        _check_rows(carry, x)
+        return checked(self, params, carry, x)
+
+    return stepped
+
+
+def _check_rows(carry: Any, x: Any) -> None:
+    """Raises ValueError where a carry and inputs [B, ...] differ in B, and would be broadcast."""
+    sizes = {jnp.shape(leaf)[0] for leaf in jax.tree.leaves(x) if jnp.ndim(leaf) > 1}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(carry) if len(sizes) == 1 else ():
+        shape = jnp.shape(leaf)
+        checks.require(
+            shape[:1] in ((), tuple(sizes)),
+            f"carry{jax.tree_util.keystr(path)} has {next(iter(shape), None)} rows but x has "
+            f"{min(sizes)}; expected as many. Start it by initial_carry(params, {min(sizes)}).",
+        )
 
 
 def check_params(spec: Any, params: Any) -> None:

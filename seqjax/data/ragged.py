@@ -190,13 +190,13 @@ def last_over_time(xs: Any, mask: Any) -> jax.Array:
 def _checked(xs: Any, mask: Any) -> tuple[jax.Array, jax.Array]:
     xs = jnp.asarray(xs)
     shape = check_xs(xs)
+    checks.require(mask is not None, "mask is None; expected bool [B, T], True = real.")
     checks.require(
-        mask is None or jnp.shape(mask) != shape[:1] or jnp.result_type(mask) == jnp.bool_,
+        jnp.shape(mask) != shape[:1] or jnp.result_type(mask) == jnp.bool_,
         f"mask has shape {jnp.shape(mask)}; expected bool [B, T] = {shape}. Of lengths [B] make it "
         f"by length_mask(lengths, {shape[1]}).",
     )
     mask = check_flags("mask", mask, *shape)
-    checks.require(mask is not None, "mask is None; expected bool [B, T], True = real.")
     return xs, jnp.asarray(mask)
 
 

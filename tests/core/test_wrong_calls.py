@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from support.zoo import CELLS
+from support.zoo import CELLS, STEPPED
 
 import seqjax as sj
 from seqjax.core.cell import is_encoder
@@ -43,6 +43,19 @@ def test_time_first_with_a_carry():
         ValueError, match=r"carry has 2 rows but xs has B = 5 and T = 2; is xs time"
     ):
         sj.unroll(CELL, PARAMS, jnp.swapaxes(XS, 0, 1), carry=carry)
+
+
+@pytest.mark.parametrize("name", STEPPED)
+def test_a_step_from_a_carry_of_other_rows(name):
+    """A carry of one row was broadcast to all of them, without a word."""
+    cell = STEPPED[name]
+    params = cell.init(KEY, 3)
+    carry = cell.initial_carry(params, 1)
+    if jax.tree.leaves(carry):
+        with pytest.raises(
+            ValueError, match=r"has 1 rows but x has 2; .* initial_carry\(params, 2\)"
+        ):
+            cell.step(params, carry, jnp.ones((2, 3)))
 
 
 def test_forward_mode_names_another_way():
