@@ -39,6 +39,7 @@ from seqjax import (
     objectives,
     training,
 )
+from seqjax._internal.records import register_records
 from seqjax.attention.decoder import AttentionDecoder
 from seqjax.cells.bidirectional import Bidirectional
 from seqjax.cells.dropout import Dropout
@@ -65,6 +66,22 @@ from seqjax.training.saving import restore_checkpoint, save_checkpoint
 from seqjax.training.step import TrainState, init_train_state, make_train_step
 
 __version__ = "0.1.0"
+
+register_records(
+    core,
+    cells,
+    linear,
+    attention,
+    newton,
+    losses,
+    objectives,
+    training,
+    gradients,
+    decoding,
+    diagnostics,
+    data,
+    metrics,
+)
 
 __all__ = [
     # rooms

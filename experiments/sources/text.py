@@ -18,6 +18,8 @@ MARKS = {  # how a file begins that says its encoding; UTF-32's begins with UTF-
     codecs.BOM_UTF16_BE: "utf-16",
 }
 
+CONTROLS = [chr(code) for code in range(32) if not chr(code).isspace()]
+
 
 class DataError(ValueError):
     """The data that a run needs are missing or unusable; the message says what to do."""
@@ -102,7 +104,7 @@ def _content(path: Path) -> bytes:
 
 
 def _decoded(path: Path, content: bytes, encoding: str | None) -> str:
-    marked = next((name for mark, name in MARKS.items() if content.startswith(mark)), "utf-8")
+    marked, likely = _marked(content) or "utf-8", _likely(content)
     try:
         text = io.TextIOWrapper(io.BytesIO(content), encoding or marked).read()
     except LookupError:
@@ -114,17 +116,34 @@ def _decoded(path: Path, content: bytes, encoding: str | None) -> str:
         where = f" (see byte {error.start})" if isinstance(error, UnicodeDecodeError) else ""
         raise DataError(
             f"{path} is not text in {(encoding or marked).upper()}{where}; name what it is, such "
-            "as --encoding latin-1"
+            f"as --encoding {likely or 'latin-1'}"
         ) from None
     if any("\ud800" <= character <= "\udfff" for character in set(text)):
         raise DataError(
             f"{path} read as {(encoding or marked).upper()} has halves of characters (surrogates), "
             "which no file can keep; name another --encoding"
         )
-    if 4 * text.count("\0") > len(text):
-        order = "le" if content[1::2].count(0) > content[::2].count(0) else "be"
+    controls = sum(map(text.count, CONTROLS))
+    if 50 * controls > len(text):
+        remedy = f"try --encoding {likely}" if likely else "is it text? Name its --encoding"
         raise DataError(
-            f"{path} has a NUL in every second character, as UTF-16 read as something else does; "
-            f"try --encoding utf-16-{order}"
+            f"{path} read as {(encoding or marked).upper()} has {controls:,} control characters "
+            f"among {len(text):,}, as UTF-16 read as something else does; {remedy}"
         )
     return text
+
+
+def _marked(content: bytes) -> str | None:
+    """The encoding that the first bytes say, None where they say nothing."""
+    return next((name for mark, name in MARKS.items() if content.startswith(mark)), None)
+
+
+def _likely(content: bytes) -> str | None:
+    """The encoding that bytes look like where UTF-8 is wrong, None where nothing can be seen.
+
+    In UTF-16 one byte of each two is the number of a script's block: 0 for Latin, 4 for Cyrillic.
+    """
+    odd, even = (sum(map(content[start::2].count, range(32))) for start in (1, 0))
+    if _marked(content) or 2 * max(odd, even) < len(content) // 2:
+        return _marked(content)
+    return "utf-16-le" if odd > even else "utf-16-be"

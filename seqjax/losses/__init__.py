@@ -2,6 +2,7 @@
 
 from seqjax.losses.adaptive import AdaptiveSoftmax as AdaptiveSoftmax
 from seqjax.losses.adaptive import AdaptiveSoftmaxParams as AdaptiveSoftmaxParams
+from seqjax.losses.adaptive import AdaptiveTail as AdaptiveTail
 from seqjax.losses.crf import CRFParams as CRFParams
 from seqjax.losses.crf import Marginals as Marginals
 from seqjax.losses.crf import crf_log_partition as crf_log_partition

@@ -14,7 +14,7 @@ from seqjax.losses.labels import to_rank
 from seqjax.losses.sampled import check_positions
 
 
-class Tail(NamedTuple):
+class AdaptiveTail(NamedTuple):
     """One cluster of rare classes.
 
     Fields:
@@ -31,12 +31,12 @@ class AdaptiveSoftmaxParams(NamedTuple):
 
     Fields:
       w: [D, V₀ + n], of the V₀ frequent classes and of the n tails as wholes.
-      tails: n `Tail`s.
+      tails: n `AdaptiveTail`s.
       b: [V₀ + n], the bias of the same, or None.
     """
 
     w: jax.Array
-    tails: tuple[Tail, ...]
+    tails: tuple[AdaptiveTail, ...]
     b: jax.Array | None = None
 
 
@@ -113,7 +113,7 @@ class AdaptiveSoftmax(Spec, doors=("log_probs", "losses")):
             down, out = jax.random.split(key)
             size = max(1, int(input_size / self.shrink ** (i + 1)))
             w_out = self.w_init(out, (size, bounds[1] - bounds[0]))
-            tails.append(Tail(self.w_init(down, (input_size, size)), w_out))
+            tails.append(AdaptiveTail(self.w_init(down, (input_size, size)), w_out))
         w = self.w_init(head, (input_size, self.cutoffs[0] + len(tails)))
         b = jnp.zeros(w.shape[1], w.dtype) if self.head_bias else None
         return AdaptiveSoftmaxParams(w, tuple(tails), b)
@@ -167,7 +167,7 @@ def _head_logits(params: AdaptiveSoftmaxParams, hidden: jax.Array) -> jax.Array:
     return logits + to_rank(params.b.astype(logits.dtype), logits.ndim)
 
 
-def _tail_logits(tail: Tail, hidden: jax.Array) -> jax.Array:
+def _tail_logits(tail: AdaptiveTail, hidden: jax.Array) -> jax.Array:
     return dot("hidden", dot("hidden", hidden, tail.w_in), tail.w_out)
 
 

@@ -10,10 +10,8 @@ import numpy as np
 import pytest
 from support import decoding_models as models
 
-from seqjax import decoding
 from seqjax.decoding import (
     GNMTLengthPenalty,
-    LanguageModel,
     Sampling,
     beam_search,
     sample,
@@ -145,16 +143,3 @@ def test_an_exported_decode_gives_what_the_live_one_gives():
         assert type(loaded.call(*args)) is type(live(*args))
         other = (models.random_rows(9, ROWS, VOCAB), *args[1:])
         chex.assert_trees_all_equal(loaded.call(*other), live(*other))
-
-
-RECORDS = [x for x in vars(decoding).values() if hasattr(x, "_fields") and x is not LanguageModel]
-
-
-@pytest.mark.parametrize("record", RECORDS)
-def test_what_decoders_return_may_be_exported(record):
-    """All of it but a `LanguageModel`, which has a function inside."""
-    make = lambda x: record(*(x + n for n in range(len(record._fields))))
-    saved = jax.export.export(jax.jit(make))(jnp.ones(2)).serialize()
-    found = jax.export.deserialize(saved).call(jnp.ones(2))
-    assert type(found) is record
-    chex.assert_trees_all_equal(found, make(jnp.ones(2)))

@@ -44,16 +44,39 @@ def test_the_mark_at_the_beginning_says_the_encoding(tmp_path, encoding):
     assert "".join(part[0] for _, part in splits.items()) == "déjà vu\n"
 
 
-def test_every_second_character_is_not_a_nul(tmp_path):
+@pytest.mark.parametrize(
+    "words",
+    ["the cat sat ", "кот сидел тут ", "ο γάτος κάθισε ", "बिल्ली बैठी थी "],
+    ids=["latin", "cyrillic", "greek", "devanagari"],
+)
+@pytest.mark.parametrize("order", ["le", "be"])
+def test_utf_16_without_a_mark_is_seen_in_every_script(tmp_path, words, order):
+    """Bytes of UTF-16 may be UTF-8: 04 before each Cyrillic letter is a control character."""
     path = tmp_path / "text.txt"
-    for order in ("le", "be"):
-        path.write_bytes(("the cat sat " * 9).encode(f"utf-16-{order}"))
-        with pytest.raises(DataError, match=f"NUL in every second .* --encoding utf-16-{order}$"):
+    path.write_bytes((words * 9).encode(f"utf-16-{order}"))
+    with pytest.raises(DataError, match=f"--encoding utf-16-{order}$"):
+        read_text_file(path)
+    found = read_text_file(path, f"utf-16-{order}")
+    assert found.train[0].startswith(words)
+
+
+def test_the_advice_for_bytes_that_are_not_utf_8_is_the_right_one(tmp_path):
+    path = tmp_path / "text.txt"
+    for encoding in ("utf-16-le", "utf-16-be", "latin-1"):
+        path.write_bytes(("un café noir\n" * 9).encode(encoding))
+        with pytest.raises(DataError, match=f"not text in UTF-8 .* --encoding {encoding}$"):
             read_text_file(path)
-        found = read_text_file(path, f"utf-16-{order}")
-        assert found.train[0].startswith("the cat sat ")
-    path.write_text("café " * 20, encoding="latin-1")
-    assert "é" in read_text_file(path, "latin-1").train[0]
+        assert "é" in read_text_file(path, encoding).train[0]
+    path.write_bytes(("un café noir\n" * 9).encode("utf-16"))
+    with pytest.raises(DataError, match="not text in UTF-8 .* --encoding utf-16$"):
+        read_text_file(path, "utf-8")
+
+
+def test_letters_a_line_or_between_tabs_are_text(tmp_path):
+    path = tmp_path / "text.txt"
+    for text in ("a\nb\n" * 40, "a\tb\n" * 40, "page\f" * 40):
+        path.write_text(text)
+        assert "".join(part[0] for _, part in read_text_file(path).items()) == text
 
 
 def test_a_pipe_that_nobody_writes_to_is_refused_at_once(tmp_path):

@@ -12,7 +12,7 @@ from scipy.stats import chi2
 
 import seqjax as sj
 from seqjax.losses import AdaptiveSoftmaxParams, make_proposal
-from seqjax.losses.adaptive import Tail
+from seqjax.losses.adaptive import AdaptiveTail
 from seqjax.losses.sampled import _alias_table
 
 RNG = np.random.default_rng(0)
@@ -204,7 +204,7 @@ def test_the_head_is_that_of_pytorch(x64):
         WIDTH, 9, [3, 5], div_value=2.0, head_bias=True, dtype=torch.float64
     )
     array = lambda weight: jnp.asarray(weight.detach().numpy())
-    tails = tuple(Tail(array(a.weight).T, array(b.weight).T) for a, b in other.tail)
+    tails = tuple(AdaptiveTail(array(a.weight).T, array(b.weight).T) for a, b in other.tail)
     params = AdaptiveSoftmaxParams(array(other.head.weight).T, tails, array(other.head.bias))
     hidden = RNG.normal(size=(7, WIDTH))
     expected = other.log_prob(torch.tensor(hidden)).detach().numpy()

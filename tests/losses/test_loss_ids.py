@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import seqjax as sj
 from seqjax import losses
-from seqjax.losses.adaptive import Tail
+from seqjax.losses.adaptive import AdaptiveTail
 
 B, T = 2, 3
 DTYPES = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32")
@@ -21,7 +21,7 @@ def floats(*shape):
 
 
 def adaptive(ids, size):
-    tail = Tail(floats(4, 1), floats(1, size - 1))
+    tail = AdaptiveTail(floats(4, 1), floats(1, size - 1))
     params = losses.AdaptiveSoftmaxParams(floats(4, 2), (tail,))
     found = losses.AdaptiveSoftmax((1, size)).losses(params, floats(B, T, 4), ids)
     return jnp.sum(found, axis=1)

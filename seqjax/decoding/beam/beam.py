@@ -17,12 +17,10 @@ from seqjax.decoding.beam.rules import BEAM_SEARCH, BeamRules
 from seqjax.decoding.beam.search import Search, first, grow
 from seqjax.decoding.beam.task import Task, make_task
 from seqjax.decoding.engine.logits import Processor, adapt, as_logits, process, process_scores
-from seqjax.decoding.engine.records import exported
 from seqjax.decoding.engine.rows import pick
 from seqjax.decoding.engine.start import Step, check_rows, start
 
 
-@exported
 class Beams(NamedTuple):
     """The K best hypotheses of each row, best first.
 

@@ -19,7 +19,6 @@ from seqjax.decoding.engine.logits import (
     process,
     update_states,
 )
-from seqjax.decoding.engine.records import exported
 from seqjax.decoding.engine.rows import (
     ASIDE,
     gumbel_rows,
@@ -32,7 +31,6 @@ from seqjax.decoding.engine.start import Start, Step, check_rows, start
 from seqjax.decoding.processors.settings import MODEL, Sampling, chosen
 
 
-@exported
 class StochasticBeams(NamedTuple):
     """K different sequences a row, drawn without replacement, by descending perturbed log p.
 

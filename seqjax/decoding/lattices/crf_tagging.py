@@ -8,13 +8,11 @@ import jax.numpy as jnp
 from seqjax._internal import checks
 from seqjax.core.noise import Noise, fold_in_rows
 from seqjax.core.steps import swap_time
-from seqjax.decoding.engine.records import exported
 from seqjax.decoding.engine.rows import ASIDE
 from seqjax.losses.crf import Chain, CRFParams, check_chain, forward
 from seqjax.losses.log_numbers import LOG_ZERO
 
 
-@exported
 class Tagging(NamedTuple):
     """A tagging of each row, or its N best.
 

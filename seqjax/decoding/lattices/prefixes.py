@@ -5,11 +5,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from seqjax.decoding.engine.records import exported
 from seqjax.decoding.engine.rows import at, pick
 
 
-@exported
 class Labellings(NamedTuple):
     """The K best label sequences of each row, best first.
 

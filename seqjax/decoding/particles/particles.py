@@ -19,14 +19,12 @@ from seqjax.decoding.engine.logits import (
     process,
     update_states,
 )
-from seqjax.decoding.engine.records import exported
 from seqjax.decoding.engine.rows import at, pick, repeat_end, repeat_rows, take_beams
 from seqjax.decoding.engine.start import Start
 from seqjax.decoding.particles.resampling import Resampler, effective_sample_size
 from seqjax.decoding.processors.settings import Sampling
 
 
-@exported
 class Particles(NamedTuple):
     """M weighted sequences a row. With γ the unnormalised target, for any function f of a sequence
 

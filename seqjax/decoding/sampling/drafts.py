@@ -10,13 +10,11 @@ from seqjax._internal.types import Carry
 from seqjax.core.steps import swap_time
 from seqjax.decoding.engine.candidates import is_end
 from seqjax.decoding.engine.logits import as_logits, process, update_states
-from seqjax.decoding.engine.records import exported
 from seqjax.decoding.engine.rows import ASIDE, at, gumbel_rows, pick, uniform_rows
 from seqjax.decoding.engine.start import Start, Step
 from seqjax.decoding.processors.settings import Sampling
 
 
-@exported
 class SpeculativeSamples(NamedTuple):
     """One sampled sequence a row, and how far the guesses carried.
 

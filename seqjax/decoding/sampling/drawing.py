@@ -15,13 +15,11 @@ from seqjax.decoding.engine.logits import (
     process,
     update_states,
 )
-from seqjax.decoding.engine.records import exported
 from seqjax.decoding.engine.rows import ends_with, gumbel_rows, repeat_rows
 from seqjax.decoding.engine.start import Start, Step, check_rows
 from seqjax.decoding.processors.settings import Sampling
 
 
-@exported
 class Samples(NamedTuple):
     """Sampled sequences, one a row, or n a row where num_samples = n.
 

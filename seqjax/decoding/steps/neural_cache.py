@@ -8,10 +8,8 @@ import jax.numpy as jnp
 
 from seqjax._internal import checks
 from seqjax.core.products import accumulator
-from seqjax.decoding.engine.records import exported
 
 
-@exported
 class CacheInput(NamedTuple):
     """What a `NeuralCache` reads at a step, or with [B, T, ...] over time.
 
@@ -26,7 +24,6 @@ class CacheInput(NamedTuple):
     logits: Any
 
 
-@exported
 class NeuralCacheCarry(NamedTuple):
     """The past that a `NeuralCache` of N entries remembers.
 
