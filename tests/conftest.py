@@ -1,25 +1,44 @@
 """Test-wide settings: a compiler that hurries, strict dtypes, a shared compilation cache, no GPU.
 
 Set before JAX is imported, so that the processes which tests start inherit it; flags from outside
-win, and `make test XLA_FLAGS=` compiles as users do (docs/decisions/0018-quick-compiler.md).
+win, and `make test-all` compiles as users do (docs/decisions/0018-quick-compiler.md).
 """
 
+import gc
+import itertools
 import os
 from importlib.metadata import version
 from pathlib import Path
 
-QUICK = "--xla_backend_optimization_level=0"
+QUICK = "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1"
 if version("jaxlib").startswith("0.10."):  # later releases have no other emitters
     QUICK += " --xla_cpu_use_fusion_emitters=false"
 os.environ.setdefault("XLA_FLAGS", QUICK)
 
 import jax  # noqa: E402
+import jax.monitoring  # noqa: E402
 import pytest  # noqa: E402
+from support import budget, examples  # noqa: E402, F401
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parents[1] / ".cache" / "jax"))
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)  # less is dear to write
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+gc.freeze()  # what is imported lives on; tracing makes many objects and few circles
+gc.set_threshold(50_000, 20, 100)
+
+MOST_PROGRAMS = 1000  # in a process: one that keeps those of all files may crash
+programs = 0
+
+
+def count_programs(event: str, *_, **__):
+    """Listens to the compiler."""
+    global programs
+    if event == "/jax/core/compile/backend_compile_duration":
+        programs += 1
+
+
+jax.monitoring.register_event_duration_secs_listener(count_programs)
 
 
 @pytest.fixture
@@ -40,9 +59,12 @@ def users_compiler():
 
 @pytest.fixture(autouse=True, scope="module")
 def forget_programs():
-    """Drops a file's compiled programs: a process that holds those of all files may crash."""
+    """Drops compiled programs, at the end of a file, where they are too many."""
+    global programs
     yield
-    jax.clear_caches()
+    if programs > MOST_PROGRAMS:
+        jax.clear_caches()
+        programs = 0
 
 
 def pytest_collection_modifyitems(items):
@@ -52,3 +74,11 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if "gpu" in item.keywords:
             item.add_marker(pytest.mark.skip(reason="needs a GPU"))
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Says where the time went."""
+    reports = itertools.chain.from_iterable(terminalreporter.stats.values())
+    terminalreporter.section("time by file", sep="-")
+    for line in budget.lines(reports):
+        terminalreporter.write_line(line)
