@@ -4,7 +4,6 @@ Set before JAX is imported, so that the processes which tests start inherit it; 
 win, and `make test-all` compiles as users do (docs/decisions/0018-quick-compiler.md).
 """
 
-import gc
 import itertools
 import os
 from importlib.metadata import version
@@ -16,29 +15,13 @@ if version("jaxlib").startswith("0.10."):  # later releases have no other emitte
 os.environ.setdefault("XLA_FLAGS", QUICK)
 
 import jax  # noqa: E402
-import jax.monitoring  # noqa: E402
 import pytest  # noqa: E402
 from support import budget, examples  # noqa: E402, F401
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parents[1] / ".cache" / "jax"))
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)  # less is dear to write
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
-gc.freeze()  # what is imported lives on; tracing makes many objects and few circles
-gc.set_threshold(50_000, 20, 100)
-
-MOST_PROGRAMS = 1000  # in a process: one that keeps those of all files may crash
-programs = 0
-
-
-def count_programs(event: str, *_, **__):
-    """Listens to the compiler."""
-    global programs
-    if event == "/jax/core/compile/backend_compile_duration":
-        programs += 1
-
-
-jax.monitoring.register_event_duration_secs_listener(count_programs)
 
 
 @pytest.fixture
@@ -59,12 +42,9 @@ def users_compiler():
 
 @pytest.fixture(autouse=True, scope="module")
 def forget_programs():
-    """Drops compiled programs, at the end of a file, where they are too many."""
-    global programs
+    """Drops a file's compiled programs: a process that holds those of all files may crash."""
     yield
-    if programs > MOST_PROGRAMS:
-        jax.clear_caches()
-        programs = 0
+    jax.clear_caches()
 
 
 def pytest_collection_modifyitems(items):
