@@ -10,4 +10,5 @@ settings.load_profile("few")  # another: --hypothesis-profile=thorough
 
 def examples(number: int) -> settings:
     """Settings of a test that draws so many, or under `thorough` ten times as many."""
-    return settings(max_examples=number * settings.default.max_examples // FEW)
+    profile = settings()  # what is left out comes from the profile
+    return settings(max_examples=number * profile.max_examples // FEW)
