@@ -5,13 +5,16 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 OLDEST := 0.10.0
 
-.PHONY: demo test check matrix clean
+.PHONY: demo test test-all check matrix clean
 
 demo: $(STAMP)  ## train a model that writes tunes; results in runs/music/
 	$(BIN)/python -m experiments music $(ARGS)
 
-test: $(STAMP)  ## the whole test suite
+test: $(STAMP)  ## tests of every promise, in minutes
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q $(ARGS)
+
+test-all: $(STAMP)  ## before a release: the exhaustive tests too, more examples, the users' compiler
+	XLA_FLAGS= $(BIN)/python -m pytest -n 2 --dist worksteal -q -m '' --hypothesis-profile=thorough $(ARGS)
 
 check: $(STAMP)  ## format, lint, spelling, types, tests
 	$(BIN)/ruff format --check .

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support.examples import examples
 
 import seqjax as sj
 from seqjax.cells.memory import allocation
@@ -163,7 +164,7 @@ def twice(told):
     return jax.value_and_grad(run, has_aux=True)(told)
 
 
-@hypothesis.settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@examples(20)
 @hypothesis.given(told=st.lists(EXTREME, min_size=32, max_size=32))
 def test_extreme_outputs_of_the_controller_leave_all_finite(told):
     (total, carry), grads = twice(jnp.asarray(told, jnp.float32).reshape(2, 16))

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support.examples import examples
 
 import seqjax as sj
 from seqjax.cells.memory import addressing
@@ -189,7 +190,7 @@ def place(told, memory):
     return jax.value_and_grad(run, argnums=(0, 1), has_aux=True)(told, memory)
 
 
-@hypothesis.settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@examples(20)
 @hypothesis.given(told=st.lists(EXTREME, min_size=20, max_size=20), empty=st.booleans())
 def test_extreme_outputs_of_the_controller_leave_all_finite(told, empty):
     memory = jnp.zeros((1, 5, 2)) if empty else jnp.asarray(draw(1, 5, 2), jnp.float32)

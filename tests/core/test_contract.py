@@ -9,6 +9,7 @@ import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
 import pytest
+from support.examples import examples
 from support.public import public_names, rooms
 from support.zoo import CELLS
 
@@ -21,7 +22,7 @@ SHAPES = [(3, 6, 3), (2, 8, 1), (4, 4, 5)]
 
 
 @pytest.mark.parametrize("name", CELLS)
-@hypothesis.settings(max_examples=3, deadline=None, derandomize=True, database=None)
+@examples(2)
 @hypothesis.given(seed=st.integers(0, 2**31 - 1))
 def test_every_cell_keeps_the_contract(name, seed):
     batch_size, length, input_size = SHAPES[list(CELLS).index(name) % len(SHAPES)]

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support.examples import examples
 from support.loops import assert_same, loop, random_case
 
 import seqjax as sj
@@ -86,7 +87,7 @@ ARGUMENTS = st.fixed_dictionaries(
 
 
 @pytest.mark.parametrize("name", ["gru", "noisy", "learned"])
-@hypothesis.settings(max_examples=3, deadline=None, derandomize=True, database=None)
+@examples(3)
 @hypothesis.given(
     seed=st.integers(0, 2**16),
     how=ARGUMENTS,

@@ -2,8 +2,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.examples import examples
 
 from seqjax.data.corpus import Batch, Corpus
 
@@ -34,7 +35,7 @@ def rows_of(corpus, field):
     return [row[mask] for row, mask in zip(values, masks, strict=True)]
 
 
-@settings(max_examples=60, deadline=None)
+@examples(30)
 @given(corpora())
 def test_every_token_once_in_order_and_rows_continue(drawn):
     documents, batch_size, window = drawn
@@ -52,7 +53,7 @@ def test_every_token_once_in_order_and_rows_continue(drawn):
     np.testing.assert_array_equal(np.concatenate(rows_of(corpus, "reset")), resets)
 
 
-@settings(max_examples=30, deadline=None)
+@examples(15)
 @given(corpora())
 def test_windows_have_one_shape_and_padding_is_at_the_end(drawn):
     _, batch_size, window = drawn
@@ -72,7 +73,7 @@ def test_windows_have_one_shape_and_padding_is_at_the_end(drawn):
             np.testing.assert_array_equal(a, b)
 
 
-@settings(max_examples=30, deadline=None)
+@examples(15)
 @given(corpora(), st.integers(0, 3))
 def test_shuffling_moves_whole_documents(drawn, epoch):
     documents, _, _ = drawn

@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
+from support.examples import examples
 
 from seqjax.decoding import Automaton, explored_automaton, regex_automaton, words_automaton
 
@@ -42,7 +43,7 @@ ATOMS = st.sampled_from(["a", "b", "-", ".", "[ab]", "[^a]", r"\w", "[-b]", r"\-
 PATTERNS = st.recursive(ATOMS, nested, max_leaves=6)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@examples(50)
 @given(PATTERNS)
 @example("a*b*")  # what a loop leads back to must not be what came before it
 @example("(a?b*)*-*a{1,2}")
@@ -53,7 +54,7 @@ def test_every_text_up_to_five_letters_is_judged_as_by_re(pattern):
         assert automaton.accepts(sequence) == bool(matches(text)), (pattern, text)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@examples(20)
 @given(PATTERNS)
 def test_tokens_of_several_characters_are_judged_by_the_text_they_spell(pattern):
     matches = re.compile(pattern).fullmatch

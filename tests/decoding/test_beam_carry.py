@@ -5,9 +5,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from support import decoding_models as models
+from support.examples import examples
 
 from seqjax import GRU, LSTM, Dropout, Stack, Zoneout
 from seqjax.decoding import beam_search
@@ -17,7 +18,7 @@ EOS = 1
 ALL_KINDS = [{"k": ("key", ()), "i": ("int", (2,))}, [("bool", ()), ("half", (1, 3))]]
 
 
-@settings(max_examples=3, deadline=None, derandomize=True, database=None)
+@examples(3)
 @example(ALL_KINDS)
 @given(
     st.recursive(

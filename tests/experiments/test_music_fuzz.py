@@ -3,8 +3,9 @@
 from importlib.util import find_spec
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.examples import examples
 
 from experiments.music.abc_check import check_bars
 from experiments.music.abc_midi import write_midi
@@ -39,7 +40,7 @@ def edited(draw) -> str:
 
 
 @given(edited())
-@settings(max_examples=150, deadline=None)
+@examples(50)
 def test_a_transcription_is_cleaned_or_left_out_and_what_is_kept_can_be_checked(source):
     text = clean_tune(source)
     for one in (source, text or ""):
@@ -50,7 +51,7 @@ def test_a_transcription_is_cleaned_or_left_out_and_what_is_kept_can_be_checked(
 
 
 @given(edited())
-@settings(max_examples=30, deadline=None)
+@examples(10)
 def test_a_prompt_can_be_followed_in_metre_or_a_sentence_says_where_not(text):
     try:
         metre_automaton(Vocabulary.of([text]), text)
@@ -60,7 +61,7 @@ def test_a_prompt_can_be_followed_in_metre_or_a_sentence_says_where_not(text):
 
 @pytest.mark.skipif(find_spec("music21") is None, reason="needs music21")
 @given(edited())
-@settings(max_examples=20, deadline=None)
+@examples(10)
 def test_a_tune_converts_or_a_line_says_why_not(tmp_path_factory, text):
     path = tmp_path_factory.mktemp("midi") / "tune.mid"
     reason = write_midi(text, path)

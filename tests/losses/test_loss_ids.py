@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.examples import examples
 
 import seqjax as sj
 from seqjax import losses
@@ -55,7 +56,7 @@ CRF = {
 
 
 @pytest.mark.parametrize("name", [*LOSSES, *CRF])
-@settings(max_examples=6, deadline=None)
+@examples(6)
 @given(data=st.data())
 def test_every_dtype_has_the_loss_of_int32(name, data):
     dtype = np.dtype(data.draw(st.sampled_from(DTYPES)))

@@ -248,7 +248,10 @@ BAD = {
     "id": (lambda: draw(targets=TARGETS + 2), "targets holds [3]; expected ids in 0..2 within"),
     "below": (lambda: draw(targets=TARGETS - 1), "targets holds [-1]; expected ids in 0..2 wit"),
     "axes": (lambda: draw(targets=TARGETS[0], lengths=None), "targets has shape (3,); expected"),
-    "lengths": (lambda: draw(lengths=LENGTHS + 1), "expected 0 <= lengths <= 3, the width of t"),
+    "lengths": (
+        lambda: draw(lengths=LENGTHS + 1),
+        "expected 0 <= lengths <= T = 3, the size of axis 1 of t",
+    ),
     "vocabulary": (lambda: draw(vocab_size=0), "vocab_size is 0; expected an integer of at lea"),
     "key": (lambda: draw(key=7), "key is 7; expected a typed key."),
     "narrow": (lambda: draw(longer, max_len=2), "max_len is 2; expected at least 3, the width"),
@@ -258,7 +261,7 @@ BAD = {
     ),
     "width": (
         lambda: objectives.hamming_log_counts(jnp.array([5]), vocab_size=3, width=4),
-        "lengths is [5]; expected 0 <= lengths <= 4",
+        "lengths has values from 5 to 5; expected 0 <= lengths <= T = 4",
     ),
 }
 
