@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
+from seqjax._internal.ranks import own_ranks
 from seqjax._internal.types import Logits, Tokens
 from seqjax.core.ids import as_ids, check_ids
 from seqjax.core.products import accumulator
@@ -11,6 +12,7 @@ from seqjax.core.products import accumulator
 LOWEST = -1e30  # stands for log 0 where an infinity would turn a gradient into NaN
 
 
+@own_ranks
 def pointer_generator(
     logits: Logits,
     gate: jax.Array,

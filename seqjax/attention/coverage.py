@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
+from seqjax._internal.ranks import own_ranks
 from seqjax._internal.specs import Spec
 from seqjax.attention.additive import AdditiveAttention, energies, prepare_keys
 from seqjax.attention.base import (
@@ -103,6 +104,7 @@ class CoverageAttention(Spec, doors=("prepare", "initial_state", "attend")):
         return seen, state + seen.alignment
 
 
+@own_ranks
 def coverage_loss(alignments: jax.Array, *, mask: jax.Array | None = None) -> jax.Array:
     """Measures how much is read again, per real step.
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
+from seqjax._internal.ranks import own_ranks
 from seqjax._internal.specs import Spec
 from seqjax._internal.types import Carry, Params
 from seqjax.attention.base import Attended, Attention, PreparedMemory, check_attention
@@ -114,6 +115,7 @@ class SpatialAttention(Spec, doors=("prepare", "initial_state", "attend")):
         return seen._replace(context=gate.astype(seen.context.dtype) * seen.context), state
 
 
+@own_ranks
 def doubly_stochastic_loss(
     alignments: jax.Array, *, mask: jax.Array | None = None, memory_mask=None
 ) -> jax.Array:

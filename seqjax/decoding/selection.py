@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal.checks import require
+from seqjax._internal.ranks import own_ranks
 from seqjax.core.steps import zero_rows
 from seqjax.decoding.automata.automaton import Automaton
 from seqjax.decoding.beam.beam import Beams
@@ -17,6 +18,7 @@ from seqjax.decoding.sampling.drawing import Samples
 Results = TypeVar("Results", Beams, Samples)
 
 
+@own_ranks
 def best_of(samples: Samples, scores: Any = None) -> Samples:
     """The best of the n samples of each row: best-of-n.
 
@@ -52,6 +54,7 @@ def best_of(samples: Samples, scores: Any = None) -> Samples:
     return jax.tree.map(lambda x: jax.vmap(take_rows)(x, best), samples)
 
 
+@own_ranks
 def majority(samples: Samples, answers: Any = None) -> Samples:
     """The first sample of each row that gives the most frequent answer: self-consistency.
 
@@ -100,6 +103,7 @@ def _samples_shape(samples: Samples) -> tuple[int, ...]:
     return shape
 
 
+@own_ranks
 def keep_accepted(
     results: Results, automaton: Automaton, *, eos: int | Sequence[int], start: Any = 0
 ) -> Results:

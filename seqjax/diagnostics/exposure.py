@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from seqjax._internal import checks
+from seqjax._internal.ranks import own_ranks
 from seqjax._internal.types import Carry, Tokens, Tree
 from seqjax.core.noise import Noise
 from seqjax.decoding.processors.settings import Sampling
@@ -42,6 +43,7 @@ class ExposureGap(NamedTuple):
         return self.free_error - self.forced_error
 
 
+@own_ranks
 def exposure_gap(
     step: Step,
     carry: Carry,
@@ -108,7 +110,7 @@ def exposure_gap(
 
     def means(logits):
         nats = token_losses(logits, arguments.targets, mask=arguments.mask)
-        wrong = real & (jnp.argmax(logits, axis=-1) != arguments.targets)
+        wrong = real & (jnp.argmax(logits, axis=-1).astype(jnp.int32) != arguments.targets)
         count = jnp.maximum(tokens, 1).astype(nats.dtype)
         return nats.sum(axis=0) / count, wrong.astype(nats.dtype).sum(axis=0) / count
 

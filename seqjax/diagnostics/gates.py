@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from seqjax._internal import checks
 from seqjax._internal.jaxprs import named_values
+from seqjax._internal.ranks import own_ranks
 from seqjax._internal.types import Carry, Params, Tree
 from seqjax.cells.activations import GATE
 from seqjax.core.cell import check_cell_like
@@ -25,6 +26,7 @@ class Saturation(NamedTuple):
     right: jax.Array
 
 
+@own_ranks
 def gate_values(
     cell: Any, params: Params, xs: Tree, *, carry: Carry | None = None
 ) -> dict[str, jax.Array]:
@@ -64,6 +66,7 @@ def gate_values(
     return scan(step, carry, xs)[1]
 
 
+@own_ranks
 def gate_saturation(
     cell: Any,
     params: Params,

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from seqjax._internal import checks, trees
+from seqjax._internal.ranks import own_ranks
 from seqjax._internal.types import Carry, Params, Tree
 from seqjax.core.layout import Layout
 from seqjax.core.scan import check_xs
@@ -41,6 +42,7 @@ class GradientFlow(NamedTuple):
     saturation: dict[str, Saturation]
 
 
+@own_ranks
 def gradient_flow(
     cell: Any,
     params: Params,

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from seqjax._internal import checks
+from seqjax._internal.ranks import own_ranks
 from seqjax.core.products import accumulator
 from seqjax.diagnostics.memory_length import memory_length
 
@@ -25,6 +26,7 @@ class ContextInfluence(NamedTuple):
     half_life: jax.Array
 
 
+@own_ranks
 def context_influence(
     log_probs: Callable[[jax.Array], jax.Array],
     xs: ArrayLike,

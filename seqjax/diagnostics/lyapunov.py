@@ -6,12 +6,14 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
+from seqjax._internal.ranks import own_ranks
 from seqjax._internal.types import Carry, Params, Tree
 from seqjax.core.scan import check_xs
 from seqjax.core.steps import swap_time
 from seqjax.diagnostics.states import packed_start
 
 
+@own_ranks
 def lyapunov_exponents(
     cell: Any,
     params: Params,

@@ -11,7 +11,7 @@ from seqjax._internal.specs import Spec
 from seqjax.core.cell import ALL
 from seqjax.core.products import add_bias, dot
 from seqjax.core.run import run_steps
-from seqjax.core.steps import Steps, where_rows, zero_rows
+from seqjax.core.steps import Steps, zero_rows
 from seqjax.initializers.weights import Initializer
 from seqjax.linear.chunks import Write, larger, running_maxima, write_chunks, write_step
 
@@ -91,10 +91,8 @@ class MatrixMemory(Spec, abc.ABC):
             write, m = stabilise(write, before, ms), ms[:, -1]
         memory, reads = write_chunks(memory, write, flags, anew, self.chunk_size)
         ys = self.output(params, xs, reads, ms)
-        ys = where_rows(spoilt, jnp.full_like(ys, jnp.nan), ys)
-        carry = self.unpack(memory, m)
-        nans = jax.tree.map(lambda a: jnp.full_like(a, jnp.nan), carry)
-        return where_rows(spoilt[:, -1], nans, carry), zero_rows(real, ys)
+        carry = nan_rows(spoilt[:, -1], self.unpack(memory, m))
+        return carry, zero_rows(real, nan_rows(spoilt, ys))
 
 
 def stabilise(write: Write, before: jax.Array, m: jax.Array) -> Write:
@@ -123,6 +121,12 @@ def spoilt_steps(bad: jax.Array, lost: jax.Array, flags: Any) -> jax.Array:
     last = lambda found, never: jax.lax.cummax(jnp.where(found, steps, never), axis=1)
     last_bad = last(bad, jnp.where(lost, -1, -3)[:, None])
     return last_bad >= (-2 if flags is None else last(flags, -2))
+
+
+def nan_rows(flags: jax.Array, tree: Any) -> Any:
+    """NaN where flags [...] select, along the leading axes of every leaf."""
+    expand = lambda a: flags.reshape(flags.shape + (1,) * (a.ndim - flags.ndim))
+    return jax.tree.map(lambda a: jnp.where(expand(a), jnp.nan, a), tree)
 
 
 def project_heads(xs: jax.Array, w: jax.Array, b: jax.Array | None = None) -> jax.Array:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from seqjax._internal import checks
+from seqjax._internal.ranks import own_ranks
 from seqjax.core.ids import as_ids, check_ids
 from seqjax.core.lengths import check_lengths, within
 
@@ -30,6 +31,7 @@ class EditCounts(NamedTuple):
     insertions: jax.Array
 
 
+@own_ranks
 def edit_distance(
     hypotheses,
     references,
@@ -105,6 +107,7 @@ def edit_distance(
     return jnp.take_along_axis(last, ends, axis=-1)[..., 0]
 
 
+@own_ranks
 def edit_counts(hypotheses, references, lengths=None, reference_lengths=None) -> EditCounts:
     """How many edits of each kind an alignment of least distance has.
 
@@ -145,6 +148,7 @@ def edit_counts(hypotheses, references, lengths=None, reference_lengths=None) ->
     return EditCounts(total // edit - moved, moved - insertions, insertions)
 
 
+@own_ranks
 def hamming_distance(hypotheses, references, lengths=None) -> jax.Array:
     """The number of positions at which two sequences of one length differ.
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from seqjax._internal import checks
+from seqjax._internal.ranks import own_ranks
 from seqjax.core.lengths import within
 from seqjax.core.noise import fold_in_rows
 from seqjax.core.steps import where_rows
@@ -25,6 +26,7 @@ class _Payoff(NamedTuple):
     by_length: jax.Array  # [L + 1] log weight of each length, in the other proposal
 
 
+@own_ranks
 def sample_edits(
     key,
     targets,

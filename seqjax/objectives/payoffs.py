@@ -22,6 +22,7 @@ import numpy as np
 from jax.experimental import checkify
 
 from seqjax._internal import checks
+from seqjax._internal.ranks import own_ranks
 from seqjax.core.ids import as_ids
 from seqjax.core.noise import Noise, draw_rows, fold_in_rows
 from seqjax.metrics.distances import check_tokens
@@ -44,6 +45,7 @@ class PayoffSample(NamedTuple):
     distances: jax.Array
 
 
+@own_ranks
 def sample_hamming(
     key, targets, lengths=None, *, vocab_size: int, temperature, unit: str = "edits"
 ) -> PayoffSample:
@@ -105,6 +107,7 @@ def sample_hamming(
     return PayoffSample(tokens, lengths, distances)
 
 
+@own_ranks
 def hamming_log_counts(lengths, *, vocab_size: int, width: int) -> jax.Array:
     """How many sequences there are at each Hamming distance from one of T tokens, in logarithms.
 
@@ -143,6 +146,7 @@ def hamming_log_counts(lengths, *, vocab_size: int, width: int) -> jax.Array:
     return jnp.where(inside, chosen + ways, -jnp.inf)
 
 
+@own_ranks
 def payoff_log_probs(
     distances, log_counts, lengths, *, vocab_size: int, temperature, unit: str = "edits"
 ) -> jax.Array:

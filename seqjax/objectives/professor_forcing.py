@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
+from seqjax._internal.ranks import own_ranks
 from seqjax._internal.types import Carry, Logits, Tree
 from seqjax.core.noise import Noise
 from seqjax.core.products import accumulator
@@ -70,6 +71,7 @@ def carry_and_output(carry: Carry, logits: Logits) -> jax.Array:
     return jnp.concatenate([*flat, probabilities], axis=1)
 
 
+@own_ranks
 def behaviours(
     step: Step,
     carry: Carry,
@@ -133,6 +135,7 @@ def behaviours(
     return Behaviours(forced, free, likelihood, inputs, given.mask)
 
 
+@own_ranks
 def professor_forcing(
     both: Behaviours,
     discriminator: Discriminator,

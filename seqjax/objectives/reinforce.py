@@ -7,12 +7,14 @@ import jax.numpy as jnp
 from jax import lax
 
 from seqjax._internal import checks
+from seqjax._internal.ranks import own_ranks
 from seqjax.core.lengths import within
 from seqjax.losses.tokens import token_losses
 from seqjax.metrics.distances import check_tokens
 from seqjax.objectives.risk import check_rewards
 
 
+@own_ranks
 def reinforce_losses(log_probs, rewards, *, baselines: Any = 0.0, log_weights=None) -> jax.Array:
     """Losses whose gradient is the score-function estimate of that of -E[reward].
 
@@ -79,6 +81,7 @@ def reinforce_losses(log_probs, rewards, *, baselines: Any = 0.0, log_weights=No
     return lax.stop_gradient(jnp.exp(weights)).astype(losses.dtype) * losses
 
 
+@own_ranks
 def self_critical_losses(log_probs, rewards, greedy_rewards) -> jax.Array:
     """REINFORCE whose baseline is what the model's own greedy decode earns.
 
@@ -120,6 +123,7 @@ def self_critical_losses(log_probs, rewards, greedy_rewards) -> jax.Array:
     return reinforce_losses(log_probs, rewards, baselines=greedy[:, None])
 
 
+@own_ranks
 def leave_one_out(rewards) -> jax.Array:
     """A baseline for each of K draws: the mean reward of the K - 1 others.
 
@@ -200,6 +204,7 @@ class RunningMean(NamedTuple):
         return RunningMean(mix(self.total, mean), mix(self.weight, 1.0))
 
 
+@own_ranks
 def sequence_log_probs(logits, tokens, lengths=None) -> jax.Array:
     """log p of whole sequences, from the logits of a teacher-forced pass: differentiable.
 

@@ -8,9 +8,11 @@ from jax import lax
 from jax.experimental import checkify
 
 from seqjax._internal import checks
+from seqjax._internal.ranks import own_ranks
 from seqjax.metrics.distances import check_tokens
 
 
+@own_ranks
 def minimum_risk(log_probs, risks, *, alpha: float = 1.0, mask=None) -> jax.Array:
     """The expected risk of a row's hypotheses under the model, renormalised over them.
 
@@ -66,6 +68,7 @@ def minimum_risk(log_probs, risks, *, alpha: float = 1.0, mask=None) -> jax.Arra
     return jnp.sum(shares * risks, axis=-1)
 
 
+@own_ranks
 def distinct(tokens, lengths=None) -> jax.Array:
     """Which sequences of a row are the first of their kind: samples as a set.
 

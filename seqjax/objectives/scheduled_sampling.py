@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from seqjax._internal import checks
+from seqjax._internal.ranks import own_ranks
 from seqjax.core.noise import Noise, draw_rows, fold_in_rows
 from seqjax.decoding.engine.rows import ASIDE
 from seqjax.decoding.processors.settings import Sampling
@@ -24,6 +25,7 @@ from seqjax.objectives.teacher_forcing import (
 )
 
 
+@own_ranks
 def scheduled_sampling(
     step: Step,
     carry: Any,
@@ -96,6 +98,7 @@ def scheduled_sampling(
     return forced_run(given, carry, logits, inputs)
 
 
+@own_ranks
 def parallel_scheduled_sampling(
     forward: Any,
     targets: Any,

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
+from seqjax._internal.ranks import own_ranks
 from seqjax._internal.types import Carry, Logits, Tokens, Tree
 from seqjax.core.ids import as_ids
 from seqjax.core.products import accumulator
@@ -52,6 +53,7 @@ class Arguments(NamedTuple):
     vocab_size: int
 
 
+@own_ranks
 def teacher_forcing(
     step: Step, carry: Carry, targets: Any, *, bos: Any, mask: Any = None, xs: Tree = None
 ) -> ForcedRun:

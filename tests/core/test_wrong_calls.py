@@ -10,7 +10,6 @@ import pytest
 from support.zoo import CELLS, STEPPED
 
 import seqjax as sj
-from seqjax.core.cell import is_encoder
 
 KEY = jax.random.key(0)
 CELL = sj.LSTM(4)
@@ -97,22 +96,3 @@ def test_keys_have_a_type_everywhere():
     for call in calls:
         with pytest.raises(ValueError, match=expected):
             call()
-
-
-@pytest.mark.parametrize("name", CELLS)
-def test_ranks_that_are_not_promoted(name):
-    """A caller may forbid that of its own arrays; gradients, steps and noise run as before."""
-    cell = CELLS[name]
-    ones = jnp.ones((2, 5), bool)
-
-    def run(params, key):
-        lengths = jnp.array([5, 2])
-        carry, ys = sj.unroll(cell, params, XS, key=key, mask=ones, reset=ones, lengths=lengths)
-        if not is_encoder(cell):
-            ys = ys, cell.step(params, carry, XS[:, 0])[1]
-        return sum(jnp.sum(leaf) for leaf in jax.tree.leaves(ys))
-
-    with jax.numpy_rank_promotion("raise"):
-        params = jax.eval_shape(lambda: cell.init(KEY, 3))
-        for key in (None, KEY):
-            jax.eval_shape(jax.grad(lambda p, key=key: run(p, key)), params)

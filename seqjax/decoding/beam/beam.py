@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from seqjax._internal.checks import positive_int, require
+from seqjax._internal.ranks import own_ranks
 from seqjax._internal.types import Carry, Logits
 from seqjax.core.lengths import within
 from seqjax.core.steps import zero_rows
@@ -40,6 +41,7 @@ class Beams(NamedTuple):
     outputs: Any = ()
 
 
+@own_ranks
 def beam_search(
     step: Step,
     carry: Carry,

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from seqjax._internal.checks import positive_int
+from seqjax._internal.ranks import own_ranks
 from seqjax._internal.types import Carry
 from seqjax.core.noise import Noise
 from seqjax.decoding.engine.candidates import is_end
@@ -72,6 +73,7 @@ class _Search(NamedTuple):
     ended: jax.Array  # [B, K]
 
 
+@own_ranks
 def stochastic_beam_search(
     step: Step,
     carry: Carry,

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
+from seqjax._internal.ranks import own_ranks
 from seqjax.core.noise import Noise, fold_in_rows
 from seqjax.core.steps import swap_time
 from seqjax.decoding.engine.rows import ASIDE
@@ -25,6 +26,7 @@ class Tagging(NamedTuple):
     scores: jax.Array
 
 
+@own_ranks
 def crf_viterbi(
     params: CRFParams, emissions: Any, *, lengths: Any = None, mask: Any = None
 ) -> Tagging:
@@ -66,6 +68,7 @@ def crf_viterbi(
     return Tagging(tags, jnp.where(scores < LOG_ZERO / 2, -jnp.inf, scores))
 
 
+@own_ranks
 def crf_n_best(
     params: CRFParams, emissions: Any, *, n: int, lengths: Any = None, mask: Any = None
 ) -> Tagging:
@@ -131,6 +134,7 @@ def crf_n_best(
     return Tagging(jnp.moveaxis(tags, 0, 2), jnp.where(scores < LOG_ZERO / 2, -jnp.inf, scores))
 
 
+@own_ranks
 def crf_sample(
     params: CRFParams,
     emissions: Any,

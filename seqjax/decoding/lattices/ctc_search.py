@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
+from seqjax._internal.ranks import own_ranks
 from seqjax.core.lengths import check_lengths, within
 from seqjax.core.steps import swap_time, where_rows, zero_rows
 from seqjax.decoding.engine.rows import at, pick
@@ -31,6 +32,7 @@ from seqjax.decoding.lattices.prefixes import (
 from seqjax.losses.labels import check_blank, check_floats, check_integers
 
 
+@own_ranks
 def ctc_collapse(
     paths: Any, *, lengths: Any = None, blank: int = 0, merge: bool = True
 ) -> tuple[jax.Array, jax.Array]:
@@ -74,6 +76,7 @@ def ctc_collapse(
     return labels, jnp.sum(keep, axis=1, dtype=jnp.int32)
 
 
+@own_ranks
 def ctc_greedy(
     logits: Any, *, lengths: Any = None, blank: int = 0, merge: bool = True
 ) -> Labellings:
@@ -127,6 +130,7 @@ class _Prefixes(NamedTuple):
         return jnp.logaddexp(self.ends_blank, self.ends_label)
 
 
+@own_ranks
 def ctc_beam_search(
     logits: Any,
     *,

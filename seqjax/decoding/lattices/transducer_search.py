@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax._internal import checks
+from seqjax._internal.ranks import own_ranks
 from seqjax._internal.types import Carry
 from seqjax.core.lengths import check_lengths, within
 from seqjax.core.steps import where_rows, zero_rows
@@ -33,6 +34,7 @@ from seqjax.losses.labels import check_blank, widened
 from seqjax.losses.transducer import Joint
 
 
+@own_ranks
 def transducer_greedy(
     joint: Joint,
     encoded: Any,
@@ -121,6 +123,7 @@ class _Hypotheses(NamedTuple):
     predicted: jax.Array  # [B * K, E]
 
 
+@own_ranks
 def transducer_beam_search(
     joint: Joint,
     encoded: Any,

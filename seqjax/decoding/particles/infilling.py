@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from seqjax._internal.checks import require
+from seqjax._internal.ranks import own_ranks
 from seqjax._internal.types import Carry, Logits, Tokens
 from seqjax.decoding.engine.candidates import is_end
 
@@ -105,6 +106,7 @@ class InfillTwist:
         return row, place + 1
 
 
+@own_ranks
 def lookahead_infill(template: Any, bigram: jax.Array) -> InfillTwist:
     """A twist for `Infill`: the probability of the rest of the template under a bigram model.
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from seqjax._internal.checks import is_number, positive_int, require
+from seqjax._internal.ranks import own_ranks
 from seqjax._internal.types import Carry
 from seqjax.core.noise import Noise, fold_in_rows
 from seqjax.decoding.engine.logits import Processor, adapt, as_logits
@@ -26,6 +27,7 @@ from seqjax.decoding.particles.resampling import Resampler, systematic_resamplin
 from seqjax.decoding.processors.settings import MODEL, Sampling, chosen
 
 
+@own_ranks
 def sequential_monte_carlo(
     step: Step,
     carry: Carry,

@@ -14,11 +14,13 @@ import jax.numpy as jnp
 
 from seqjax._internal import checks
 from seqjax._internal.checks import require
+from seqjax._internal.ranks import own_ranks
 from seqjax.core.noise import row_safe
 
 Resampler = Callable[[jax.Array, jax.Array], jax.Array]
 
 
+@own_ranks
 def systematic_resampling(key: jax.Array, log_weights: jax.Array) -> jax.Array:
     """Copies particles where a comb of M equidistant teeth, shifted once, meets their weights.
 
@@ -51,6 +53,7 @@ def systematic_resampling(key: jax.Array, log_weights: jax.Array) -> jax.Array:
     return _invert((teeth + shift) / len(log_weights), log_weights)
 
 
+@own_ranks
 def stratified_resampling(key: jax.Array, log_weights: jax.Array) -> jax.Array:
     """Copies particles at one uniform point in each of M equal strata.
 
@@ -81,6 +84,7 @@ def stratified_resampling(key: jax.Array, log_weights: jax.Array) -> jax.Array:
     return _invert((strata + places) / len(log_weights), log_weights)
 
 
+@own_ranks
 def multinomial_resampling(key: jax.Array, log_weights: jax.Array) -> jax.Array:
     """Draws M ancestors independently by weight: the plainest scheme, and the noisiest.
 
@@ -110,6 +114,7 @@ def multinomial_resampling(key: jax.Array, log_weights: jax.Array) -> jax.Array:
     return _invert(points, log_weights)
 
 
+@own_ranks
 def residual_resampling(key: jax.Array, log_weights: jax.Array) -> jax.Array:
     """Copies each particle floor(M w) times, and draws the places left over by what remains.
 
@@ -148,6 +153,7 @@ def residual_resampling(key: jax.Array, log_weights: jax.Array) -> jax.Array:
     return jnp.where(jnp.isfinite(jnp.max(log_weights)), ancestors, _selves(log_weights))
 
 
+@own_ranks
 def effective_sample_size(log_weights: jax.Array) -> jax.Array:
     """How many equally weighted particles a weighted population is worth.
 

@@ -103,7 +103,7 @@ def choose(guess: Guess, log_p: jax.Array, keys: jax.Array) -> tuple[jax.Array, 
     ratio = at(log_p[:, :-1], drawn) - at(guess.log_q[:, :-1], drawn)  # [B, G]
     luck = uniform_rows(keys, ASIDE, (count - 1,), log_p.dtype)
     accepted = (jnp.log(luck) < ratio).astype(jnp.int32)
-    kept = jnp.sum(jnp.cumprod(accepted, axis=1), axis=1)
+    kept = jnp.sum(jnp.cumprod(accepted, axis=1), axis=1, dtype=jnp.int32)
     log_p, log_q = _at_row((log_p, guess.log_q), kept)
     # After the last guess, and after one drawn from NaN, there is nothing to make up for.
     none = (kept[:, None] == count - 1) | jnp.isnan(log_q)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from seqjax._internal.checks import positive_int
+from seqjax._internal.ranks import own_ranks
 from seqjax._internal.types import Carry
 from seqjax.core.noise import Noise, fold_in_rows
 from seqjax.decoding.engine.logits import Adapted, Processor, adapt
@@ -16,6 +17,7 @@ from seqjax.decoding.processors.settings import Sampling, chosen
 from seqjax.decoding.sampling.drawing import Plan, Rows, Samples, advance, first_rows
 
 
+@own_ranks
 def sample(
     step: Step,
     carry: Carry,

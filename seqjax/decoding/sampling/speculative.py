@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from seqjax._internal.checks import positive_int, require, same_structure
+from seqjax._internal.ranks import own_ranks
 from seqjax._internal.types import Carry
 from seqjax.core.noise import Noise, fold_in_rows
 from seqjax.core.steps import swap_time, where_rows
@@ -28,6 +29,7 @@ from seqjax.decoding.sampling.drafts import (
 Verify = Callable[[Any, jax.Array], tuple[Any, jax.Array]]
 
 
+@own_ranks
 def speculative_sample(
     step: Step,
     carry: Carry,

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from seqjax._internal.checks import positive_int
+from seqjax._internal.ranks import own_ranks
 from seqjax._internal.types import Carry
 from seqjax.decoding.engine.logits import Processor, adapt
 from seqjax.decoding.engine.start import Step, prime, start
@@ -18,6 +19,7 @@ from seqjax.decoding.sampling.drawing import Plan, Rows, Samples, advance
 from seqjax.decoding.sampling.sample import by_prompt, prepare
 
 
+@own_ranks
 def stream(
     step: Step,
     carry: Carry,
@@ -92,12 +94,13 @@ def _run(plan: Plan, keys, how: Sampling, rows: Rows, length: int, num_samples: 
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=5)
+@own_ranks
 def _advance(plan: Plan, numbers: Sampling, arrays: dict[str, jax.Array], keys, t, rows: Rows):
     rows = advance(plan, keys, replace(numbers, **arrays), t, rows)
     return rows, rows.samples.tokens[:, t], jnp.all(rows.done)
 
 
-_prime = jax.jit(prime, static_argnums=0)
+_prime = jax.jit(own_ranks(prime), static_argnums=0)
 
 
 def _check_hashable(*static: Any) -> None:
